@@ -1,0 +1,29 @@
+# What every run shares. The labelers build on this file, so a leaf does not list it.
+default_scope = 'glc'
+default_hooks = dict(
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=50),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    # The last checkpoint is the result; the best one on the test set is kept beside it, under that name.
+    checkpoint=dict(
+        type='CheckpointHook', interval=1, max_keep_ckpts=1, save_best='reid/mAP', rule='greater'
+    ),
+    plain_checkpoint=dict(type='PlainCheckpointHook'),
+    # One result on any number of processes, and after a resume.
+    average_batchnorm=dict(type='AverageBatchNormHook'),
+    epoch_seed=dict(type='EpochSeedHook'),
+    # Calls set_epoch of the sampler.
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+)
+env_cfg = dict(
+    cudnn_benchmark=False,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    # Seconds that the other processes wait while rank 0 labels.
+    dist_cfg=dict(backend='nccl', timeout=7200),
+)
+randomness = dict(seed=0)
+resize_backend = 'pillow'  # the bicubic of the published numbers; 'cv2' is faster and a little different
+visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])
+log_level = 'INFO'
+load_from = None
+resume = False

@@ -1,0 +1,2 @@
+_base_ = '../glc/resnet50_msmt_usl.py'
+default_hooks = dict(pseudo_label=dict(corrector=None))

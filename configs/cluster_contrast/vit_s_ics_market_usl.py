@@ -1,0 +1,2 @@
+_base_ = '../glc/vit_s_ics_market_usl.py'
+default_hooks = dict(pseudo_label=dict(corrector=None))

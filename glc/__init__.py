@@ -1,0 +1,29 @@
+"""Unsupervised person re-identification with graph-based pseudo label correction.
+
+The names below work in anybody's own loop, without mmengine or a config; they are imported on first use.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = '0.1.0'
+
+_EXPORTS = {
+    'GLC': 'glc.core.correction',
+    'JaccardDBSCAN': 'glc.core.clustering',
+    'ClusterMemory': 'glc.core.memory',
+    'PseudoLabels': 'glc.core.labels',
+    'evaluate_ranking': 'glc.core.ranking',
+}
+
+__all__ = ['GLC', 'ClusterMemory', 'JaccardDBSCAN', 'PseudoLabels', '__version__', 'evaluate_ranking']
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(import_module(_EXPORTS[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_EXPORTS})

@@ -1,0 +1,134 @@
+"""From a config to a runner."""
+
+from collections.abc import Iterator
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import get_world_size, init_dist, is_distributed
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from glc.utils.checkpoint import load_checkpoint_file
+
+
+def prepare_config(cfg: Config, launcher: str = 'none', amp: bool = False) -> Config:
+    """Adapt a config to the machine it runs on: processes, device, precision and image backend.
+
+    Args:
+        cfg: Config as loaded from its file; changed in place.
+        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``. The process group is initialised here, with
+            gloo where there is no GPU.
+        amp: Whether to train in mixed precision (float16 on a GPU, bfloat16 on a CPU).
+
+    Returns:
+        The same config.
+
+    Raises:
+        ValueError: If the global batch cannot be shared by the processes, or the BatchNorm groups by the batches.
+    """
+    cfg.launcher = launcher
+    if launcher != 'none' and not is_distributed():
+        dist_cfg = dict(cfg.get('env_cfg', {}).get('dist_cfg', {}))
+        if not torch.cuda.is_available():
+            dist_cfg['backend'] = 'gloo'
+        _init_processes(launcher, dist_cfg)
+    if is_distributed() and not torch.cuda.is_available() and cfg.get('model_wrapper_cfg') is None:
+        cfg.model_wrapper_cfg = {
+            'type': 'MMDistributedDataParallel',
+            'device_ids': None,
+            'broadcast_buffers': False,
+        }
+    if amp:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper' if torch.cuda.is_available() else 'CPUAmpOptimWrapper'
+    _share_batch(cfg)
+    _set_resize_backend(cfg)
+    return cfg
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Runner of a prepared config."""
+    return Runner.from_cfg(cfg)
+
+
+def load_for_test(runner: Runner, checkpoint: str | None) -> None:
+    """Put weights into the model of a runner that tests.
+
+    Args:
+        runner: Runner of a prepared config.
+        checkpoint: File to load; None initialises the model as training would, which evaluates a pretrained or
+            source-trained network as it is (direct transfer).
+
+    Raises:
+        RuntimeError: If the file does not fit the model.
+    """
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    if checkpoint is None:
+        model.init_weights()
+    else:
+        content = load_checkpoint_file(checkpoint)
+        missing, unexpected = model.load_state_dict(content.get('state_dict', content), strict=False)
+        if missing or unexpected:
+            raise RuntimeError(
+                f"checkpoint '{checkpoint}' does not fit the config: {_some('missing', missing)}, "
+                f'{_some("unexpected", unexpected)}; use the config it was trained with'
+            )
+        print_log(f"loaded all {len(model.state_dict())} tensors of '{checkpoint}'", logger='current')
+
+
+def _some(what: str, names: list[str]) -> str:
+    shown = ', '.join(names[:3]) + (', ...' if len(names) > 3 else '')
+    return f'{len(names)} {what} tensors' + (f' ({shown})' if names else '')
+
+
+def _init_processes(launcher: str, dist_cfg: dict) -> None:
+    if launcher == 'pytorch' and dist_cfg.get('backend') == 'gloo':
+        # mmengine selects a GPU first, which fails where there is none.
+        torch.distributed.init_process_group('gloo')
+    else:
+        init_dist(launcher, **dist_cfg)
+
+
+def _share_batch(cfg: Config) -> None:
+    """Divide the global training batch of the config over the processes."""
+    world_size = get_world_size()
+    loader = cfg.get('train_dataloader')
+    if loader is None:
+        return
+    global_batch = loader.batch_size
+    if global_batch % world_size:
+        raise ValueError(
+            f'train_dataloader.batch_size is the global batch; {global_batch} images cannot be shared by '
+            f'{world_size} processes'
+        )
+    loader.batch_size = global_batch // world_size
+    group = cfg.model.get('bn_group_size')
+    if world_size > 1 and group and loader.batch_size % group:
+        raise ValueError(
+            f'{world_size} processes get {loader.batch_size} images each, which BatchNorm groups of {group} '
+            f'(model.bn_group_size) do not divide: use at most {max(global_batch // group, 1)} processes, or accept '
+            'another recipe by changing model.bn_group_size'
+        )
+    if world_size > 1:
+        print_log(f'global batch {global_batch} = {world_size} processes x {loader.batch_size}', logger='current')
+
+
+def _set_resize_backend(cfg: Config) -> None:
+    """Write ``cfg.resize_backend`` into every Resize of every pipeline."""
+    backend = cfg.get('resize_backend')
+    if backend is None:
+        return
+    if backend not in ('pillow', 'cv2'):
+        raise ValueError(f"resize_backend must be 'pillow' or 'cv2', got {backend!r}")
+    for node in _dicts(cfg._cfg_dict):
+        if node.get('type') == 'Resize':
+            node['backend'] = backend
+
+
+def _dicts(node: object) -> Iterator[dict]:
+    if isinstance(node, dict):
+        yield node
+        node = list(node.values())
+    if isinstance(node, (list, tuple)):
+        for child in node:
+            yield from _dicts(child)

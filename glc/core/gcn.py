@@ -1,0 +1,130 @@
+"""Graph convolution and link head: how likely do two neighbouring images show the same person?
+
+The network of GLC: ``h = ReLU([x, A x] W + b)`` per image, then a two-layer classifier on ``[h_i, h_j]`` per pair. Two
+identities make it cheap without changing a number: ``A x`` holds no weight, so it is computed once per graph
+(:func:`aggregate_neighbors`), and the first layer of the classifier splits as ``[h_i, h_j] W^T = h_i W_i^T + h_j W_j^T``,
+one product per image and side instead of one per pair (:meth:`LinkPredictor.encode`).
+"""
+
+import torch
+import torch.nn.functional as F
+from scipy import sparse
+from torch import Tensor, nn
+
+__all__ = ['GraphConvolution', 'LinkPredictor', 'aggregate_neighbors', 'focal_loss']
+
+
+def aggregate_neighbors(features: Tensor, adjacency: sparse.csr_array) -> Tensor:
+    """Put the weighted mean of its neighbours beside the feature of every image: ``[x, A x]``.
+
+    Args:
+        features: (N, D) float32.
+        adjacency: (N, N) sparse, rows sum to 1, as :func:`glc.core.graph.normalized_adjacency` gives it.
+
+    Returns:
+        (N, 2 D) float32 on the device of ``features``, the input of :class:`GraphConvolution`.
+    """
+    neighbors = torch.from_numpy(adjacency @ features.cpu().numpy())
+    return torch.cat([features, neighbors.to(features)], dim=1)
+
+
+class GraphConvolution(nn.Module):
+    """One graph convolution, ``h = ReLU([x, A x] W + b)``, on inputs that already hold ``A x``.
+
+    Args:
+        in_features: D, channels of ``x``.
+        out_features: H, channels of ``h``.
+
+    Example:
+        >>> import torch
+        >>> GraphConvolution(4, 8)(torch.rand(10, 2 * 4)).shape
+        torch.Size([10, 8])
+    """
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(2 * in_features, out_features))
+        self.bias = nn.Parameter(torch.zeros(out_features))
+        nn.init.xavier_uniform_(self.weight)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map ``[x, A x]`` (N, 2 D) to ``h`` (N, H)."""
+        return torch.addmm(self.bias, inputs, self.weight).relu_()
+
+
+class LinkPredictor(nn.Module):
+    """The network of GLC: a graph convolution and a classifier of image pairs.
+
+    The parameter names are those of the published weights: the ``state_dict`` is the union of the published backbone
+    (``conv1.*``) and head (``classifier.*``) files.
+
+    Args:
+        in_features: D, channels of the features.
+        hidden_dim: H, channels of the graph convolution and of the classifier's hidden layer.
+
+    Example:
+        >>> import torch
+        >>> from scipy import sparse
+        >>> features, adjacency = torch.rand(10, 4), sparse.csr_array(sparse.eye(10, dtype='float32'))
+        >>> network = LinkPredictor(in_features=4, hidden_dim=8)
+        >>> pairs = torch.tensor([[0, 0, 3], [1, 2, 4]])
+        >>> network(aggregate_neighbors(features, adjacency), *pairs).shape
+        torch.Size([3, 2])
+    """
+
+    def __init__(self, in_features: int, hidden_dim: int = 512) -> None:
+        super().__init__()
+        self.conv1 = GraphConvolution(in_features, hidden_dim)
+        self.classifier = nn.Sequential(
+            nn.Linear(2 * hidden_dim, hidden_dim),
+            nn.PReLU(hidden_dim),
+            nn.Linear(hidden_dim, 2),
+        )
+
+    def encode(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Do all the work that is done per image, not per pair.
+
+        Args:
+            inputs: (N, 2 D), ``[x, A x]`` of :func:`aggregate_neighbors`.
+
+        Returns:
+            (N, H) and (N, H): what an image adds to the classifier's hidden layer as the first and as the second of a pair.
+        """
+        hidden = self.conv1(inputs)
+        first, second = self.classifier[0].weight.chunk(2, dim=1)
+        return F.linear(hidden, first, self.classifier[0].bias), F.linear(hidden, second)
+
+    def score_pairs(self, first: Tensor, second: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
+        """Classify the pairs ``(rows[e], cols[e])`` of encoded images.
+
+        Args:
+            first: (N, H), see :meth:`encode`.
+            second: (N, H), see :meth:`encode`.
+            rows: (E,) int64, the first image of every pair.
+            cols: (E,) int64, the second image of every pair.
+
+        Returns:
+            (E, 2) logits; column 1 stands for "same person".
+        """
+        hidden = first.index_select(0, rows) + second.index_select(0, cols)
+        return self.classifier[2](self.classifier[1](hidden))
+
+    def forward(self, inputs: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
+        """Classify pairs of images: ``inputs`` (N, 2 D), ``rows`` and ``cols`` (E,) int64, to (E, 2) logits."""
+        return self.score_pairs(*self.encode(inputs), rows, cols)
+
+
+def focal_loss(logits: Tensor, targets: Tensor, gamma: float = 2.0, alpha: float = 1.0) -> Tensor:
+    """Mean focal loss, ``-alpha (1 - p_t)^gamma log p_t`` (Lin et al., Focal Loss for Dense Object Detection, eq. 5).
+
+    Args:
+        logits: (E, C).
+        targets: (E,) int64 in 0..C-1.
+        gamma: how strongly pairs that are already right are played down; 0 is the cross entropy.
+        alpha: weight of every class.
+
+    Returns:
+        () the mean over the E pairs.
+    """
+    cross_entropy = F.cross_entropy(logits, targets, reduction='none')
+    return alpha * ((1 - torch.exp(-cross_entropy)) ** gamma * cross_entropy).mean()

@@ -1,0 +1,184 @@
+"""Features, labels and centroids: the plain data that labelers, correctors and memories exchange."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+ArrayOrTensor = TypeVar('ArrayOrTensor', np.ndarray, Tensor)
+
+_UNIT_TOLERANCE = 1e-6
+
+
+def as_unit_features(features: np.ndarray | Tensor) -> Tensor:
+    """Check features and scale every row to unit length.
+
+    Args:
+        features: Features (N, D) of any real type, N >= 1. Not modified.
+
+    Returns:
+        float32 tensor (N, D) with unit rows, detached, on the device of the input. All-zero rows stay zero.
+        Shares memory with the input where that is already a float32 array of unit rows.
+
+    Raises:
+        ValueError: The input is empty, is not of shape (N, D), or has rows with NaN or infinite values.
+    """
+    x = torch.as_tensor(features).detach()
+    if x.ndim != 2 or 0 in x.shape:
+        raise ValueError(f'features must be a non-empty (N, D) array, got shape {tuple(x.shape)}')
+    x = x.to(torch.float32)
+    norms = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float64)
+    finite = norms.isfinite().squeeze(1)
+    if not finite.all():
+        rows = (~finite).nonzero().squeeze(1)
+        shown = ', '.join(map(str, rows[:5].tolist())) + (', ...' if len(rows) > 5 else '')
+        raise ValueError(
+            f'{len(rows)} of {len(x)} feature rows hold NaN or infinite values (rows {shown}); '
+            'check the network that made them (diverged training, overflow in half precision)'
+        )
+    if ((norms - 1).abs().lt(_UNIT_TOLERANCE) | norms.eq(0)).all():
+        return x
+    return (x / norms.where(norms > 0, 1.0)).to(torch.float32)
+
+
+def as_labels(labels: np.ndarray | Tensor, num_images: int | None = None) -> Tensor:
+    """Check a vector of integer labels or ids.
+
+    Args:
+        labels: Integers (N,).
+        num_images: The N to insist on; None accepts any.
+
+    Returns:
+        int64 tensor (N,) on the device of the input.
+
+    Raises:
+        ValueError: The labels are not integers of shape (N,), or not ``num_images`` of them.
+    """
+    result = torch.as_tensor(labels)
+    if result.ndim != 1 or result.is_floating_point() or result.is_complex():
+        raise ValueError(
+            f'labels must be an (N,) array of integers, got {result.dtype} of shape {tuple(result.shape)}'
+        )
+    if num_images is not None and len(result) != num_images:
+        raise ValueError(f'{len(result)} labels for {num_images} images: one label per image is needed')
+    return result.to(torch.int64)
+
+
+def like(result: Tensor, example: ArrayOrTensor) -> ArrayOrTensor:
+    """Convert a tensor to the kind (ndarray, or tensor on its device) of ``example``."""
+    if isinstance(example, Tensor):
+        return result.to(example.device)
+    return result.cpu().numpy()
+
+
+def compact_labels(labels: ArrayOrTensor, min_size: int = 1) -> ArrayOrTensor:
+    """Number the clusters 0..C-1 without gaps, in the order of their old numbers.
+
+    Args:
+        labels: Integer labels (N,); negative means outlier.
+        min_size: Clusters of fewer images become outliers.
+
+    Returns:
+        int64 labels (N,) of the same kind as the input; -1 = outlier.
+
+    Raises:
+        ValueError: The labels are not integers of shape (N,).
+
+    Example:
+        >>> compact_labels(np.array([7, 7, -1, 3, 9, 9]), min_size=2)
+        array([ 0,  0, -1, -1,  1,  1])
+    """
+    old = as_labels(labels)
+    values, inverse, sizes = old.unique(return_inverse=True, return_counts=True)
+    kept = (values >= 0) & (sizes >= min_size)
+    number = torch.where(kept, kept.cumsum(0) - 1, -1)
+    return like(number[inverse], labels)
+
+
+def cluster_centroids(features: np.ndarray | Tensor, labels: np.ndarray | Tensor) -> Tensor:
+    """Unit-norm mean of the members of every cluster.
+
+    Args:
+        features: Features (N, D); rows are scaled to unit length first.
+        labels: Integer labels (N,): negative = outlier, others 0..C-1 without gaps.
+
+    Returns:
+        float32 centroids (C, D) with unit rows, on the device of the features; (0, D) if all are outliers.
+
+    Raises:
+        ValueError: Shapes do not match, features are not finite, or cluster numbers have gaps.
+    """
+    x = as_unit_features(features)
+    y = as_labels(labels, len(x)).to(x.device)
+    members = y >= 0
+    num_clusters = int(y.max()) + 1
+    if len(y[members].unique()) < num_clusters:
+        raise ValueError('cluster numbers have gaps; pass the labels through compact_labels first')
+    # Sums in float64, so that their order (which CUDA does not fix) leaves no trace in the float32 result.
+    sums = torch.zeros(num_clusters, x.shape[1], dtype=torch.float64, device=x.device)
+    sums.index_add_(0, y[members], x[members].double())
+    return torch.nn.functional.normalize(sums, dim=1).float()
+
+
+@dataclass(frozen=True)
+class PseudoLabels:
+    """One labelling of the training images: what the model and the sampler receive.
+
+    Args:
+        labels: int64 tensor (N,): -1 = outlier, others 0..C-1 without gaps.
+        centroids: float32 tensor (C, D) with unit rows.
+
+    Raises:
+        ValueError: The cluster numbers are not exactly 0..C-1 for C centroids.
+
+    Example:
+        >>> features = np.array([[3.0, 0.0], [1.0, 0.0], [0.0, 2.0], [0.0, 1.0]])
+        >>> pseudo = PseudoLabels.from_features(features, np.array([5, 5, 8, -1]))
+        >>> pseudo.labels.tolist(), pseudo.num_clusters, pseudo.num_outliers
+        ([0, 0, 1, -1], 2, 1)
+        >>> pseudo.centroids.tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+    """
+
+    labels: Tensor
+    centroids: Tensor
+
+    def __post_init__(self) -> None:
+        found = as_labels(self.labels).unique().tolist()
+        if [label for label in found if label != -1] != list(range(len(self.centroids))):
+            raise ValueError(
+                f'labels must be -1 and 0..C-1 without gaps for the {len(self.centroids)} centroids given; '
+                'PseudoLabels.from_features makes such labels'
+            )
+
+    @classmethod
+    def from_features(cls, features: np.ndarray | Tensor, labels: np.ndarray | Tensor) -> PseudoLabels:
+        """Renumber the clusters without gaps and compute their centroids.
+
+        Args:
+            features: Features (N, D); rows are scaled to unit length first.
+            labels: Integer labels (N,); negative = outlier, any numbering.
+
+        Returns:
+            Labels and centroids on the device of the features.
+
+        Raises:
+            ValueError: Shapes do not match or features are not finite.
+        """
+        x = as_unit_features(features)
+        y = compact_labels(as_labels(labels, len(x)).to(x.device))
+        return cls(y, cluster_centroids(x, y))
+
+    @property
+    def num_clusters(self) -> int:
+        """Number of clusters C."""
+        return len(self.centroids)
+
+    @property
+    def num_outliers(self) -> int:
+        """Number of images without a cluster."""
+        return int((self.labels == -1).sum())

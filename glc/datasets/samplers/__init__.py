@@ -1,0 +1,5 @@
+"""Samplers over pseudo identities."""
+
+from .pseudo_identity_sampler import PseudoIdentitySampler
+
+__all__ = ['PseudoIdentitySampler']

@@ -1,0 +1,117 @@
+"""P x K batches of pseudo identities."""
+
+import logging
+from collections.abc import Iterator
+
+import numpy as np
+from mmengine.dist import get_dist_info
+from mmengine.logging import print_log
+from torch.utils.data import Sampler
+
+from glc.core.labels import PseudoLabels
+from glc.datasets.base import BaseReIDDataset, Draw
+from glc.registry import DATA_SAMPLERS
+
+
+@DATA_SAMPLERS.register_module()
+class PseudoIdentitySampler(Sampler[Draw]):
+    """Batches of ``num_ids`` clusters x ``num_instances`` images, the same on any number of processes.
+
+    Clusters come in random permutations. Of each, one image is drawn at random and the others from other cameras of
+    the cluster where there are any, else from its other images; with replacement where there are too few, so that a
+    batch is always full. Outliers (label -1) are never drawn. The length is constant, whatever the number of clusters,
+    so schedules keep their meaning.
+
+    The stream of an epoch depends on the seed, the epoch and the labels only: every process draws the same global
+    batches and keeps its share of whole identities. Each draw carries the seed of its augmentation.
+
+    Args:
+        dataset: Training set, for its camera ids.
+        num_ids: Clusters per global batch (P).
+        num_instances: Images per cluster (K).
+        iterations: Global batches per epoch.
+        seed: Seed of the stream.
+    """
+
+    def __init__(
+        self,
+        dataset: BaseReIDDataset,
+        num_ids: int = 32,
+        num_instances: int = 8,
+        iterations: int = 200,
+        seed: int | None = None,
+    ) -> None:
+        for name, value in (('num_ids', num_ids), ('num_instances', num_instances), ('iterations', iterations)):
+            if value < 1:
+                raise ValueError(f'{name} must be at least 1, got {value}')
+        rank, world_size = get_dist_info()
+        if num_ids % world_size:
+            raise ValueError(
+                f'a global batch of {num_ids} identities cannot be shared by {world_size} processes: '
+                'use a number of processes that divides num_ids'
+            )
+        self.cam_ids = dataset.cam_ids
+        self.num_ids = num_ids
+        self.num_instances = num_instances
+        self.iterations = iterations
+        self.seed = seed or 0
+        self.epoch = 0
+        self._rank, self._world_size = rank, world_size
+        self._members: list[np.ndarray] = []
+
+    @property
+    def batch_size(self) -> int:
+        """Images of one batch of this process."""
+        return self.num_ids * self.num_instances // self._world_size
+
+    def assign_pseudo_labels(self, pseudo: PseudoLabels) -> None:
+        """Draw from these clusters from now on."""
+        labels = pseudo.labels.cpu().numpy()
+        if len(labels) != len(self.cam_ids):
+            raise ValueError(f'{len(labels)} pseudo labels for a data set of {len(self.cam_ids)} images')
+        order = np.argsort(labels, kind='stable')
+        order = order[np.count_nonzero(labels < 0) :]
+        self._members = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1) if len(order) else []
+        if len(self._members) < self.num_ids:
+            print_log(
+                f'{len(self._members)} clusters for batches of {self.num_ids} identities: '
+                'clusters repeat within a batch',
+                logger='current',
+                level=logging.WARNING,
+            )
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the stream of this 0-based epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.iterations * self.batch_size
+
+    def __iter__(self) -> Iterator[Draw]:
+        if not self._members:
+            raise RuntimeError('no clusters to draw from: call assign_pseudo_labels first')
+        rng = np.random.default_rng((self.seed, self.epoch))
+        clusters = self._cluster_stream(rng).reshape(self.iterations, self._world_size, -1)
+        draws = np.stack([self._draw(rng, cluster) for cluster in clusters.ravel()])
+        seeds = rng.integers(2**32, size=draws.shape)
+        shape = (*clusters.shape, self.num_instances)
+        mine = (part.reshape(shape)[:, self._rank].ravel().tolist() for part in (draws, seeds))
+        return map(Draw, *mine)
+
+    def _cluster_stream(self, rng: np.random.Generator) -> np.ndarray:
+        """Cluster of every place of the epoch: permutations, cut so that no batch holds a cluster twice."""
+        count = len(self._members)
+        per_permutation = count - count % self.num_ids or count
+        needed = self.iterations * self.num_ids
+        rounds = -(-needed // per_permutation)
+        return np.concatenate([rng.permutation(count)[:per_permutation] for _ in range(rounds)])[:needed]
+
+    def _draw(self, rng: np.random.Generator, cluster: int) -> np.ndarray:
+        """``num_instances`` images of one cluster, by the camera rule."""
+        members = self._members[cluster]
+        anchor = rng.choice(members)
+        others = members[self.cam_ids[members] != self.cam_ids[anchor]]
+        if not len(others):
+            others = members[members != anchor] if len(members) > 1 else members
+        rest = self.num_instances - 1
+        return np.append(anchor, rng.choice(others, rest, replace=len(others) < rest))

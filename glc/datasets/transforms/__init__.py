@@ -1,0 +1,9 @@
+"""Image transforms: those of re-identification, beside mmcv's (``Resize``, ``RandomFlip``, ...)."""
+
+import mmcv.transforms  # noqa: F401  (registers mmcv's transforms in the root registry)
+
+from .augment import PadRandomCrop, RandomErasing
+from .formatting import PackReIDInputs
+from .loading import LoadReIDImage
+
+__all__ = ['LoadReIDImage', 'PackReIDInputs', 'PadRandomCrop', 'RandomErasing']

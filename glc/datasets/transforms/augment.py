@@ -1,0 +1,113 @@
+"""Random augmentations. All of them draw from Python's global generator, which ``Draw`` seeds per image."""
+
+import math
+import random
+from typing import Any
+
+import cv2
+from mmcv.transforms import BaseTransform
+
+from glc.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class PadRandomCrop(BaseTransform):
+    """Pad with black on all four sides, then cut a window of fixed size at a uniformly random place.
+
+    Required keys: ``img`` (H, W, 3). Modified keys: ``img``, ``img_shape``.
+
+    Args:
+        padding: Pixels added on each side.
+        size: ``(width, height)`` of the window in pixels, in mmcv's order.
+
+    Raises:
+        ValueError: If the padded image is smaller than the window.
+
+    Example:
+        >>> import numpy as np
+        >>> from glc.datasets.transforms import PadRandomCrop
+        >>> results = PadRandomCrop(padding=10, size=(128, 256))(dict(img=np.ones((256, 128, 3), np.uint8)))
+        >>> results['img'].shape
+        (256, 128, 3)
+    """
+
+    def __init__(self, padding: int = 10, size: tuple[int, int] = (128, 256)) -> None:
+        self.padding = padding
+        self.size = tuple(size)
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Replace the image by a random window of the padded image."""
+        pad = self.padding
+        width, height = self.size
+        padded = cv2.copyMakeBorder(results['img'], pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=0)
+        spare_y, spare_x = padded.shape[0] - height, padded.shape[1] - width
+        if spare_y < 0 or spare_x < 0:
+            raise ValueError(
+                f'PadRandomCrop cannot cut {width}x{height} from an image of '
+                f'{results["img"].shape[1]}x{results["img"].shape[0]} padded by {pad}: put a Resize before it'
+            )
+        y, x = random.randint(0, spare_y), random.randint(0, spare_x)
+        results['img'] = padded[y : y + height, x : x + width]
+        results['img_shape'] = (height, width)
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(padding={self.padding}, size={self.size})'
+
+
+@TRANSFORMS.register_module()
+class RandomErasing(BaseTransform):
+    """Choose the rectangle of Random Erasing (Zhong et al., AAAI 2020).
+
+    Only the rectangle is drawn here: the published recipe writes its fill value *after* normalisation, so the
+    model's data preprocessor fills it.
+
+    Required keys: ``img`` (H, W, 3). Added key: ``erase_box``, ``(y, x, h, w)`` in pixels; absent where
+    nothing is to be erased.
+
+    Args:
+        prob: Probability that an image gets a rectangle.
+        area: Smallest and largest area of the rectangle, as fractions of the image.
+        aspect: Smallest and largest height / width of the rectangle.
+        attempts: Rectangles tried until one fits into the image; none is erased when all fail.
+
+    Example:
+        >>> import numpy as np
+        >>> from glc.datasets.transforms import RandomErasing
+        >>> results = RandomErasing(prob=1.0)(dict(img=np.zeros((256, 128, 3), np.uint8)))
+        >>> y, x, h, w = results['erase_box']
+        >>> 0 <= y <= 256 - h and 0 <= x <= 128 - w
+        True
+    """
+
+    def __init__(
+        self,
+        prob: float = 0.5,
+        area: tuple[float, float] = (0.02, 0.4),
+        aspect: tuple[float, float] = (0.3, 3.33),
+        attempts: int = 100,
+    ) -> None:
+        self.prob = prob
+        self.area = tuple(area)
+        self.aspect = tuple(aspect)
+        self.attempts = attempts
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Add ``erase_box`` with probability ``prob``."""
+        if random.random() >= self.prob:
+            return results
+        height, width = results['img'].shape[:2]
+        for _ in range(self.attempts):
+            area = random.uniform(*self.area) * height * width
+            aspect = random.uniform(*self.aspect)
+            h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+            if 0 < h < height and 0 < w < width:
+                results['erase_box'] = (random.randint(0, height - h), random.randint(0, width - w), h, w)
+                break
+        return results
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(prob={self.prob}, area={self.area}, aspect={self.aspect}, '
+            f'attempts={self.attempts})'
+        )

@@ -1,0 +1,38 @@
+"""Reading image files."""
+
+from typing import Any
+
+from mmcv.transforms import LoadImageFromFile
+
+from glc.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class LoadReIDImage(LoadImageFromFile):
+    """Read an image file as ``(H, W, 3)`` uint8 BGR, or say which file cannot be read.
+
+    Required key: ``img_path``. Added keys: ``img``, ``img_shape``, ``ori_shape``. Takes the arguments of
+    mmcv's ``LoadImageFromFile``.
+
+    Raises:
+        RuntimeError: If the file is missing, truncated or not an image.
+
+    Example:
+        >>> from glc.datasets.transforms import LoadReIDImage
+        >>> try:
+        ...     LoadReIDImage()(dict(img_path='missing/0001_c1s1_000001_00.jpg'))
+        ... except RuntimeError as error:
+        ...     'missing/0001_c1s1_000001_00.jpg' in str(error)
+        True
+    """
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
+        """Add the decoded image to ``results``."""
+        try:
+            return super().transform(results)
+        except Exception as error:
+            reason = str(error) or type(error).__name__
+            raise RuntimeError(
+                f"cannot read the image '{results['img_path']}' ({reason}). Restore the file, or build the "
+                "data set with unreadable='skip' to leave out such images and count them in the log."
+            ) from error

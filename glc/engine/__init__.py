@@ -1,0 +1,22 @@
+"""What runs around the networks: feature extraction, hooks, and the registration of the label engine."""
+
+from glc.core.clustering import JaccardDBSCAN
+from glc.core.correction import GLC
+from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS
+
+from .feature_extractor import FeatureExtractor
+from .hooks import AverageBatchNormHook, EpochSeedHook, PlainCheckpointHook, PseudoLabelHook, RestartHook
+from .optim import CPUAmpOptimWrapper
+
+PSEUDO_LABELERS.register_module(module=JaccardDBSCAN)
+LABEL_CORRECTORS.register_module(module=GLC)
+
+__all__ = [
+    'AverageBatchNormHook',
+    'CPUAmpOptimWrapper',
+    'EpochSeedHook',
+    'FeatureExtractor',
+    'PlainCheckpointHook',
+    'PseudoLabelHook',
+    'RestartHook',
+]

@@ -1,0 +1,64 @@
+"""Features of a whole data set, in the order of its samples."""
+
+import torch
+from mmengine.dataset import pseudo_collate
+from mmengine.dist import all_reduce, get_dist_info
+from mmengine.model import is_model_wrapper
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from glc.datasets import BaseReIDDataset
+
+
+class FeatureExtractor:
+    """Extracts the unit features of all images of a data set.
+
+    The batches are the same however many processes share them, each process taking whole batches, so the features are
+    too; they are written by ``sample_idx``, never by order of arrival.
+
+    Args:
+        dataset: Data set with a deterministic (test) pipeline.
+        batch_size: Images per batch.
+        num_workers: Worker processes that load images, per training process.
+    """
+
+    def __init__(self, dataset: BaseReIDDataset, batch_size: int = 256, num_workers: int = 2) -> None:
+        self.dataset = dataset
+        rank, world_size = get_dist_info()
+        batches = torch.arange(len(dataset)).split(batch_size)
+        self._loader = DataLoader(
+            dataset,
+            batch_sampler=[batch.tolist() for batch in batches[rank::world_size]],
+            num_workers=num_workers,
+            collate_fn=pseudo_collate,
+        )
+
+    @torch.no_grad()
+    def __call__(self, model: nn.Module) -> Tensor:
+        """Unit features ``(N, D)`` float32 on the CPU, complete on every process.
+
+        Args:
+            model: Algorithm with ``data_preprocessor`` and ``extract_feat``, wrapped for distributed training or not;
+                it is put into evaluation mode and back.
+        """
+        if is_model_wrapper(model):
+            model = model.module
+        was_training = model.training
+        model.eval()
+        indices, features = [], []
+        quiet = True if get_dist_info()[0] else None  # None: a bar on a terminal only
+        try:
+            for batch in tqdm(self._loader, desc='extract features', disable=quiet, leave=False):
+                batch = model.data_preprocessor(batch, False)
+                features.append(model.extract_feat(batch['inputs']).float().cpu())
+                indices += [sample.sample_idx for sample in batch['data_samples']]
+        finally:
+            model.train(was_training)
+        dim = torch.tensor(features[0].shape[1] if features else 0)
+        all_reduce(dim, op='max')  # a process without a batch does not know D
+        table = torch.zeros(len(self.dataset), int(dim))
+        if features:
+            table[indices] = torch.cat(features)
+        all_reduce(table, op='sum')
+        return table

@@ -1,0 +1,9 @@
+"""Hooks: when things happen in a run. The algorithms are in ``glc.core``."""
+
+from .average_batchnorm_hook import AverageBatchNormHook
+from .epoch_seed_hook import EpochSeedHook
+from .plain_checkpoint_hook import PlainCheckpointHook
+from .pseudo_label_hook import PseudoLabelHook
+from .restart_hook import RestartHook
+
+__all__ = ['AverageBatchNormHook', 'EpochSeedHook', 'PlainCheckpointHook', 'PseudoLabelHook', 'RestartHook']

@@ -1,0 +1,25 @@
+"""One set of batch statistics for all processes."""
+
+from mmengine.dist import all_reduce_params, is_distributed
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from glc.registry import HOOKS
+
+
+@HOOKS.register_module()
+class AverageBatchNormHook(Hook):
+    """Averages the running statistics of BatchNorm over the processes after every training epoch.
+
+    A running statistic is linear in the batch statistics, so one average per epoch gives what averaging in every
+    iteration would. mmengine's ``SyncBuffersHook`` averages all buffers, which destroys label tables.
+    """
+
+    priority = 'NORMAL'
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Average ``running_mean`` and ``running_var`` of all layers."""
+        if is_distributed():
+            layers = [m for m in runner.model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+            all_reduce_params([stat for m in layers for stat in (m.running_mean, m.running_var)], op='mean')

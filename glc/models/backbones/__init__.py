@@ -1,0 +1,9 @@
+"""Backbones: images to tokens, maps or vectors."""
+
+from .base import BaseBackbone
+from .osnet import OSNet
+from .pass_vit import PASSViT
+from .resnet import ResNet
+from .timm_backbone import TimmBackbone
+
+__all__ = ['BaseBackbone', 'OSNet', 'PASSViT', 'ResNet', 'TimmBackbone']

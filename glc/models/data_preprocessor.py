@@ -1,0 +1,74 @@
+"""From the batches of the workers to the input of the network."""
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseDataPreprocessor
+
+from glc.registry import MODELS
+
+
+@MODELS.register_module()
+class ReIDDataPreprocessor(BaseDataPreprocessor):
+    """Stack, convert to RGB, normalise, and fill the boxes of random erasing, on the model's device.
+
+    The statistics live here and not in the data pipeline because they belong to the weights: whoever swaps the
+    backbone swaps them too. Erased boxes are filled after normalisation with ``erase_fill`` as it is, which is what
+    the published recipes do.
+
+    Args:
+        mean: Mean of R, G, B on the 0-255 scale.
+        std: Standard deviation of R, G, B on the 0-255 scale.
+        bgr_to_rgb: Whether the inputs are BGR, as mmcv loads them.
+        erase_fill: Value of R, G, B in erased boxes, in units of the normalised input.
+        channels_last: Whether images are laid out channels last in memory, which convolutions on a CPU and mixed
+            precision on a GPU run faster on.
+        non_blocking: Whether copies to the device may overlap with computation.
+
+    Example:
+        >>> import torch
+        >>> preprocessor = ReIDDataPreprocessor(mean=[127.5] * 3, std=[127.5] * 3)
+        >>> batch = dict(inputs=[torch.full((3, 4, 2), 255, dtype=torch.uint8)], data_samples=[])
+        >>> preprocessor(batch)['inputs'].unique()
+        tensor([1.])
+    """
+
+    def __init__(
+        self,
+        mean: Sequence[float] = (127.5, 127.5, 127.5),
+        std: Sequence[float] = (127.5, 127.5, 127.5),
+        bgr_to_rgb: bool = True,
+        erase_fill: Sequence[float] = (0.485, 0.456, 0.406),
+        channels_last: bool = False,
+        non_blocking: bool = True,
+    ) -> None:
+        super().__init__(non_blocking=non_blocking)
+        if len(mean) != 3 or len(std) != 3:
+            raise ValueError(f'mean and std need 3 values each, got {mean} and {std}')
+        self.bgr_to_rgb = bgr_to_rgb
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.register_buffer('mean', torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer('std', torch.tensor(std).view(3, 1, 1), persistent=False)
+        self.register_buffer('erase_fill', torch.tensor(erase_fill).view(3, 1, 1), persistent=False)
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """Batch with ``inputs`` as one float tensor ``(B, 3, H, W)``; ``data_samples`` stay a list.
+
+        Args:
+            data: ``inputs``, a list of uint8 tensors ``(3, H, W)`` of one size, and ``data_samples``.
+            training: Unused; part of mmengine's interface.
+        """
+        inputs = data['inputs']
+        if not torch.is_tensor(inputs):
+            inputs = torch.stack(inputs)
+        inputs = self.cast_data(inputs).float()
+        if self.bgr_to_rgb:
+            inputs = inputs.flip(1)
+        inputs = ((inputs - self.mean) / self.std).contiguous(memory_format=self.memory_format)
+        data_samples = data.get('data_samples') or []
+        for image, sample in zip(inputs, data_samples, strict=False):
+            box = sample.get('erase_box')
+            if box is not None:
+                top, left, height, width = box
+                image[:, top : top + height, left : left + width] = self.erase_fill
+        return {**data, 'inputs': inputs}

@@ -1,0 +1,35 @@
+"""Contrast of features with a memory bank."""
+
+from mmengine.model import BaseModule
+from torch import Tensor
+
+from glc.core.memory import BaseMemory
+from glc.registry import MEMORY_BANKS, MODELS
+
+
+@MODELS.register_module()
+class ContrastHead(BaseModule):
+    """Contrastive loss of a batch over a memory bank, which then learns from the batch.
+
+    Args:
+        memory: Memory bank, or its config in ``MEMORY_BANKS``.
+        loss_weight: Factor of the loss.
+
+    Example:
+        >>> import torch
+        >>> head = ContrastHead(memory=dict(type='ClusterMemory', momentum=0.2))
+        >>> head.memory.reset(torch.eye(4))
+        >>> sorted(head.loss(torch.eye(4)[:2], torch.tensor([0, 1])))
+        ['loss_contrast']
+    """
+
+    def __init__(self, memory: dict | BaseMemory, loss_weight: float = 1.0) -> None:
+        super().__init__()
+        self.memory: BaseMemory = MEMORY_BANKS.build(memory) if isinstance(memory, dict) else memory
+        self.loss_weight = loss_weight
+
+    def loss(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Losses of unit features ``(B, D)`` with pseudo labels ``(B,)``; updates the memory bank."""
+        loss = self.memory(features, labels) * self.loss_weight
+        self.memory.update(features, labels)
+        return {'loss_contrast': loss}

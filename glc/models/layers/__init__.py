@@ -1,0 +1,7 @@
+"""Layers without any framework, usable alone."""
+
+from .gem import GeM
+from .ghost_batchnorm import GhostBatchNorm1d, GhostBatchNorm2d, GhostBatchNormAct2d, convert_batchnorm
+from .ibn import IBN
+
+__all__ = ['IBN', 'GeM', 'GhostBatchNorm1d', 'GhostBatchNorm2d', 'GhostBatchNormAct2d', 'convert_batchnorm']

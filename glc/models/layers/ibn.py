@@ -1,0 +1,32 @@
+"""Instance-batch normalisation."""
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ['IBN']
+
+
+class IBN(nn.Module):
+    """Instance normalisation of the first half of the channels, batch normalisation of the rest.
+
+    The layer of IBN-Net-a (Pan et al., ECCV 2018), with its parameter names ``IN`` and ``BN``.
+
+    Args:
+        num_features: Number of channels C.
+
+    Example:
+        >>> IBN(6)(torch.randn(2, 6, 8, 4)).shape
+        torch.Size([2, 6, 8, 4])
+    """
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.half = num_features // 2
+        self.IN = nn.InstanceNorm2d(self.half, affine=True)
+        self.BN = nn.BatchNorm2d(num_features - self.half)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise a map `(B, C, H, W)`."""
+        return torch.cat(
+            [self.IN(x[:, : self.half].contiguous()), self.BN(x[:, self.half :].contiguous())], 1
+        )

@@ -1,0 +1,142 @@
+"""From backbone output to one unit-norm feature per image."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from glc.models.layers import GeM
+from glc.registry import MODELS
+
+__all__ = ['ReIDNeck']
+
+
+@MODELS.register_module()
+class ReIDNeck(BaseModule):
+    """Pooling, fusion of class and part tokens, batch normalisation and L2 normalisation.
+
+    With the tokens cls, pt1 .. ptn of a PASS ViT and P = (pt1 + .. + ptn) / n (PASS, Zhu et al., ECCV 2022):
+
+    - single neck: z = [cls, P] (``'cat'``) or (cls + P) / 2 (``'mean'``), then one batch normalisation;
+    - multi neck: one batch normalisation per token, each output L2-normalised, then the same fusion.
+
+    The result is L2-normalised. With a single token, a pooled map or a vector, z is that token, and ``multi``
+    and ``fusion`` make no difference. The biases of the batch normalisations stay 0. Parameters are named
+    ``bottleneck`` and, in a multi neck, ``bottleneck_pt1`` to ``bottleneck_ptn``.
+
+    Args:
+        in_channels: Dimension D of a token (the backbone's ``out_channels``).
+        num_tokens: Number of tokens T (the backbone's ``num_tokens``).
+        multi: Normalise each token by itself.
+        fusion: ``'cat'`` or ``'mean'``.
+        pool: Pooling of maps, ``dict(type='avg')`` or, which is the default,
+            ``dict(type='GeM', p=3.0, learnable=False)``.
+
+    Attributes:
+        out_channels: Dimension of the output, 2D for ``'cat'`` of several tokens, else D.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Example:
+        >>> neck = ReIDNeck(384, num_tokens=4, multi=True, fusion='cat')
+        >>> features = neck(torch.randn(8, 4, 384))
+        >>> features.shape, bool(torch.allclose(features.norm(dim=1), torch.ones(8)))
+        (torch.Size([8, 768]), True)
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_tokens: int = 1,
+        multi: bool = False,
+        fusion: str = 'cat',
+        pool: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if fusion not in ('cat', 'mean'):
+            raise ValueError(f"fusion must be 'cat' or 'mean', got {fusion!r}")
+        if num_tokens < 1:
+            raise ValueError(f'num_tokens must be at least 1, got {num_tokens}')
+        self.in_channels = in_channels
+        self.num_tokens = num_tokens
+        self.multi = multi and num_tokens > 1
+        self.fusion = fusion
+        self.out_channels = 2 * in_channels if fusion == 'cat' and num_tokens > 1 else in_channels
+        self.pool = _build_pool(**(pool or {'type': 'GeM'}))
+        self.bottleneck = _frozen_bias_norm(in_channels if self.multi else self.out_channels)
+        if self.multi:
+            for part in range(1, num_tokens):
+                self.add_module(f'bottleneck_pt{part}', _frozen_bias_norm(in_channels))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Backbone output to unit features.
+
+        Args:
+            inputs: Tokens `(B, T, D)`, a map `(B, D, H, W)` or vectors `(B, D)`.
+
+        Returns:
+            Features `(B, out_channels)` of unit norm.
+
+        Raises:
+            ValueError: If the shape is not what ``num_tokens`` and ``in_channels`` announced.
+        """
+        tokens = self._tokens(inputs)
+        if not self.multi:
+            return F.normalize(self.bottleneck(self._fused(tokens)))
+        norms = [
+            self.bottleneck,
+            *(getattr(self, f'bottleneck_pt{part}') for part in range(1, self.num_tokens)),
+        ]
+        units = [F.normalize(norm(token)) for norm, token in zip(norms, tokens.unbind(1), strict=True)]
+        return F.normalize(self._fused(torch.stack(units, 1)))
+
+    def fuse(self, inputs: Tensor) -> Tensor:
+        """Backbone output to the fused feature before any normalisation, as the triplet loss wants it.
+
+        Args:
+            inputs: As in :meth:`forward`.
+
+        Returns:
+            Features `(B, out_channels)`.
+        """
+        return self._fused(self._tokens(inputs))
+
+    def _tokens(self, inputs: Tensor) -> Tensor:
+        if inputs.dim() == 4:
+            tokens = self.pool(inputs)[:, None]
+        elif inputs.dim() == 2:
+            tokens = inputs[:, None]
+        else:
+            tokens = inputs
+        if tokens.dim() != 3 or tokens.shape[1:] != (self.num_tokens, self.in_channels):
+            raise ValueError(
+                f'the neck has num_tokens={self.num_tokens} and in_channels={self.in_channels}, but the '
+                f'backbone gave a tensor of shape {tuple(inputs.shape)}: set both to its num_tokens and '
+                'out_channels'
+            )
+        return tokens
+
+    def _fused(self, tokens: Tensor) -> Tensor:
+        cls = tokens[:, 0]
+        if self.num_tokens == 1:
+            return cls
+        parts = tokens[:, 1:].mean(1)
+        return torch.cat([cls, parts], 1) if self.fusion == 'cat' else (cls + parts) / 2
+
+
+def _frozen_bias_norm(channels: int) -> nn.BatchNorm1d:
+    norm = nn.BatchNorm1d(channels)
+    norm.bias.requires_grad_(False)
+    return norm
+
+
+def _build_pool(type: str, **kwargs: Any) -> nn.Module:
+    if type == 'GeM':
+        return GeM(**kwargs)
+    if type == 'avg':
+        return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    raise ValueError(f"pool type must be 'GeM' or 'avg', got {type!r}")

@@ -1,0 +1,81 @@
+"""Algorithms: what a batch of images becomes in training and in testing."""
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor
+
+from glc.core.labels import PseudoLabels
+from glc.models.layers import convert_batchnorm
+from glc.registry import MODELS
+
+
+@MODELS.register_module()
+class UnsupervisedReID(BaseModel):
+    """Backbone, neck and contrast head; trained on pseudo labels, tested on unit features.
+
+    Pseudo labels live here, in a table indexed by ``sample_idx``, because the workers of a data loader never see
+    what is written into the data set of the parent process.
+
+    Args:
+        backbone: Config of the backbone: tokens ``(B, T, D)``, a map ``(B, C, H, W)`` or ``(B, D)``.
+        neck: Config of the neck: unit features ``(B, D)``.
+        head: Config of the head; its memory bank is reset with every labelling.
+        data_preprocessor: Config of the data preprocessor.
+        bn_group_size: Images per group of batch statistics in training (part of the recipe, see
+            :class:`~glc.models.layers.GhostBatchNorm2d`); None keeps one group per process.
+        init_cfg: mmengine's initialisation config.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        neck: dict,
+        head: dict,
+        data_preprocessor: dict | None = None,
+        bn_group_size: int | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(MODELS.build(data_preprocessor or {'type': 'ReIDDataPreprocessor'}), init_cfg)
+        self.backbone = MODELS.build(backbone)
+        self.neck = MODELS.build(neck)
+        self.head = MODELS.build(head)
+        self.bn_group_size = bn_group_size
+        if bn_group_size is not None:
+            self.backbone = convert_batchnorm(self.backbone, bn_group_size)
+            self.neck = convert_batchnorm(self.neck, bn_group_size)
+        self.register_buffer('pseudo_labels', torch.empty(0, dtype=torch.int64), persistent=False)
+
+    def assign_pseudo_labels(self, pseudo: PseudoLabels) -> None:
+        """Train on these labels from now on, with the memory bank reset to their centroids."""
+        self.pseudo_labels = pseudo.labels.to(self.pseudo_labels.device, torch.int64)
+        self.head.memory.reset(pseudo.centroids)
+
+    def extract_feat(self, inputs: Tensor) -> Tensor:
+        """Unit features ``(B, D)`` of preprocessed images ``(B, 3, H, W)``."""
+        return self.neck(self.backbone(inputs))
+
+    def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = 'tensor') -> object:
+        """One of ``extract_feat`` (mode ``'tensor'``), ``loss`` and ``predict``."""
+        if mode == 'tensor':
+            return self.extract_feat(inputs)
+        if mode == 'loss':
+            return self.loss(inputs, data_samples or [])
+        if mode == 'predict':
+            return self.predict(inputs, data_samples or [])
+        raise ValueError(f"mode must be 'tensor', 'loss' or 'predict', got {mode!r}")
+
+    def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
+        """Losses of a batch; its pseudo labels are looked up by ``sample_idx``."""
+        if not len(self.pseudo_labels):
+            raise RuntimeError('no pseudo labels yet: is PseudoLabelHook among the hooks?')
+        indices = torch.tensor([sample.sample_idx for sample in data_samples], device=inputs.device)
+        labels = self.pseudo_labels[indices]
+        if (labels < 0).any():
+            raise RuntimeError('an outlier (label -1) was drawn: sampler and model hold different pseudo labels')
+        return self.head.loss(self.extract_feat(inputs), labels)
+
+    def predict(self, inputs: Tensor, data_samples: list) -> list:
+        """The data samples, each with its unit feature ``(D,)`` as ``feature``."""
+        for sample, feature in zip(data_samples, self.extract_feat(inputs).float(), strict=True):
+            sample.set_data({'feature': feature})
+        return data_samples

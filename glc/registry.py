@@ -1,0 +1,93 @@
+"""The registries of glc: children of the mmengine roots, plus three of our own.
+
+A component is registered under its class name and built from a config ``dict(type='Name', ...)``. The modules that
+register components are imported on the first look-up, so nothing needs to be imported by hand.
+"""
+
+from difflib import get_close_matches
+from typing import Any
+
+import mmengine.registry as root
+from mmengine.registry import Registry as _Registry
+
+__all__ = [
+    'DATASETS',
+    'DATA_SAMPLERS',
+    'HOOKS',
+    'LABEL_CORRECTORS',
+    'MEMORY_BANKS',
+    'METRICS',
+    'MODELS',
+    'MODEL_WRAPPERS',
+    'OPTIM_WRAPPERS',
+    'PSEUDO_LABELERS',
+    'TRANSFORMS',
+    'VISUALIZERS',
+]
+
+
+class Registry(_Registry):
+    """A registry of scope ``glc`` that names the closest component where a name is unknown."""
+
+    def get(self, key: str) -> type:
+        """Class registered as ``key`` here or in a parent registry.
+
+        Raises:
+            KeyError: If nothing has that name; the message suggests the closest names.
+        """
+        try:
+            found = super().get(key)
+        except RuntimeError:
+            found = None
+        if found is None:
+            # An unqualified unknown name is retried by mmengine as an import path, which fails as RuntimeError.
+            raise KeyError(f"unknown {self.name} '{key}'{self._suggestion(key)}")
+        return found
+
+    def _suggestion(self, key: str) -> str:
+        names = set(self.module_dict)
+        parent = self.parent
+        while parent is not None:
+            names |= set(parent.module_dict)
+            parent = parent.parent
+        by_lower = {name.lower(): name for name in names}
+        close = [by_lower[match] for match in get_close_matches(key.lower(), by_lower, n=3, cutoff=0.5)]
+        if close:
+            return f': did you mean {" or ".join(repr(name) for name in close)}?'
+        return f'; registered in glc: {", ".join(sorted(self.module_dict)) or "nothing"}'
+
+
+def _child(name: str, parent: _Registry | None, *locations: str, **kwargs: Any) -> Registry:
+    return Registry(name, parent=parent, scope='glc', locations=[f'glc.{place}' for place in locations], **kwargs)
+
+
+MODELS = _child('model', root.MODELS, 'models')
+DATASETS = _child('dataset', root.DATASETS, 'datasets')
+DATA_SAMPLERS = _child('data sampler', root.DATA_SAMPLERS, 'datasets')
+TRANSFORMS = _child('transform', root.TRANSFORMS, 'datasets')
+HOOKS = _child('hook', root.HOOKS, 'engine')
+METRICS = _child('metric', root.METRICS, 'evaluation')
+VISUALIZERS = _child('visualizer', root.VISUALIZERS, 'visualization')
+MODEL_WRAPPERS = _child('model_wrapper', root.MODEL_WRAPPERS, 'engine')
+OPTIM_WRAPPERS = _child('optim_wrapper', root.OPTIM_WRAPPERS, 'engine')
+
+PSEUDO_LABELERS = _child('pseudo labeler', None, 'engine')
+LABEL_CORRECTORS = _child('label corrector', None, 'engine')
+MEMORY_BANKS = _child('memory bank', None, 'models')
+
+# mmengine looks every kind of component up in the default scope and warns where a scope has no such registry.
+for _name in (
+    'RUNNERS',
+    'RUNNER_CONSTRUCTORS',
+    'LOOPS',
+    'OPTIMIZERS',
+    'OPTIM_WRAPPER_CONSTRUCTORS',
+    'PARAM_SCHEDULERS',
+    'WEIGHT_INITIALIZERS',
+    'EVALUATOR',
+    'VISBACKENDS',
+    'LOG_PROCESSORS',
+    'FUNCTIONS',
+):
+    globals()[_name] = _child(getattr(root, _name).name, getattr(root, _name))
+del _name

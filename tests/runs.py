@@ -1,0 +1,140 @@
+"""Small but complete training runs on images made here."""
+
+import copy
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from glc.apis import build_runner, prepare_config
+from glc.datasets import Market1501
+from glc.registry import DATASETS
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@DATASETS.register_module()
+class ShuffledPids(Market1501):
+    """Market-1501 whose ground truth is permuted; the images and their order stay."""
+
+    def load_data_list(self) -> list[dict]:
+        """Data list with permuted pids."""
+        data_list = super().load_data_list()
+        shuffled = np.random.default_rng(0).permutation([info['pid'] for info in data_list])
+        return [{**info, 'pid': int(pid)} for info, pid in zip(data_list, shuffled, strict=True)]
+
+
+def write_images(root: Path, num_ids: int = 8, per_camera: int = 3, num_cams: int = 2) -> Path:
+    """A data set in Market-1501 layout: every person is a fixed coarse pattern under noise.
+
+    Returns:
+        ``root``.
+    """
+    rng = np.random.default_rng(0)
+    folders = {'bounding_box_train': range(1, num_ids + 1), 'query': range(101, 105), 'bounding_box_test': range(101, 105)}
+    for folder, pids in folders.items():
+        (root / folder).mkdir(parents=True)
+        for pid in pids:
+            pattern = np.random.default_rng(pid).integers(0, 256, (8, 4, 3))
+            for cam in range(1, num_cams + 1):
+                for shot in range(1 if folder == 'query' else per_camera):
+                    image = np.kron(pattern, np.ones((8, 8, 1))) + rng.normal(0, 25, (64, 32, 3))
+                    name = f'{pid:04d}_c{cam}s1_{shot:06d}_00.jpg'
+                    cv2.imwrite(str(root / folder / name), image.clip(0, 255).astype(np.uint8))
+    return root
+
+
+def tiny_config(data_root: Path, work_dir: Path, **options: object) -> Config:
+    """Config of a run of seconds; ``options`` are dotted overrides with ``__`` for the dots."""
+    resize = dict(type='Resize', scale=(32, 64), backend='pillow', interpolation='bicubic')
+    train_pipeline = [
+        dict(type='LoadReIDImage'),
+        resize,
+        dict(type='RandomFlip', prob=0.5),
+        dict(type='PadRandomCrop', padding=4, size=(32, 64)),
+        dict(type='RandomErasing'),
+        dict(type='PackReIDInputs'),
+    ]
+    test_pipeline = [dict(type='LoadReIDImage'), resize, dict(type='PackReIDInputs')]
+    dataset = dict(type='Market1501', data_root=str(data_root), check='off')
+    test_dataloader = dict(
+        batch_size=16,
+        num_workers=0,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        dataset=dict(**dataset, split='test', pipeline=test_pipeline),
+    )
+    cfg = Config.fromfile(ROOT / 'configs/_base_/labelers/jaccard_dbscan.py')
+    cfg.merge_from_dict(
+        dict(
+            model=dict(
+                type='UnsupervisedReID',
+                backbone=dict(type='OSNet', width='x0_25'),
+                neck=dict(type='ReIDNeck', in_channels=512),
+                head=dict(type='ContrastHead', memory=dict(type='ClusterMemory')),
+                bn_group_size=8,
+            ),
+            train_dataloader=dict(
+                batch_size=16,
+                num_workers=0,
+                sampler=dict(type='PseudoIdentitySampler', num_ids=4, num_instances=4, iterations=2),
+                dataset=dict(**dataset, split='train', pipeline=train_pipeline),
+            ),
+            val_dataloader=test_dataloader,
+            test_dataloader=copy.deepcopy(test_dataloader),
+            val_evaluator=dict(type='ReIDMetric'),
+            test_evaluator=dict(type='ReIDMetric'),
+            optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.05, momentum=0.9)),
+            param_scheduler=[dict(type='StepLR', step_size=3, gamma=0.1, by_epoch=True)],
+            train_cfg=dict(by_epoch=True, max_epochs=2, val_interval=100),
+            val_cfg=dict(),
+            test_cfg=dict(),
+            work_dir=str(work_dir),
+        )
+    )
+    cfg.merge_from_dict(
+        {
+            'default_hooks.pseudo_label.labeler': dict(k1=6, k2=2, min_samples=2),
+            'default_hooks.pseudo_label.num_workers': 0,
+            'default_hooks.pseudo_label.batch_size': 16,
+            'default_hooks.checkpoint.max_keep_ckpts': -1,
+            'default_hooks.logger.interval': 1,
+        }
+    )
+    cfg.merge_from_dict({name.replace('__', '.'): value for name, value in options.items()})
+    cfg.experiment_name = work_dir.name
+    return cfg
+
+
+def train(cfg: Config, resume: Path | None = None) -> Runner:
+    """Run the training of a config to its end."""
+    cfg = copy.deepcopy(cfg)
+    if resume is not None:
+        cfg.resume, cfg.load_from = True, str(resume)
+    runner = build_runner(prepare_config(cfg))
+    runner.train()
+    return runner
+
+
+def state(runner: Runner) -> dict[str, torch.Tensor]:
+    """Everything that a resumed run must have in common with an uninterrupted one."""
+    hook = next(hook for hook in runner.hooks if hasattr(hook, 'pseudo'))
+    optimizer = runner.optim_wrapper.optimizer
+    return {
+        **{f'model.{name}': value.clone() for name, value in runner.model.state_dict().items()},
+        'labels': hook.pseudo.labels,
+        'centroids': hook.pseudo.centroids,
+        'memory': runner.model.head.memory.bank.clone(),
+        'lr': torch.tensor([group['lr'] for group in optimizer.param_groups]),
+        'momentum': torch.cat([optimizer.state[p]['momentum_buffer'].flatten() for p in optimizer.param_groups[0]['params'] if p in optimizer.state]),
+        'draws': torch.tensor([draw for draw in runner.train_dataloader.sampler]),
+    }
+
+
+def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    """Bit for bit."""
+    assert first.keys() == second.keys()
+    different = [name for name in first if not torch.equal(first[name], second[name])]
+    assert not different

@@ -1,0 +1,223 @@
+"""Every config loads, builds without data, and holds the numbers of its recipe."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import DefaultScope
+
+import glc.engine
+import glc.models  # noqa: F401
+from glc.core.clustering import JaccardDBSCAN
+from glc.core.correction import GLC
+from glc.core.memory import ClusterMemory
+from glc.registry import (
+    HOOKS,
+    LABEL_CORRECTORS,
+    MEMORY_BANKS,
+    METRICS,
+    MODELS,
+    PARAM_SCHEDULERS,
+    PSEUDO_LABELERS,
+    TRANSFORMS,
+)
+
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+NAMES = sorted(path.stem for path in (CONFIGS / 'glc').glob('*.py'))
+RESTARTS = [name for name in NAMES if name.endswith('_restart')]
+LEAVES = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.glob('[a-z]*/*.py'))
+NO_CORRECTOR = {'default_hooks': {'pseudo_label': {'corrector': None}}}
+
+# eps, fusion and multi neck (None: not part of the setting), images per BatchNorm group
+RECIPES = {
+    'market_usl': (0.6, 'cat', False, 64),
+    'msmt_usl': (0.7, 'mean', False, 128),
+    'msmt2market_uda': (0.6, 'cat', True, 64),
+    'market2msmt_uda': (0.7, 'mean', True, 128),
+}
+
+
+@pytest.fixture(autouse=True)
+def glc_scope():
+    with DefaultScope.overwrite_default_scope('glc'):
+        yield
+
+
+def load(leaf: str) -> Config:
+    return Config.fromfile(CONFIGS / leaf)
+
+
+def without_pretrained(model: ConfigDict) -> ConfigDict:
+    model.backbone.pop('init_cfg', None)
+    return model
+
+
+def test_the_promised_leaves_exist():
+    promised = {f'{name}{restart}' for name in RECIPES for restart in ('', '_restart')}
+    promised = {f'vit_s_{name}' for name in promised}
+    promised |= {
+        f'{network}_{data}_usl'
+        for network in ('vit_s_ics', 'vit_b', 'resnet50', 'resnet50_ibn')
+        for data in ('market', 'msmt')
+    }
+    promised |= {'osnet_x0_25_msmt2market_uda', 'demo_synthetic'}
+    assert promised <= set(NAMES)
+
+
+@pytest.mark.parametrize('leaf', LEAVES)
+def test_leaf_is_short_and_builds_its_parts(leaf):
+    assert len((CONFIGS / leaf).read_text().splitlines()) <= 20
+    cfg = load(leaf)
+    hooks = {name: HOOKS.build(hook) for name, hook in cfg.default_hooks.items()}
+    label_hook = hooks['pseudo_label']
+    assert isinstance(label_hook.labeler, JaccardDBSCAN)
+    assert (label_hook.corrector is None) == leaf.startswith('cluster_contrast/')
+    assert isinstance(MEMORY_BANKS.build(cfg.model.head.memory), ClusterMemory)
+    METRICS.build(cfg.val_evaluator)
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        for step in loader.dataset.pipeline:
+            TRANSFORMS.build(step)
+    sampler = cfg.train_dataloader.sampler
+    assert cfg.train_dataloader.batch_size == sampler.num_ids * sampler.num_instances
+    assert cfg.train_dataloader.batch_size % cfg.model.bn_group_size == 0
+    assert cfg.train_cfg.max_epochs % cfg.train_cfg.val_interval == 0
+
+
+@pytest.mark.parametrize('name', [name for name in NAMES if name not in RESTARTS])
+def test_model_builds_and_gives_unit_features(name):
+    cfg = load(f'glc/{name}.py')
+    model = MODELS.build(without_pretrained(cfg.model)).eval()
+    with torch.no_grad():
+        features = model.extract_feat(torch.randn(2, 3, 256, 128))
+    torch.testing.assert_close(features.norm(dim=1), torch.ones(2))
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_cluster_contrast_is_glc_minus_the_corrector(name):
+    twin, corrected = load(f'cluster_contrast/{name}.py'), load(f'glc/{name}.py')
+    assert corrected.default_hooks.pseudo_label.corrector.type == 'GLC'
+    assert twin.default_hooks.pseudo_label.corrector is None
+    corrected.default_hooks.pseudo_label.corrector = None
+    assert twin.to_dict() == corrected.to_dict()
+
+
+def test_every_glc_leaf_has_a_twin():
+    assert sorted(path.stem for path in (CONFIGS / 'cluster_contrast').glob('*.py')) == NAMES
+
+
+@pytest.mark.parametrize('name', RESTARTS)
+def test_restart_changes_nothing_but_the_restart(name):
+    restart, plain = (load(f'glc/{leaf}.py') for leaf in (name, name.removesuffix('_restart')))
+    assert restart.default_hooks.pop('restart') == dict(type='RestartHook', epoch=15, lr=5.5e-4)
+    assert tuple(restart.default_hooks.pseudo_label.pop('frozen_epochs')) == (16, 17, 18, 19, 20)
+    restart.param_scheduler = plain.param_scheduler
+    assert restart.to_dict() == plain.to_dict()
+
+
+@pytest.mark.parametrize('name', [name for name in NAMES if any(setting in name for setting in RECIPES)])
+def test_leaf_holds_the_numbers_of_its_recipe(name):
+    cfg = load(f'glc/{name}.py')
+    eps, fusion, multi, group = next(recipe for setting, recipe in RECIPES.items() if setting in name)
+    assert cfg.default_hooks.pseudo_label.labeler == dict(
+        type='JaccardDBSCAN', eps=eps, min_samples=4, k1=30, k2=6
+    )
+    assert cfg.model.bn_group_size == group
+    if name.startswith('vit'):
+        assert cfg.model.neck.get('fusion', 'cat') == fusion
+        assert cfg.model.neck.get('multi', False) == multi
+    assert (cfg.model.head.memory.mode, cfg.model.head.memory.momentum) == ('hard', 0.2)
+    assert cfg.train_dataloader.sampler == dict(
+        type='PseudoIdentitySampler', num_ids=32, num_instances=8, iterations=200
+    )
+    assert cfg.optim_wrapper.optimizer == dict(type='SGD', lr=3.5e-4, momentum=0.9, weight_decay=5e-4)
+    assert (cfg.train_cfg.max_epochs, cfg.train_cfg.val_interval) == (50, 10)
+
+
+@pytest.mark.parametrize('leaf', ['glc/vit_s_market_usl.py', 'glc/vit_s_market_usl_restart.py'])
+def test_correction_and_freezing_follow_the_released_schedule(leaf):
+    hook = HOOKS.build(load(leaf).default_hooks.pseudo_label)
+    restart = 'restart' in leaf
+    frozen = [epoch for epoch in range(50) if not hook.labels_anew(epoch)]
+    assert frozen == ([16, 17, 18, 19, 20] if restart else [])
+    corrected = [epoch for epoch in range(50) if hook.corrects(epoch)]
+    assert corrected == ([10, 15, 25, 30, 35, 40, 45] if restart else [10, 15, 20, 25, 30, 35, 40, 45])
+
+
+@pytest.mark.parametrize(
+    ('leaf', 'segments'),
+    [
+        ('glc/vit_s_market_usl.py', [(20, 3.5e-4), (20, 3.5e-5), (10, 3.5e-6)]),
+        ('glc/vit_s_market_usl_restart.py', [(15, 3.5e-4), (15, 5.5e-4), (15, 5.5e-5), (5, 5.5e-6)]),
+    ],
+)
+def test_learning_rate_per_epoch(leaf, segments):
+    cfg = load(leaf)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=cfg.optim_wrapper.optimizer.lr)
+    schedulers = [PARAM_SCHEDULERS.build(dict(step, optimizer=optimizer)) for step in cfg.param_scheduler]
+    restart = cfg.default_hooks.get('restart')
+    rates = []
+    for epoch in range(cfg.train_cfg.max_epochs):
+        if restart and epoch == restart.epoch:
+            optimizer.param_groups[0]['lr'] = restart.lr
+        rates.append(optimizer.param_groups[0]['lr'])
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    assert rates == pytest.approx([rate for length, rate in segments for _ in range(length)])
+
+
+def test_glc_numbers_are_the_published_ones():
+    corrector = load('glc/vit_s_market_usl.py').default_hooks.pseudo_label.corrector
+    published = dict(
+        k=50,
+        hidden_dim=512,
+        epochs=2,
+        subgraphs_per_epoch=202,
+        clusters_per_subgraph=350,
+        member_fraction=0.9,
+        min_nodes=100,
+        max_nodes=100_000,
+        steps_per_subgraph=80,
+        batch_fraction=1 / 40,
+        lr=0.1,
+        momentum=0.9,
+        weight_decay=1e-5,
+        lr_decay=0.1,
+        gamma=2.0,
+        link_threshold=0.6,
+        overlap_threshold=0.6,
+        min_cluster_size=5,
+    )
+    built = LABEL_CORRECTORS.build(corrector)
+    assert isinstance(built, GLC)
+    assert {name: getattr(built, name) for name in published} == published
+
+
+@pytest.mark.parametrize(
+    ('registry', 'misspelt', 'right'),
+    [
+        (PSEUDO_LABELERS, 'JacardDBSCAN', 'JaccardDBSCAN'),
+        (LABEL_CORRECTORS, 'glc', 'GLC'),
+        (MEMORY_BANKS, 'ClusterMemroy', 'ClusterMemory'),
+        (MODELS, 'Resnet', 'ResNet'),
+        (MODELS, 'ReidNeck', 'ReIDNeck'),
+        (HOOKS, 'PseudoLabelsHook', 'PseudoLabelHook'),
+        (TRANSFORMS, 'RandomErase', 'RandomErasing'),
+    ],
+)
+def test_unknown_component_suggests_the_closest(registry, misspelt, right):
+    with pytest.raises(KeyError, match=rf'did you mean .*{right}'):
+        registry.build(dict(type=misspelt))
+
+
+@pytest.mark.parametrize('folder', ['glc', 'cluster_contrast'])
+def test_metafile_lists_every_leaf(folder):
+    metafile = yaml.safe_load((CONFIGS / folder / 'metafile.yml').read_text())
+    assert sorted(model['Config'] for model in metafile['Models']) == [
+        f'configs/{folder}/{name}.py' for name in NAMES
+    ]
+    for model in metafile['Models']:
+        assert model['In Collection'] == metafile['Collections'][0]['Name']
+        assert (CONFIGS.parent / model['Config']).is_file()

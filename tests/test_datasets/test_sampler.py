@@ -1,0 +1,94 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from glc.core.labels import PseudoLabels
+from glc.datasets.samplers import PseudoIdentitySampler, pseudo_identity_sampler
+
+
+def pseudo_labels(labels: np.ndarray) -> PseudoLabels:
+    features = torch.randn(len(labels), 4, generator=torch.Generator().manual_seed(0))
+    return PseudoLabels.from_features(features, torch.from_numpy(labels))
+
+
+def make(labels, cams, rank=0, world_size=1, **kwargs) -> PseudoIdentitySampler:
+    settings = {'num_ids': 4, 'num_instances': 4, 'iterations': 6, 'seed': 1, **kwargs}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pseudo_identity_sampler, 'get_dist_info', lambda: (rank, world_size))
+        sampler = PseudoIdentitySampler(SimpleNamespace(cam_ids=np.asarray(cams)), **settings)
+    sampler.assign_pseudo_labels(pseudo_labels(np.asarray(labels)))
+    return sampler
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 1000), st.integers(2, 12), st.integers(1, 3), st.booleans())
+def test_batches_follow_the_rules(seed, num_clusters, num_cams, outliers):
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.repeat(np.arange(num_clusters), rng.integers(1, 7, num_clusters)))
+    if outliers:
+        labels = np.append(labels, [-1, -1])
+    cams = rng.integers(num_cams, size=len(labels))
+    sampler = make(labels, cams, seed=seed)
+    draws = list(sampler)
+    assert len(draws) == len(sampler) == 6 * 16
+    for start in range(0, len(draws), 16):
+        groups = np.array([draw.index for draw in draws[start : start + 16]]).reshape(4, 4)
+        group_labels = labels[groups]
+        assert (group_labels >= 0).all()
+        assert (group_labels == group_labels[:, :1]).all(), 'K images of one cluster stand together'
+        if num_clusters >= 4:
+            assert len(set(group_labels[:, 0])) == 4, 'no cluster twice in a batch'
+        for group in groups:
+            members = np.flatnonzero(labels == labels[group[0]])
+            other_cams = members[cams[members] != cams[group[0]]]
+            if len(other_cams):
+                assert (cams[group[1:]] != cams[group[0]]).all()
+            if len(other_cams) >= 3 or (not len(other_cams) and len(members) >= 4):
+                assert len(set(group)) == 4, 'no image twice where there are enough'
+
+
+def test_every_cluster_is_drawn_about_equally_often():
+    labels = np.repeat(np.arange(10), 5)
+    sampler = make(labels, np.zeros(50), iterations=500)
+    drawn = labels[[draw.index for draw in sampler]][::4]
+    assert np.bincount(drawn).min() > 150  # 200 expected of each
+
+
+def test_processes_share_the_global_batches():
+    labels, cams = np.repeat(np.arange(9), 6), np.arange(54) % 3
+    single = np.array(list(make(labels, cams))).reshape(6, 16, 2)
+    parts = [np.array(list(make(labels, cams, rank, 2))).reshape(6, 8, 2) for rank in (0, 1)]
+    assert np.array_equal(single, np.concatenate(parts, axis=1))
+
+
+def test_epochs_differ_and_repeat():
+    sampler = make(np.repeat(np.arange(9), 6), np.zeros(54))
+    first = list(sampler)
+    sampler.set_epoch(1)
+    second = list(sampler)
+    sampler.set_epoch(0)
+    assert list(sampler) == first != second
+
+
+def test_few_clusters_fill_the_batch():
+    sampler = make([0, 0, 1, -1], [0, 1, 0, 0])
+    labels = np.array([0, 0, 1, -1])
+    drawn = labels[[draw.index for draw in sampler]].reshape(-1, 4)
+    assert (drawn == drawn[:, :1]).all()
+    assert set(drawn.ravel()) == {0, 1}
+    assert len(drawn) == 24
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match='divides num_ids'):
+        make([0, 0, 1, 1], [0] * 4, world_size=3)
+    with pytest.raises(ValueError, match='iterations must be at least 1'):
+        make([0, 0, 1, 1], [0] * 4, iterations=0)
+    with pytest.raises(ValueError, match='4 pseudo labels for a data set of 5'):
+        make([0, 0, 1, 1], [0] * 5)
+    with pytest.raises(RuntimeError, match='assign_pseudo_labels'):
+        iter(PseudoIdentitySampler(SimpleNamespace(cam_ids=np.zeros(3))))

@@ -1,0 +1,128 @@
+"""The code in the documentation runs as printed."""
+
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from glc.core.quality import label_quality
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from sklearn.cluster import DBSCAN
+
+from glc.registry import HOOKS, LABEL_CORRECTORS, MEMORY_BANKS, MODELS, PSEUDO_LABELERS
+
+ROOT = Path(__file__).resolve().parents[1]
+FENCE = re.compile(r'^```python\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+
+
+def python_blocks(text: str) -> list[str]:
+    return FENCE.findall(text)
+
+
+def run_block(block: str, folder: Path) -> dict:
+    path = folder / 'block.py'
+    path.write_text(block)
+    return runpy.run_path(str(path))
+
+
+def test_plug_and_play_loop_learns(tmp_path, capsys):
+    blocks = python_blocks((ROOT / 'docs/plug_and_play.md').read_text())
+    assert len(blocks) == 1
+    assert len(blocks[0].splitlines()) <= 40
+    result = run_block(blocks[0], tmp_path)
+    assert len(capsys.readouterr().out.splitlines()) == 4
+    truth = np.repeat(np.arange(40), 24)
+    scores = label_quality(result['labels'], truth)
+    assert scores['pairwise_f'] > 0.9
+
+
+def test_readme_snippet_runs(tmp_path):
+    readme = (ROOT / 'README.md').read_text()
+    section = re.search(
+        r'^#+ Plug and play$(.*?)(?=^#+ |\Z)', readme, re.MULTILINE | re.DOTALL | re.IGNORECASE
+    )
+    assert section, 'README.md has no heading "Plug and play"'
+    blocks = python_blocks(section.group(1))
+    assert blocks, 'no python block under "Plug and play"'
+    run_block(blocks[0], tmp_path)
+
+
+@pytest.fixture(scope='module')
+def swaps(tmp_path_factory):
+    """The leaves of docs/swap_components.md, written where it says, beside links to the configs."""
+    folder = tmp_path_factory.mktemp('swaps')
+    (folder / 'configs').mkdir()
+    for name in ('_base_', 'glc'):
+        (folder / 'configs' / name).symlink_to(ROOT / 'configs' / name)
+    for block in python_blocks((ROOT / 'docs/swap_components.md').read_text()):
+        path = folder / re.match(r'# (\S+\.py)\n', block).group(1)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(block)
+    sys.path.insert(0, str(folder))
+    try:
+        with DefaultScope.overwrite_default_scope('glc'):
+            yield folder / 'configs' / 'my'
+    finally:
+        sys.path.remove(str(folder))
+
+
+def load_swap(swaps: Path, name: str) -> tuple[Config, Config]:
+    """The leaf, and the one that it differs from in one component."""
+    return Config.fromfile(swaps / f'{name}.py'), Config.fromfile(ROOT / 'configs/glc/vit_s_market_usl.py')
+
+
+def test_five_components_are_swapped(swaps):
+    names = {'mean_memory', 'multi_neck', 'resnet_backbone', 'own_labeler', 'own_corrector'}
+    assert {path.stem for path in swaps.glob('*.py')} == names
+    for name in names:
+        assert len((swaps / f'{name}.py').read_text().splitlines()) <= 20
+
+
+def test_memory_swap(swaps):
+    cfg, original = load_swap(swaps, 'mean_memory')
+    assert MEMORY_BANKS.build(original.model.head.memory).mode == 'hard'
+    assert MEMORY_BANKS.build(cfg.model.head.memory).mode == 'mean'
+
+
+def test_neck_swap(swaps):
+    cfg, original = load_swap(swaps, 'multi_neck')
+    tokens = torch.randn(4, 4, 384)
+    before, after = MODELS.build(original.model.neck), MODELS.build(cfg.model.neck)
+    assert (before.multi, before(tokens).shape) == (False, (4, 768))
+    assert (after.multi, after(tokens).shape) == (True, (4, 384))
+
+
+def test_backbone_swap(swaps):
+    cfg, original = load_swap(swaps, 'resnet_backbone')
+    assert original.model.backbone.type != cfg.model.backbone.type
+    cfg.model.backbone.pop('init_cfg', None)
+    model = MODELS.build(cfg.model).eval()
+    with torch.no_grad():
+        assert model.extract_feat(torch.randn(1, 3, 256, 128)).shape == (1, 2048)
+    assert cfg.model.data_preprocessor != original.model.data_preprocessor
+    for part in ('train_dataloader', 'default_hooks', 'optim_wrapper', 'param_scheduler'):
+        assert cfg[part] == original[part]
+
+
+def test_labeler_swap(swaps):
+    cfg, _ = load_swap(swaps, 'own_labeler')
+    labeler = PSEUDO_LABELERS.build(cfg.default_hooks.pseudo_label.labeler)
+    features = np.random.default_rng(0).normal(size=(6, 16)).repeat(8, 0).astype(np.float32)
+    features += 0.01 * np.random.default_rng(1).normal(size=features.shape).astype(np.float32)
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    labels = labeler(features)
+    np.testing.assert_array_equal(labels, DBSCAN(eps=0.5, min_samples=4).fit_predict(unit))
+    assert labels.max() == 5
+    assert type(HOOKS.build(cfg.default_hooks.pseudo_label).labeler).__name__ == 'EuclideanDBSCAN'
+
+
+def test_corrector_swap(swaps):
+    cfg, _ = load_swap(swaps, 'own_corrector')
+    corrector = LABEL_CORRECTORS.build(cfg.default_hooks.pseudo_label.corrector)
+    labels = np.repeat([0, 1, 2], [8, 7, 9])
+    corrected = corrector(np.eye(24, dtype=np.float32), labels)
+    np.testing.assert_array_equal(corrected, np.repeat([0, -1, 1], [8, 7, 9]))

@@ -1,0 +1,62 @@
+"""Pictures of ranked results show the right image with the right frame in the right place."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from glc.visualization import draw_ranked_results
+
+SIZE = (20, 40)
+QUERY, FIRST, SECOND = (10, 20, 200), (200, 180, 10), (90, 10, 120)
+GREEN, RED, GREY = (46, 160, 67), (207, 34, 46), (110, 119, 129)
+
+
+@pytest.fixture
+def paths(tmp_path):
+    result = []
+    for index, colour in enumerate((QUERY, FIRST, SECOND)):
+        result.append(tmp_path / f'{index}.png')
+        Image.new('RGB', (12, 30), colour).save(result[-1])
+    return result
+
+
+def columns_of(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+    """Columns of pixels that hold a colour, at the middle of the only row."""
+    middle = picture[-SIZE[1] // 2]
+    return np.flatnonzero((middle == colour).all(1))
+
+
+def test_images_stand_in_the_order_of_the_ranking_with_their_frames(paths):
+    picture = np.asarray(
+        draw_ranked_results(paths[:1], paths[1:], np.array([[1, 0]]), np.array([[True, False]]), size=SIZE)
+    )
+    places = [columns_of(picture, colour) for colour in (QUERY, SECOND, FIRST)]
+    assert [len(place) for place in places] == [SIZE[0]] * 3
+    assert places[0].max() < places[1].min() < places[1].max() < places[2].min()
+    green, red = columns_of(picture, GREEN), columns_of(picture, RED)
+    assert {places[1].min() - 1, places[1].max() + 1} <= set(green.tolist())
+    assert {places[2].min() - 1, places[2].max() + 1} <= set(red.tolist())
+    assert green.max() < red.min()
+
+
+def test_unknown_matches_are_grey_and_empty_places_stay_empty(paths):
+    picture = np.asarray(draw_ranked_results(paths[:1], paths[1:], np.array([[0, -1]]), size=SIZE))
+    first = columns_of(picture, FIRST)
+    assert {first.min() - 1, first.max() + 1} <= set(columns_of(picture, GREY).tolist())
+    assert len(columns_of(picture, SECOND)) == 0
+    assert len(columns_of(picture, GREEN)) == len(columns_of(picture, RED)) == 0
+
+
+def test_rows_stand_below_each_other(paths):
+    one = draw_ranked_results(paths[:1], paths[1:], np.array([[0]]), size=SIZE)
+    three = draw_ranked_results([paths[0]] * 3, paths[1:], np.array([[0]] * 3), size=SIZE)
+    assert three.width == one.width
+    assert three.height >= one.height + 2 * SIZE[1]
+
+
+@pytest.mark.parametrize(
+    ('ranking', 'matches'), [([[0], [1]], None), ([0], None), ([[0, 1]], [[True]])], ids=str
+)
+def test_shapes_that_do_not_agree(paths, ranking, matches):
+    with pytest.raises(ValueError, match='must'):
+        draw_ranked_results(paths[:1], paths[1:], np.array(ranking), matches, size=SIZE)

@@ -1,0 +1,120 @@
+# shellcheck shell=bash
+# Sourced by quickstart.sh, run_tests.sh and .ci/run. Steps with a log, and one virtual environment outside the
+# checkout, reused while the requirements are unchanged. Two checkouts may share it: the package is never installed
+# into it, PYTHONPATH names the checkout.
+#
+#   GLC_ENV_DIR  folder of the environment (default: <cache>/glc/env-<hash of requirements and Python>)
+#   PYTHON       interpreter to build it from (default: the first suitable of python3, python3.13 ... python3.10)
+
+GLC_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+glc_say() { printf '%s  %s\n' "$(date +%H:%M:%S)" "$*"; }
+
+glc_fail() {
+    printf 'FAILED: %s\n' "$*" >&2
+    exit 1
+}
+
+# glc_step TITLE LOG COMMAND...: output goes to LOG; a terminal shows its last line meanwhile. A COMMAND that is a
+# function must return its own failures: "set -e" does not reach into it.
+glc_step() {
+    local title=$1 log=$2 start=$SECONDS status=0 ticker=
+    shift 2
+    mkdir -p "$(dirname "$log")"
+    printf '+ %s\n' "$*" >"$log"
+    glc_say "$title ..."
+    if [[ -t 2 ]]; then
+        while sleep 2 && kill -0 $$ 2>/dev/null; do
+            printf '\r\033[K%.110s' "$(tail -n 1 "$log" | tr '\r' '\n' | tail -n 1)" >&2
+        done &
+        ticker=$!
+    fi
+    "$@" >>"$log" 2>&1 || status=$?
+    if [[ -n $ticker ]]; then
+        kill "$ticker"
+        printf '\r\033[K' >&2
+    fi
+    if ((status)); then
+        printf -- '--- last lines of %s\n' "$log" >&2
+        tail -n 25 "$log" >&2
+        glc_fail "$title (exit status $status; whole log: $log)"
+    fi
+    glc_say "$title: done in $((SECONDS - start)) s"
+}
+
+glc_hash() { "$GLC_BASE_PYTHON" -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest()[:12])'; }
+
+glc_find_python() {
+    local candidate
+    for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11 python3.10}; do
+        if "$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' \
+            >/dev/null 2>&1; then
+            GLC_BASE_PYTHON=$candidate
+            return
+        fi
+    done
+    glc_fail "no Python 3.10 to 3.13 with the venv module among: ${PYTHON:-python3 python3.13 ... python3.10};" \
+        "install one (Debian: apt-get install python3 python3-venv) or name it: PYTHON=/path/to/python3 bash $0"
+}
+
+glc_pip_install() { "$GLC_PYTHON" -m pip install --disable-pip-version-check --progress-bar off "$@"; }
+
+# One pip call in an empty environment, so that pip chooses torch and torchvision as a pair.
+glc_build_environment() {
+    "$GLC_BASE_PYTHON" -m venv "$GLC_ENV" && touch "$GLC_ENV/.glc-env" || return
+    glc_pip_install -r "$GLC_ROOT/requirements/runtime.txt" -r "$GLC_ROOT/requirements/$GLC_DEVICE.txt" || return
+    if ! "$GLC_PYTHON" -c 'import cv2'; then
+        # Machines without a desktop lack libGL; the headless build fills the same folder and needs none.
+        echo 'replacing opencv-python by opencv-python-headless'
+        "$GLC_PYTHON" -m pip uninstall --yes opencv-python && glc_pip_install opencv-python-headless || return
+    fi
+    "$GLC_PYTHON" -c 'import cv2, mmcv, mmengine, timm, torch, torchvision; print("torch", torch.__version__)'
+}
+
+# glc_install MARKER KEY TITLE COMMAND...: runs COMMAND unless MARKER already says KEY; writes it last.
+glc_install() {
+    local marker=$1 key=$2 title=$3
+    shift 3
+    [[ -f $marker && $(<"$marker") == "$key" ]] && return
+    glc_step "$title" "$GLC_ENV.log" "$@"
+    printf '%s\n' "$key" >"$marker"
+}
+
+# glc_environment [tests]: sets GLC_PYTHON, and PYTHONPATH to the checkout.
+glc_environment() {
+    glc_find_python
+    GLC_DEVICE=cpu
+    if nvidia-smi >/dev/null 2>&1; then GLC_DEVICE=gpu; fi
+    local key
+    key=$({
+        "$GLC_BASE_PYTHON" -c 'import sys; print(sys.version, sys.base_prefix)'
+        cat "$GLC_ROOT/requirements/runtime.txt" "$GLC_ROOT/requirements/$GLC_DEVICE.txt"
+    } | glc_hash)
+    GLC_ENV=${GLC_ENV_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/glc/env-$key}
+    mkdir -p "$(dirname "$GLC_ENV")"
+    GLC_ENV=$(cd "$(dirname "$GLC_ENV")" && pwd)/$(basename "$GLC_ENV")
+    GLC_PYTHON=$GLC_ENV/bin/python
+    glc_say "environment: $GLC_ENV ($("$GLC_BASE_PYTHON" -V 2>&1), requirements/$GLC_DEVICE.txt)"
+
+    if command -v flock >/dev/null; then
+        exec 9>"$GLC_ENV.lock"
+        flock --nonblock 9 || {
+            glc_say 'another process is installing into it; waiting'
+            flock 9
+        }
+    fi
+    if [[ ! -f $GLC_ENV/.complete || $(<"$GLC_ENV/.complete") != "$key" ]]; then
+        if [[ -e $GLC_ENV && ! -f $GLC_ENV/.glc-env && -n $(ls -A "$GLC_ENV") ]]; then
+            glc_fail "GLC_ENV_DIR=$GLC_ENV was not made by this script; name a folder that is new or empty"
+        fi
+        rm -rf "$GLC_ENV"
+    fi
+    glc_install "$GLC_ENV/.complete" "$key" 'installing the requirements (2.6 GB download, 6 GB on disk)' \
+        glc_build_environment
+    if [[ ${1:-} == tests ]]; then
+        glc_install "$GLC_ENV/.complete-tests" "$(glc_hash <"$GLC_ROOT/requirements/tests.txt")" \
+            'installing the test requirements' glc_pip_install -r "$GLC_ROOT/requirements/tests.txt"
+    fi
+    exec 9>&-
+    export PYTHONPATH="$GLC_ROOT${PYTHONPATH:+:$PYTHONPATH}"
+}
