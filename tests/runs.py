@@ -8,12 +8,29 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
+from torch import nn
 
 from glc.apis import build_runner, prepare_config
 from glc.datasets import Market1501
-from glc.registry import DATASETS
+from glc.models.backbones.base import BaseBackbone
+from glc.registry import DATASETS, MODELS
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@MODELS.register_module()
+class TinyBackbone(BaseBackbone):
+    """Two convolutions with BatchNorm and dropout."""
+
+    def __init__(self, dropout: float = 0.1, init_cfg: dict | None = None) -> None:
+        super().__init__(init_cfg)
+        self.out_channels = 32
+        layers = [[nn.Conv2d(i, o, 3, 2), nn.BatchNorm2d(o), nn.ReLU()] for i, o in ((3, 16), (16, 32))]
+        self.layers = nn.Sequential(*layers[0], nn.Dropout(dropout), *layers[1])
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Map ``(B, 32, 15, 7)`` of images ``(B, 3, 64, 32)``."""
+        return self.layers(inputs)
 
 
 @DATASETS.register_module()
@@ -71,8 +88,8 @@ def tiny_config(data_root: Path, work_dir: Path, **options: object) -> Config:
         dict(
             model=dict(
                 type='UnsupervisedReID',
-                backbone=dict(type='OSNet', width='x0_25'),
-                neck=dict(type='ReIDNeck', in_channels=512),
+                backbone=dict(type='TinyBackbone'),
+                neck=dict(type='ReIDNeck', in_channels=32),
                 head=dict(type='ContrastHead', memory=dict(type='ClusterMemory')),
                 bn_group_size=8,
             ),

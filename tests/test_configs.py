@@ -199,7 +199,7 @@ def test_glc_numbers_are_the_published_ones():
     ('registry', 'misspelt', 'right'),
     [
         (PSEUDO_LABELERS, 'JacardDBSCAN', 'JaccardDBSCAN'),
-        (LABEL_CORRECTORS, 'glc', 'GLC'),
+        (LABEL_CORRECTORS, 'GCL', 'GLC'),
         (MEMORY_BANKS, 'ClusterMemroy', 'ClusterMemory'),
         (MODELS, 'Resnet', 'ResNet'),
         (MODELS, 'ReidNeck', 'ReIDNeck'),

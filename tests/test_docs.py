@@ -34,7 +34,7 @@ def test_plug_and_play_loop_learns(tmp_path, capsys):
     assert len(blocks) == 1
     assert len(blocks[0].splitlines()) <= 40
     result = run_block(blocks[0], tmp_path)
-    assert len(capsys.readouterr().out.splitlines()) == 4
+    assert len(capsys.readouterr().out.splitlines()) == 3
     truth = np.repeat(np.arange(40), 24)
     scores = label_quality(result['labels'], truth)
     assert scores['pairwise_f'] > 0.9

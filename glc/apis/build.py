@@ -10,6 +10,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from glc.utils.checkpoint import load_checkpoint_file
+from glc.utils.memory import keep_freed_memory
 
 
 def prepare_config(cfg: Config, launcher: str = 'none', amp: bool = False) -> Config:
@@ -28,6 +29,8 @@ def prepare_config(cfg: Config, launcher: str = 'none', amp: bool = False) -> Co
         ValueError: If the global batch cannot be shared by the processes, or the BatchNorm groups by the batches.
     """
     cfg.launcher = launcher
+    if not torch.cuda.is_available():
+        keep_freed_memory()
     if launcher != 'none' and not is_distributed():
         dist_cfg = dict(cfg.get('env_cfg', {}).get('dist_cfg', {}))
         if not torch.cuda.is_available():

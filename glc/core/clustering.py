@@ -50,7 +50,7 @@ class BaseLabeler(ClusterMixin, BaseEstimator):
                 of the labeler is out of range.
         """
         x = as_unit_features(features)
-        cams = None if cam_ids is None else as_labels(cam_ids, len(x)).cpu().numpy()
+        cams = None if cam_ids is None else as_labels(cam_ids, len(x), 'cam_ids').cpu().numpy()
         return like(torch.from_numpy(self._label(x, cams)), features)
 
     def fit(self, X: ArrayOrTensor, y: None = None) -> Self:

@@ -1,8 +1,7 @@
-"""Label correctors: from noisy pseudo labels and the features they came from to better labels.
+"""Label correctors: from noisy pseudo labels, and the features they came from, to better labels.
 
-GLC (graph label correction) trains a small graph network on the current pseudo labels to say which neighbours belong to the
-same person, stops before it has memorised the noise, and lets it link the whole nearest-neighbour graph anew. The steps
-are those of the published method; every number of it is a parameter.
+GLC (graph label correction) trains a small graph network on the current pseudo labels to say which neighbours
+show the same person, stops before it has memorised the noise, and lets it link the neighbours anew.
 """
 
 from __future__ import annotations
@@ -11,24 +10,58 @@ import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
+from typing_extensions import Self
 
 from glc.core.gcn import LinkPredictor, aggregate_neighbors, focal_loss
 from glc.core.graph import knn_graph, normalized_adjacency
-from glc.core.labels import ArrayOrTensor, as_labels, as_unit_features, cluster_centroids, compact_labels, like
+from glc.core.labels import (
+    ArrayOrTensor,
+    as_labels,
+    as_unit_features,
+    cluster_centroids,
+    compact_labels,
+    like,
+)
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
+_PAIRS_PER_BLOCK = 2**15  # 64 MiB of float32 at 512 channels
+_ROWS_PER_BLOCK = 2**13
 
-__all__ = ['GLC', 'BaseCorrector', 'UnusableLabelsError', 'cluster_links']
+# Closed ranges of the parameters of GLC.
+_INTEGERS = {
+    'k': 2,
+    'hidden_dim': 1,
+    'epochs': 1,
+    'subgraphs_per_epoch': 1,
+    'clusters_per_subgraph': 2,
+    'min_nodes': 1,
+    'max_nodes': 1,
+    'steps_per_subgraph': 1,
+    'min_cluster_size': 1,
+    'seed': 0,
+}
+_REALS = {
+    'member_fraction': (0, 1),
+    'batch_fraction': (1e-6, 1),
+    'lr': (0, np.inf),
+    'momentum': (0, 1),
+    'weight_decay': (0, np.inf),
+    'lr_decay': (0, np.inf),
+    'gamma': (0, np.inf),
+    'link_threshold': (0, 1),
+    'overlap_threshold': (0, 1),
+}
 
 
 class UnusableLabelsError(ValueError):
@@ -38,13 +71,27 @@ class UnusableLabelsError(ValueError):
 class BaseCorrector(BaseEstimator, ABC):
     """Interface of a label corrector: learn from the labelled images, then label all of them.
 
-    Parameters are stored unchanged under their own names (scikit-learn's convention), so ``get_params``, ``set_params``,
-    ``repr`` and ``sklearn.base.clone`` work.
+    Parameters are stored unchanged under their own names (scikit-learn's convention), so ``get_params``,
+    ``set_params``, ``repr`` and ``sklearn.base.clone`` work.
+
+    Example:
+        >>> class NoCorrection(BaseCorrector):
+        ...     def fit(self, features, labels):
+        ...         self.labels_ = labels
+        ...         return self
+        ...     def predict(self, features):
+        ...         return self.labels_
+        >>> NoCorrection()(np.eye(3), np.array([0, 0, -1]))
+        array([ 0,  0, -1])
     """
 
     @abstractmethod
-    def fit(self, features: ArrayOrTensor, labels: np.ndarray | Tensor) -> Self:
-        """Learn from the labelled images; see :meth:`__call__` for the arguments.
+    def fit(self, features: np.ndarray | Tensor, labels: np.ndarray | Tensor) -> Self:
+        """Learn from the labelled images.
+
+        Args:
+            features: Features (N, D); rows are scaled to unit length first.
+            labels: Integer labels (N,); negative = outlier, not used.
 
         Raises:
             UnusableLabelsError: The labels hold nothing to learn from.
@@ -52,22 +99,33 @@ class BaseCorrector(BaseEstimator, ABC):
 
     @abstractmethod
     def predict(self, features: ArrayOrTensor) -> ArrayOrTensor:
-        """Label all images: features (N, D) to labels (N,) of the same kind, -1 = outlier, others 0..C-1."""
+        """Label all images.
+
+        Args:
+            features: Features (N, D); rows are scaled to unit length first.
+
+        Returns:
+            int64 labels (N,), of the kind and on the device of ``features``: -1 = outlier, others 0..C-1.
+        """
 
     def __call__(
         self, features: ArrayOrTensor, labels: np.ndarray | Tensor, cam_ids: np.ndarray | Tensor | None = None
     ) -> ArrayOrTensor:
-        """Correct pseudo labels.
+        """Correct pseudo labels: ``fit`` on the labelled images, ``predict`` all.
 
-        Labels that nothing can be learnt from do not stop a training run: they come back as they are, with a warning.
+        Labels that nothing can be learnt from do not stop a training run: they come back as they are, only
+        renumbered without gaps, with a warning.
 
         Args:
-            features: (N, D) float, ndarray or tensor.
-            labels: (N,) integers, -1 = outlier.
-            cam_ids: (N,) camera numbers, for correctors that use them.
+            features: Features (N, D), an array or a tensor; rows are scaled to unit length first.
+            labels: Integer labels (N,); negative = outlier.
+            cam_ids: Camera of every image (N,), for correctors that use it.
 
         Returns:
-            (N,) int64 corrected labels of the same kind as ``features``: -1 = outlier, others 0..C-1 without gaps.
+            int64 labels (N,), of the kind and on the device of ``features``: -1 = outlier, others 0..C-1.
+
+        Raises:
+            ValueError: Features are empty, not (N, D) or not finite, or labels are not N integers.
         """
         try:
             self.fit(features, labels)
@@ -80,68 +138,84 @@ class BaseCorrector(BaseEstimator, ABC):
 class GLC(BaseCorrector):
     """Graph label correction.
 
-    ``fit`` trains :class:`glc.core.gcn.LinkPredictor` on sub-graphs: a random cluster with its nearest clusters, their
-    members linked to their nearest neighbours, the target of a link being "same pseudo label". ``predict`` links the
-    nearest-neighbour graph of all images and takes its connected components.
+    ``fit`` trains a :class:`glc.core.gcn.LinkPredictor` on sub-graphs: a random cluster and those nearest to
+    it, their members joined to their nearest neighbours; the target of an edge is "same pseudo label".
+    ``predict`` keeps the likely links of the nearest-neighbour graph of all images; connected components are
+    the clusters.
+
+    The defaults are a short schedule that takes seconds: fewer neighbours, channels and sub-graphs than published,
+    and two aids that make the network useful after few steps (``scale_inputs``, ``distance_start``).
+    :meth:`published` gives the published numbers.
 
     Args:
-        k: Neighbours per image, itself included; fewer images than that use all of them.
+        k: Neighbours per image, itself included; with fewer images all of them are neighbours.
         hidden_dim: Channels of the graph convolution.
-        epochs: Training epochs; the learning rate falls by ``lr_decay`` between them.
+        epochs: Training epochs; ``lr`` is multiplied by ``lr_decay`` between them.
         subgraphs_per_epoch: Sub-graphs drawn per epoch.
-        clusters_per_subgraph: Clusters per sub-graph; fewer clusters than that use all of them.
-        member_fraction: Share of the members of each cluster that a sub-graph holds, rounded down, at least one image.
+        clusters_per_subgraph: Clusters per sub-graph; with fewer clusters all of them.
+        member_fraction: Share of the members of each cluster that a sub-graph holds; at least one member.
         min_nodes: Sub-graphs of fewer images are skipped.
         max_nodes: Sub-graphs of more images are skipped.
-        steps_per_subgraph: SGD steps per sub-graph, the early stop that keeps the network from memorising the noise.
-        batch_fraction: Share of the edges of a sub-graph in one step; edges are reshuffled whenever all were used.
+        steps_per_subgraph: Steps per sub-graph. Few steps are the early stop that keeps the network from
+            memorising the noise.
+        batch_fraction: Share of the edges of a sub-graph per step; reshuffled when all were used.
         lr: Learning rate of SGD.
         momentum: Momentum of SGD.
         weight_decay: Weight decay of SGD.
-        lr_decay: Factor of the learning rate per epoch.
+        lr_decay: Factor on the learning rate per epoch.
         gamma: Exponent of the focal loss.
-        link_threshold: A link is kept above this probability.
-        overlap_threshold: A link is kept above this share of common neighbours.
-        min_cluster_size: Clusters of fewer images become outliers (-1).
-        seed: Seed of the weights and of all sampling. The global random state is neither read nor changed.
-        device: Where the network runs, for instance ``'cuda:0'``; None: a GPU if there is one.
-        progress: Wraps the iteration over sub-graphs, for instance ``tqdm``.
+        scale_inputs: Multiply ``[x, A x]`` by sqrt(D), which gives the channels of unit features a mean square
+            of 1; without it the first sub-graphs teach next to nothing.
+        distance_start: Start the classifier as a distance
+            (:meth:`glc.core.gcn.LinkPredictor.start_as_distance`), not at random.
+        link_threshold: Links must be more probable than this.
+        overlap_threshold: Linked images must share more than this part of their links.
+        min_cluster_size: Clusters of fewer images become outliers.
+        seed: Seed of the weights and of all sampling; the global random state is left alone.
+        device: Where the network runs, e.g. ``'cuda:1'``; None is a GPU if there is one, else the CPU.
+        progress: Wraps the iteration over the sub-graphs, e.g. ``tqdm``; None is silent.
 
     Attributes:
-        network_: The trained :class:`glc.core.gcn.LinkPredictor`.
+        network_: The trained network.
         history_: Mean loss of every sub-graph trained on.
-        timings_: Seconds: ``fit`` (all training), ``graph`` (the graph of all images), ``predict`` (its links, clusters).
+        timings_: Seconds of 'fit' (all training), 'graph' (the graph of all images), 'links' (their
+            probabilities) and 'clusters'.
 
     Example:
-        >>> import numpy as np
         >>> rng = np.random.default_rng(0)
-        >>> people = np.repeat(rng.normal(size=(20, 16)), 12, axis=0)
-        >>> features = people + 0.1 * rng.normal(size=people.shape)
-        >>> noisy = np.where(rng.random(240) < 0.1, rng.integers(20, size=240), np.arange(240) // 12)
-        >>> labels = GLC(k=12)(features, noisy)
-        >>> bool((labels == np.arange(240) // 12).all())
+        >>> identity = np.repeat(np.arange(20), 12)
+        >>> features = rng.normal(size=(20, 16))[identity] + 0.1 * rng.normal(size=(240, 16))
+        >>> noisy = np.where(rng.random(240) < 0.1, rng.integers(20, size=240), identity)
+        >>> labels = GLC()(features, noisy)
+        >>> (labels == identity).all()
         True
     """
+
+    network_: LinkPredictor
+    history_: list[float]
+    timings_: dict[str, float]
 
     def __init__(
         self,
         *,
-        k: int = 50,
-        hidden_dim: int = 512,
+        k: int = 20,
+        hidden_dim: int = 128,
         epochs: int = 2,
-        subgraphs_per_epoch: int = 202,
+        subgraphs_per_epoch: int = 1,
         clusters_per_subgraph: int = 350,
         member_fraction: float = 0.9,
         min_nodes: int = 100,
         max_nodes: int = 100_000,
         steps_per_subgraph: int = 80,
         batch_fraction: float = 1 / 40,
-        lr: float = 0.1,
+        lr: float = 0.05,
         momentum: float = 0.9,
         weight_decay: float = 1e-5,
         lr_decay: float = 0.1,
         gamma: float = 2.0,
-        link_threshold: float = 0.6,
+        scale_inputs: bool = True,
+        distance_start: bool = True,
+        link_threshold: float = 0.7,
         overlap_threshold: float = 0.6,
         min_cluster_size: int = 5,
         seed: int = 0,
@@ -163,104 +237,293 @@ class GLC(BaseCorrector):
         self.weight_decay = weight_decay
         self.lr_decay = lr_decay
         self.gamma = gamma
+        self.scale_inputs = scale_inputs
+        self.distance_start = distance_start
         self.link_threshold = link_threshold
         self.overlap_threshold = overlap_threshold
         self.min_cluster_size = min_cluster_size
         self.seed = seed
         self.device = device
         self.progress = progress
+        self._check_parameters()
 
-    def fit(self, features: ArrayOrTensor, labels: np.ndarray | Tensor) -> Self:
-        started = time.perf_counter()
-        x = as_unit_features(features)
-        y = as_labels(labels, len(x)).to(x.device)
-        device = self._device()
-        labelled = y >= 0
-        x, y = x[labelled].to(device), compact_labels(y[labelled]).cpu().numpy()
-        centroids = cluster_centroids(x, y)
+    @classmethod
+    def published(cls, **overrides: Any) -> Self:
+        """GLC with every number as published: hours on a CPU, minutes on a GPU.
+
+        Args:
+            **overrides: Parameters to set otherwise, for instance ``seed`` or ``subgraphs_per_epoch``.
+        """
+        numbers: dict[str, Any] = {
+            'k': 50,
+            'hidden_dim': 512,
+            'epochs': 2,
+            'subgraphs_per_epoch': 202,
+            'clusters_per_subgraph': 350,
+            'member_fraction': 0.9,
+            'min_nodes': 100,
+            'max_nodes': 100_000,
+            'steps_per_subgraph': 80,
+            'batch_fraction': 1 / 40,
+            'lr': 0.1,
+            'momentum': 0.9,
+            'weight_decay': 1e-5,
+            'lr_decay': 0.1,
+            'gamma': 2.0,
+            'scale_inputs': False,
+            'distance_start': False,
+            'link_threshold': 0.6,
+            'overlap_threshold': 0.6,
+            'min_cluster_size': 5,
+        }
+        return cls(**{**numbers, **overrides})
+
+    def fit(self, features: np.ndarray | Tensor, labels: np.ndarray | Tensor) -> Self:
+        """Train the network on the labelled images.
+
+        Args:
+            features: Features (N, D); rows are scaled to unit length first.
+            labels: Integer labels (N,); negative = outlier, not used.
+
+        Returns:
+            The corrector itself.
+
+        Raises:
+            UnusableLabelsError: Fewer than ``min_nodes`` labelled images, only one cluster, only clusters of
+                one image, or no sub-graph of a size between ``min_nodes`` and ``max_nodes``.
+            ValueError: Features are empty, not (N, D) or not finite, labels are not N integers, or a
+                parameter is out of range.
+            RuntimeError: The loss is no longer finite.
+        """
+        self._check_parameters()
+        self.timings_ = {}
+        with self._timed('fit'):
+            x = as_unit_features(features)
+            y = as_labels(labels, len(x)).cpu().numpy()
+            labelled = np.flatnonzero(y >= 0)
+            clusters = compact_labels(y[labelled])
+            self._check_labels(clusters)
+            # The caller may have switched gradients off.
+            with torch.inference_mode(False), torch.enable_grad():
+                self._train(x[labelled].to(self._target_device()), clusters)
+        return self
+
+    def predict(self, features: ArrayOrTensor) -> ArrayOrTensor:
+        """Link the nearest-neighbour graph of all images and number its connected components.
+
+        Args:
+            features: Features (N, D); rows are scaled to unit length first.
+
+        Returns:
+            int64 labels (N,), of the kind and on the device of ``features``: -1 = outlier, others 0..C-1.
+
+        Raises:
+            sklearn.exceptions.NotFittedError: ``fit`` was not called.
+            ValueError: Features are empty, not (N, D) or not finite, or D is not the D of ``fit``.
+        """
+        probabilities = self.predict_links(features)
+        with self._timed('clusters'):
+            labels = cluster_links(
+                probabilities, self.link_threshold, self.overlap_threshold, self.min_cluster_size
+            )
+        return like(torch.from_numpy(labels), features)
+
+    @torch.no_grad()
+    def predict_links(self, features: np.ndarray | Tensor) -> sparse.csr_array:
+        """Probability that two neighbours show the same person, the input of :func:`cluster_links`.
+
+        Args:
+            features: Features (N, D); rows are scaled to unit length first.
+
+        Returns:
+            float32 sparse matrix (N, N) with the link from image i to its neighbour j at (i, j).
+
+        Raises:
+            sklearn.exceptions.NotFittedError: ``fit`` was not called.
+            ValueError: Features are empty, not (N, D) or not finite, or D is not the D of ``fit``.
+        """
+        check_is_fitted(self, 'network_')
+        x = as_unit_features(features).to(self._target_device())
+        fitted = self.network_.conv1.weight.shape[0] // 2
+        if x.shape[1] != fitted:
+            raise ValueError(f'fitted on features of {fitted} channels, got {x.shape[1]}')
+        with self._timed('graph'):
+            graph = knn_graph(x, self.k)
+            inputs = self._inputs(x, normalized_adjacency(graph))
+        with self._timed('links'):
+            neighbors = graph.indices[:, 1:]
+            rows = torch.arange(len(x), device=x.device).repeat_interleave(neighbors.shape[1])
+            cols = torch.from_numpy(neighbors.ravel()).to(x.device)
+            first, second = self.network_.encode(inputs)
+            blocks = [
+                self.network_.score_pairs(first, second, *pairs).softmax(dim=1)[:, 1]
+                for pairs in zip(rows.split(_PAIRS_PER_BLOCK), cols.split(_PAIRS_PER_BLOCK), strict=True)
+            ]
+        probabilities = torch.cat(blocks).cpu().numpy()
+        indptr = np.arange(len(x) + 1) * neighbors.shape[1]
+        return sparse.csr_array((probabilities, neighbors.ravel(), indptr), shape=(len(x), len(x)))
+
+    def _train(self, features: Tensor, labels: np.ndarray) -> None:
+        """Train on random sub-graphs: features (N, D) and labels (N,) of the labelled images only."""
         rng = np.random.default_rng(self.seed)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.seed)
-            self.network_ = LinkPredictor(x.shape[1], self.hidden_dim).to(device)
-        optimizer = torch.optim.SGD(self.network_.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay)
-        self.history_: list[float] = []
-        rounds: Iterable[int] = range(self.epochs * self.subgraphs_per_epoch)
-        for index in self.progress(rounds) if self.progress else rounds:
-            optimizer.param_groups[0]['lr'] = self.lr * self.lr_decay ** (index // self.subgraphs_per_epoch)
-            nodes = self._draw_subgraph(y, centroids, rng)
+            self.network_ = LinkPredictor(features.shape[1], self.hidden_dim)
+        if self.distance_start:
+            self.network_.start_as_distance()
+        self.network_.to(features.device)
+        optimizer = torch.optim.SGD(
+            self.network_.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay
+        )
+        centroids = cluster_centroids(features, labels)
+        self.history_ = []
+        draws: Iterable[int] = range(self.epochs * self.subgraphs_per_epoch)
+        for draw in self.progress(draws) if self.progress else draws:
+            optimizer.param_groups[0]['lr'] = self.lr * self.lr_decay ** (draw // self.subgraphs_per_epoch)
+            nodes = draw_subgraph(centroids, labels, self.clusters_per_subgraph, self.member_fraction, rng)
             if self.min_nodes <= len(nodes) <= self.max_nodes:
-                self.history_.append(self._train(optimizer, x[nodes], y[nodes], rng))
-        self.timings_ = {'fit': time.perf_counter() - started}
-        return self
+                self.history_.append(self._train_subgraph(optimizer, features[nodes], labels[nodes], rng))
+        if not self.history_:
+            raise UnusableLabelsError(
+                f'every sub-graph had fewer than min_nodes={self.min_nodes} or more than '
+                f'max_nodes={self.max_nodes} images; change these or '
+                f'clusters_per_subgraph={self.clusters_per_subgraph}'
+            )
 
-    def _device(self):
-        return torch.device('cpu')
-
-    def _draw_subgraph(self, labels, centroids, rng):
-        near = (centroids @ centroids[rng.integers(len(centroids))]).topk(min(self.clusters_per_subgraph, len(centroids))).indices
-        sizes = np.bincount(labels)
-        quota = np.zeros(len(sizes), dtype=np.int64)
-        near = near.cpu().numpy()
-        quota[near] = np.maximum(1, (self.member_fraction * sizes[near]).astype(np.int64))
-        order = rng.permutation(len(labels))
-        order = order[np.argsort(labels[order], kind='stable')]
-        rank = np.arange(len(labels)) - (np.cumsum(sizes) - sizes)[labels[order]]
-        return np.sort(order[rank < quota[labels[order]]])
-
-    def _train(self, optimizer, x, y, rng):
-        adjacency = normalized_adjacency(knn_graph(x, self.k))
-        inputs = aggregate_neighbors(x, adjacency)
-        rows, cols = adjacency.tocoo().coords
-        same = torch.from_numpy((y[rows] == y[cols]).astype(np.int64)).to(x.device)
-        rows, cols = (torch.from_numpy(e.astype(np.int64)).to(x.device) for e in (rows, cols))
+    def _train_subgraph(
+        self, optimizer: torch.optim.Optimizer, features: Tensor, labels: np.ndarray, rng: np.random.Generator
+    ) -> float:
+        """Take the steps of one sub-graph, features (M, D) and labels (M,), and return their mean loss."""
+        adjacency = normalized_adjacency(knn_graph(features, self.k))
+        inputs = self._inputs(features, adjacency)
+        edges = adjacency.tocoo()
+        same = torch.from_numpy(labels[edges.row] == labels[edges.col]).long().to(features.device)
+        rows, cols = (torch.from_numpy(ends).long().to(features.device) for ends in (edges.row, edges.col))
+        batches = shuffled_batches(len(same), round(1 / self.batch_fraction), rng)
         losses = []
-        for batch in islice(shuffled_batches(len(rows), round(1 / self.batch_fraction), rng), self.steps_per_subgraph):
-            logits = self.network_(inputs, rows[batch], cols[batch])
-            loss = focal_loss(logits, same[batch], self.gamma)
+        for batch in islice(batches, self.steps_per_subgraph):
+            edge = torch.from_numpy(batch).to(features.device)
+            logits = self.network_(inputs, rows[edge], cols[edge])
+            loss = focal_loss(logits, same[edge], self.gamma)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             losses.append(loss.detach())
-        return float(torch.stack(losses).mean())
+        mean = float(torch.stack(losses).mean())
+        if not np.isfinite(mean):
+            raise RuntimeError(
+                f'training diverged on sub-graph {len(self.history_)} (loss {mean}); lower lr={self.lr}'
+            )
+        return mean
 
-    def predict_links(self, features):
+    def _inputs(self, features: Tensor, adjacency: sparse.csr_array) -> Tensor:
+        scale = features.shape[1] ** 0.5 if self.scale_inputs else 1.0
+        return scale * aggregate_neighbors(features, adjacency)
+
+    def _target_device(self) -> torch.device:
+        default = 'cuda' if torch.cuda.is_available() else 'cpu'
+        return torch.device(self.device or default)
+
+    def _check_parameters(self) -> None:
+        for name, minimum in _INTEGERS.items():
+            value: Any = getattr(self, name)
+            if not isinstance(value, Integral) or value < minimum:
+                raise ValueError(f'{name} must be an integer of at least {minimum}, got {value!r}')
+        for name, (low, high) in _REALS.items():
+            value = getattr(self, name)
+            if not isinstance(value, Real) or not low <= float(value) <= high:
+                raise ValueError(f'{name} must be a number from {low} to {high}, got {value!r}')
+
+    def _check_labels(self, labels: np.ndarray) -> None:
+        num_images, num_clusters = len(labels), len(np.unique(labels))
+        if num_images < self.min_nodes:
+            raise UnusableLabelsError(
+                f'{num_images} images have a label, fewer than min_nodes={self.min_nodes}'
+            )
+        if num_clusters in (1, num_images):
+            raise UnusableLabelsError(
+                f'{num_clusters} clusters for {num_images} images: links within clusters and links between '
+                'clusters are needed'
+            )
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
         started = time.perf_counter()
-        x = as_unit_features(features).to(self._device())
-        graph = knn_graph(x, self.k)
-        inputs = aggregate_neighbors(x, normalized_adjacency(graph))
-        cols = graph.indices[:, 1:].ravel()
-        rows = np.repeat(np.arange(len(x)), graph.indices.shape[1] - 1)
-        self.timings_['graph'] = time.perf_counter() - started
-        ps = []
-        with torch.no_grad():
-            first, second = self.network_.encode(inputs)
-            r, c = torch.from_numpy(rows), torch.from_numpy(cols)
-            for s in range(0, len(rows), 32768):
-                ps.append(self.network_.score_pairs(first, second, r[s:s+32768], c[s:s+32768]).softmax(1)[:, 1])
-        return rows, cols, torch.cat(ps).numpy()
-
-    def predict(self, features):
-        rows, cols, p = self.predict_links(features)
-        return like(torch.from_numpy(cluster_links(rows, cols, p, len(features), self.link_threshold, self.overlap_threshold, self.min_cluster_size)), features)
+        yield
+        self.timings_[stage] = time.perf_counter() - started
 
 
-def shuffled_batches(n, b, rng):
+def draw_subgraph(
+    centroids: Tensor, labels: np.ndarray, num_clusters: int, member_fraction: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Draw a random cluster, the clusters nearest to it, and a part of the members of each.
+
+    Args:
+        centroids: Unit centroids (C, D).
+        labels: Integer labels (N,) in 0..C-1.
+        num_clusters: Clusters to take, the random one included; C if there are fewer.
+        member_fraction: Share of the members of each cluster, rounded down, but at least one member.
+        rng: Source of randomness.
+
+    Returns:
+        int64 rising indices (M,) of the drawn images.
+    """
+    anchor = centroids[int(rng.integers(len(centroids)))]
+    nearest = (centroids @ anchor).topk(min(num_clusters, len(centroids))).indices.cpu().numpy()
+    sizes = np.bincount(labels)
+    quotas = np.zeros_like(sizes)
+    quotas[nearest] = np.maximum(1, member_fraction * sizes[nearest])
+    order = rng.permutation(len(labels))
+    order = order[np.argsort(labels[order], kind='stable')]  # cluster by cluster, at random within each
+    rank = np.arange(len(labels)) - (sizes.cumsum() - sizes)[labels[order]]
+    return np.sort(order[rank < quotas[labels[order]]])
+
+
+def shuffled_batches(num_edges: int, num_batches: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Cut a random permutation of the edges into ``num_batches`` equal parts, again and again."""
     while True:
-        yield from np.array_split(rng.permutation(n), b)
+        yield from np.array_split(rng.permutation(num_edges), min(num_batches, num_edges))
 
 
-def cluster_links(rows, cols, p, n, link_threshold=.6, overlap_threshold=.6, min_cluster_size=5):
-    keep = p > link_threshold
-    links = sparse.csr_array((np.ones(keep.sum(), np.float32), (rows[keep], cols[keep])), shape=(n, n))
-    out = np.diff(links.indptr)
-    survivors = []
-    for s in range(0, n, 8192):
-        part = links[s:s + 8192]
-        c = (part @ links).multiply(part).tocoo()
-        i, j = c.coords
-        i = i + s
-        good = c.data / np.maximum(np.minimum(out[i], out[j]), 1) > overlap_threshold
-        survivors.append(np.stack([i[good], j[good]]))
-    i, j = np.concatenate(survivors, 1)
-    _, lab = connected_components(sparse.csr_array((np.ones(len(i)), (i, j)), shape=(n, n)), directed=False)
-    return compact_labels(lab.astype(np.int64), min_cluster_size)
+def cluster_links(
+    probabilities: sparse.csr_array,
+    link_threshold: float = 0.6,
+    overlap_threshold: float = 0.6,
+    min_cluster_size: int = 5,
+) -> np.ndarray:
+    """Turn link probabilities into clusters.
+
+    Links more probable than ``link_threshold`` are kept: B in {0, 1}^(N, N). With ``n_i`` kept links out of
+    image i and ``c_ij = (B B)_ij`` common neighbours, the link (i, j) stays if the larger of ``c_ij / n_i``
+    and ``c_ij / n_j`` is above ``overlap_threshold``. Connected components are clusters.
+
+    Args:
+        probabilities: Sparse matrix (N, N) of directed link probabilities, without a diagonal.
+        link_threshold: See above.
+        overlap_threshold: See above; ``c_ij / 0`` counts as infinite.
+        min_cluster_size: Clusters of fewer images become outliers.
+
+    Returns:
+        int64 labels (N,): -1 = outlier, others 0..C-1 without gaps.
+
+    Example:
+        >>> cliques = sparse.csr_array(np.kron(np.eye(2), 1 - np.eye(3)))  # two times three images
+        >>> cliques[2, 3] = 0.9  # a wrong link: nothing in common
+        >>> cluster_links(cliques, overlap_threshold=0.4, min_cluster_size=3)
+        array([0, 0, 0, 1, 1, 1])
+    """
+    kept = probabilities.copy()
+    kept.data = (probabilities.data > link_threshold).astype(np.int32)
+    kept.eliminate_zeros()
+    num_links = np.diff(kept.indptr)
+    ends = []
+    for start in range(0, kept.shape[0], _ROWS_PER_BLOCK):
+        rows = kept[start : start + _ROWS_PER_BLOCK]
+        common = (rows @ kept).multiply(rows).tocoo()
+        i, j = common.row + start, common.col
+        fewer = np.minimum(num_links[i], num_links[j]).clip(min=1)
+        ends.append(np.stack([i, j])[:, common.data / fewer > overlap_threshold])
+    i, j = np.concatenate(ends, axis=1)
+    links = sparse.csr_array((np.ones(len(i), np.int8), (i, j)), shape=kept.shape)
+    components = connected_components(links, directed=False)[1]
+    return compact_labels(components.astype(np.int64), min_cluster_size)

@@ -1,17 +1,15 @@
 """Graph convolution and link head: how likely do two neighbouring images show the same person?
 
-The network of GLC: ``h = ReLU([x, A x] W + b)`` per image, then a two-layer classifier on ``[h_i, h_j]`` per pair. Two
-identities make it cheap without changing a number: ``A x`` holds no weight, so it is computed once per graph
-(:func:`aggregate_neighbors`), and the first layer of the classifier splits as ``[h_i, h_j] W^T = h_i W_i^T + h_j W_j^T``,
-one product per image and side instead of one per pair (:meth:`LinkPredictor.encode`).
+The network of GLC: ``h = ReLU([x, A x] W + b)`` per image, then a two-layer classifier on ``[h_i, h_j]`` per
+pair. Two identities save work without changing the result: ``A x`` holds no weight, so it is computed once
+per graph (:func:`aggregate_neighbors`), and the first layer of the classifier splits into
+``W_1 h_i + W_2 h_j``, two products per image instead of one per pair (:meth:`LinkPredictor.encode`).
 """
 
 import torch
 import torch.nn.functional as F
 from scipy import sparse
 from torch import Tensor, nn
-
-__all__ = ['GraphConvolution', 'LinkPredictor', 'aggregate_neighbors', 'focal_loss']
 
 
 def aggregate_neighbors(features: Tensor, adjacency: sparse.csr_array) -> Tensor:
@@ -55,8 +53,8 @@ class GraphConvolution(nn.Module):
 class LinkPredictor(nn.Module):
     """The network of GLC: a graph convolution and a classifier of image pairs.
 
-    The parameter names are those of the published weights: the ``state_dict`` is the union of the published backbone
-    (``conv1.*``) and head (``classifier.*``) files.
+    The parameters have the names and shapes of the published weights: the ``state_dict`` is the union of the
+    published backbone (``conv1.*``) and head (``classifier.*``).
 
     Args:
         in_features: D, channels of the features.
@@ -81,6 +79,21 @@ class LinkPredictor(nn.Module):
             nn.Linear(hidden_dim, 2),
         )
 
+    @torch.no_grad()
+    def start_as_distance(self) -> None:
+        """Start the classifier as a distance between ``h_i`` and ``h_j`` instead of at random.
+
+        Every hidden channel becomes ``|w (h_i - h_j)|`` (opposite weights for the two images, no bias, PReLU
+        slopes of -1) and speaks against "same person" (signs of the output layer). From a random start such
+        channels have to be learnt first; the published weights have grown some.
+        """
+        parameter = self.classifier.get_parameter
+        first, second = parameter('0.weight').chunk(2, dim=1)
+        second.copy_(-first)
+        parameter('0.bias').zero_()
+        parameter('1.weight').fill_(-1)
+        parameter('2.weight').abs_()[1].neg_()
+
     def encode(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Do all the work that is done per image, not per pair.
 
@@ -88,11 +101,12 @@ class LinkPredictor(nn.Module):
             inputs: (N, 2 D), ``[x, A x]`` of :func:`aggregate_neighbors`.
 
         Returns:
-            (N, H) and (N, H): what an image adds to the classifier's hidden layer as the first and as the second of a pair.
+            (N, H) and (N, H): what an image adds to the classifier's hidden layer as the first and as the
+            second of a pair.
         """
         hidden = self.conv1(inputs)
-        first, second = self.classifier[0].weight.chunk(2, dim=1)
-        return F.linear(hidden, first, self.classifier[0].bias), F.linear(hidden, second)
+        first, second = self.classifier.get_parameter('0.weight').chunk(2, dim=1)
+        return F.linear(hidden, first, self.classifier.get_parameter('0.bias')), F.linear(hidden, second)
 
     def score_pairs(self, first: Tensor, second: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
         """Classify the pairs ``(rows[e], cols[e])`` of encoded images.
@@ -107,15 +121,27 @@ class LinkPredictor(nn.Module):
             (E, 2) logits; column 1 stands for "same person".
         """
         hidden = first.index_select(0, rows) + second.index_select(0, cols)
-        return self.classifier[2](self.classifier[1](hidden))
+        logits: Tensor = self.classifier[1:](hidden)
+        return logits
 
     def forward(self, inputs: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
-        """Classify pairs of images: ``inputs`` (N, 2 D), ``rows`` and ``cols`` (E,) int64, to (E, 2) logits."""
+        """Classify pairs of images: :meth:`encode`, then :meth:`score_pairs`.
+
+        Args:
+            inputs: (N, 2 D), ``[x, A x]`` of :func:`aggregate_neighbors`.
+            rows: (E,) int64, the first image of every pair.
+            cols: (E,) int64, the second image of every pair.
+
+        Returns:
+            (E, 2) logits; column 1 stands for "same person".
+        """
         return self.score_pairs(*self.encode(inputs), rows, cols)
 
 
 def focal_loss(logits: Tensor, targets: Tensor, gamma: float = 2.0, alpha: float = 1.0) -> Tensor:
-    """Mean focal loss, ``-alpha (1 - p_t)^gamma log p_t`` (Lin et al., Focal Loss for Dense Object Detection, eq. 5).
+    """Mean focal loss, ``-alpha (1 - p)^gamma log p`` with p the probability of the target.
+
+    Source: Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, equation 5.
 
     Args:
         logits: (E, C).
@@ -127,4 +153,4 @@ def focal_loss(logits: Tensor, targets: Tensor, gamma: float = 2.0, alpha: float
         () the mean over the E pairs.
     """
     cross_entropy = F.cross_entropy(logits, targets, reduction='none')
-    return alpha * ((1 - torch.exp(-cross_entropy)) ** gamma * cross_entropy).mean()
+    return alpha * ((-torch.expm1(-cross_entropy)) ** gamma * cross_entropy).mean()

@@ -147,12 +147,11 @@ def pair_similarities(features: Tensor, rows: Tensor, columns: Tensor) -> Tensor
         float32 tensor (P,); the value of a pair depends on nothing but its two rows.
     """
     pairs_per_block = max(1, _BLOCK_PAIR_VALUES // features.shape[1])
-    return torch.cat(
-        [
-            (features[i].double() * features[j].double()).sum(dim=1).float()
-            for i, j in zip(rows.split(pairs_per_block), columns.split(pairs_per_block), strict=True)
-        ]
-    )
+    result = torch.empty(len(rows), device=features.device)
+    blocks = (x.split(pairs_per_block) for x in (rows, columns, result))
+    for i, j, similarities in zip(*blocks, strict=True):
+        similarities.copy_((features[i].double() * features[j].double()).sum(dim=1))
+    return result
 
 
 def _resolve_backend(backend: str, device: torch.device) -> str:

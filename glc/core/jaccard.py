@@ -1,6 +1,7 @@
 """k-reciprocal Jaccard distance, sparse.
 
-Zhong et al., Re-ranking Person Re-identification with k-reciprocal Encoding, CVPR 2017, without its dense matrices.
+Zhong et al., Re-ranking Person Re-identification with k-reciprocal Encoding, CVPR 2017,
+without dense matrices.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def jaccard_distance(
 
     Args:
         features: Features (N, D); rows are scaled to unit length first.
-        k1: Neighbours, with itself, among which reciprocal ones are looked for; with fewer images all of them.
+        k1: Neighbours, with itself, among which reciprocal ones are looked for; all if there are fewer.
         k2: Neighbours, with itself, over which V is averaged; at most k1.
         max_distance: Larger distances are left out; 1 keeps every distance below 1.
         graph: kNN graph of these features with at least min(k1, N) columns; None computes it.
@@ -105,7 +106,7 @@ def _gaussian_weights(x: Tensor, expanded: sparse.csr_array) -> sparse.csr_array
 
 
 def _distances(encoding: sparse.csr_array, max_distance: float) -> sparse.csr_array:
-    """Distances <= ``max_distance`` between the rows of V, by an inverted list of the images in every column."""
+    """Distances <= ``max_distance`` between the rows of V, by an inverted list of the images of a column."""
     num_images = encoding.shape[0]
     number = np.arange(encoding.nnz)
     by_column = sparse.csr_array((number, encoding.indices, encoding.indptr), shape=encoding.shape).tocsc()
@@ -126,8 +127,8 @@ def _distances(encoding: sparse.csr_array, max_distance: float) -> sparse.csr_ar
         indptr = row_ends[start : stop + 1] - row_ends[start]
         block = sparse.csr_array((minima, images[met], indptr), shape=(stop - start, num_images))
         block.sum_duplicates()
-        block.data = (1 - block.data / (2 - block.data)).clip(_TINY).astype(np.float32)
-        block.data[block.data > max_distance] = 0
+        distance = (1 - block.data / (2 - block.data)).astype(np.float32)
+        block.data = np.where(distance <= max_distance, distance.clip(_TINY), 0)
         block.eliminate_zeros()
         blocks.append(block)
     upper = sparse.vstack(blocks, format='csr')

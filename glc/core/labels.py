@@ -45,26 +45,26 @@ def as_unit_features(features: np.ndarray | Tensor) -> Tensor:
     return (x / norms.where(norms > 0, 1.0)).to(torch.float32)
 
 
-def as_labels(labels: np.ndarray | Tensor, num_images: int | None = None) -> Tensor:
-    """Check a vector of integer labels or ids.
+def as_labels(labels: np.ndarray | Tensor, num_images: int | None = None, name: str = 'labels') -> Tensor:
+    """Check a vector of one integer per image: labels, identities or cameras.
 
     Args:
         labels: Integers (N,).
         num_images: The N to insist on; None accepts any.
+        name: What they are, for error messages.
 
     Returns:
         int64 tensor (N,) on the device of the input.
 
     Raises:
-        ValueError: The labels are not integers of shape (N,), or not ``num_images`` of them.
+        ValueError: Not integers of shape (N,), or not ``num_images`` of them.
     """
     result = torch.as_tensor(labels)
     if result.ndim != 1 or result.is_floating_point() or result.is_complex():
-        raise ValueError(
-            f'labels must be an (N,) array of integers, got {result.dtype} of shape {tuple(result.shape)}'
-        )
+        shape = tuple(result.shape)
+        raise ValueError(f'{name} must be an (N,) array of integers, got {result.dtype} of shape {shape}')
     if num_images is not None and len(result) != num_images:
-        raise ValueError(f'{len(result)} labels for {num_images} images: one label per image is needed')
+        raise ValueError(f'{name}: got {len(result)} for {num_images} images, one per image is needed')
     return result.to(torch.int64)
 
 

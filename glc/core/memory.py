@@ -47,7 +47,9 @@ class BaseMemory(nn.Module):
     def reset(self, centroids: Tensor) -> None:
         """Start again from ``centroids`` ``(C, D)``, unit norm."""
         if centroids.ndim != 2 or not len(centroids):
-            raise ValueError(f'a memory bank needs (C, D) centroids with C >= 1, got {tuple(centroids.shape)}')
+            raise ValueError(
+                f'a memory bank needs (C, D) centroids with C >= 1, got {tuple(centroids.shape)}'
+            )
         self.bank = centroids.detach().to(self.bank.device, torch.float32).clone()
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:

@@ -108,9 +108,9 @@ class Camera:
 def _scene(rng: np.random.Generator) -> Array:
     rows, columns = _SCENE
     scene = np.empty((rows, columns, 3), np.float32)
-    wall = tinted(rng, rgb(*pick(rng, ((168, 162, 150), (120, 124, 130), (150, 110, 88), (92, 112, 78)))), 10)
+    wall = tinted(rng, rgb(*pick(rng, ((158, 154, 146), (128, 130, 134), (146, 124, 112), (116, 126, 110)))), 10)
     ground = tinted(
-        rng, rgb(*pick(rng, ((128, 126, 124), (170, 164, 152), (96, 122, 70), (108, 96, 88)))), 10
+        rng, rgb(*pick(rng, ((128, 126, 124), (152, 148, 140), (110, 122, 96), (118, 110, 104)))), 10
     )
     scene[:_HORIZON], scene[_HORIZON:] = wall, ground
     for y0, y1, strength in ((0, _HORIZON, 14), (_HORIZON, rows, 18)):
@@ -144,8 +144,14 @@ def _scene(rng: np.random.Generator) -> Array:
     return np.clip(scene, 0, 255)
 
 
-def _clutter(scene: Array, rng: np.random.Generator) -> None:
+def _dull(rng: np.random.Generator) -> Array:
+    """A colour of things: less vivid than clothes."""
     colour = tinted(rng, pick(rng, CLOTH), 12)
+    return 0.45 * colour + 0.55 * colour.mean()
+
+
+def _clutter(scene: Array, rng: np.random.Generator) -> None:
+    colour = _dull(rng)
     x, y = int(rng.integers(scene.shape[1])), _HORIZON + int(rng.integers(-10, 130))
     tall, wide = int(rng.integers(60, 220)), int(rng.integers(30, 120))
     match rng.integers(5):
@@ -214,7 +220,8 @@ def render(
     Returns:
         Image ``(128, 64, 3)``, uint8 BGR.
     """
-    rows, columns = HEIGHT * _SCALE, WIDTH * _SCALE
+    # Boxes are narrower than 1:2 and stretched to it, as those of a detector.
+    rows, columns = HEIGHT * _SCALE, int(WIDTH * _SCALE * rng.uniform(0.68, 0.84))
     x0 = int(np.clip(walk.place + rng.normal(0, 0.02), 0, 1) * (_SCENE[1] - columns))
     y0 = int(np.clip(_HORIZON - walk.ground * rows + rng.normal(0, 8), 0, _SCENE[0] - rows))
     canvas = camera.scene[y0 : y0 + rows, x0 : x0 + columns] * walk.brightness
@@ -264,7 +271,7 @@ def _cast_shadow(canvas: Array, pose: Pose) -> None:
 
 def _occlude(canvas: Array, passer_by: Person, pose: Pose, rng: np.random.Generator) -> None:
     rows, columns = canvas.shape[:2]
-    colour = tinted(rng, pick(rng, CLOTH), 12)
+    colour = _dull(rng)
     x, wide = int(rng.uniform(0, columns)), int(columns * rng.uniform(0.25, 0.6))
     match rng.integers(3):
         case 0:

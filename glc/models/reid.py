@@ -1,6 +1,7 @@
 """Algorithms: what a batch of images becomes in training and in testing."""
 
 import torch
+from mmengine.dist import all_reduce_dict
 from mmengine.model import BaseModel
 from torch import Tensor
 
@@ -73,6 +74,13 @@ class UnsupervisedReID(BaseModel):
         if (labels < 0).any():
             raise RuntimeError('an outlier (label -1) was drawn: sampler and model hold different pseudo labels')
         return self.head.loss(self.extract_feat(inputs), labels)
+
+    def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of this process for the backward pass; for the log, the means over all processes."""
+        loss, log_vars = super().parse_losses(losses)
+        log_vars = {name: value.detach().clone() for name, value in log_vars.items()}
+        all_reduce_dict(log_vars, op='mean')
+        return loss, log_vars
 
     def predict(self, inputs: Tensor, data_samples: list) -> list:
         """The data samples, each with its unit feature ``(D,)`` as ``feature``."""

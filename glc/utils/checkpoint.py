@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +111,8 @@ def load_checkpoint_file(path: str | Path) -> Any:
         with torch.serialization.safe_globals(_HARMLESS_GLOBALS):
             return torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        named = re.search('.*unsupported.*', str(error), re.IGNORECASE)
+        reason = named[0] if named else str(error).partition('\n')[0]
         raise RuntimeError(
             f"checkpoint '{path}' cannot be read safely: {reason}\n"
             'Either the file is damaged (download it again), or it holds Python objects beside its weights, '

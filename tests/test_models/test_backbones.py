@@ -14,6 +14,7 @@ from glc.models.layers import IBN
 from glc.registry import MODELS
 from tests.utils import shared_data
 
+TINY = {'dim': 24, 'depth': 4, 'heads': 3}
 MODEL_CONFIGS = sorted(Path(__file__).parents[2].glob('configs/_base_/models/*.py'))
 
 
@@ -109,11 +110,11 @@ def vit_forward(model, images, heads, patch, stem, parts):
 @pytest.mark.parametrize('parts', [3, 0])
 @pytest.mark.parametrize('stem', ['patch', 'ics'])
 def test_pass_vit_forward(stem, parts):
-    model = PASSViT('tiny', img_size=(64, 32), num_part_tokens=parts, stem=stem, drop_path_rate=0.3)
+    model = PASSViT(TINY, img_size=(64, 32), num_part_tokens=parts, stem=stem, drop_path_rate=0.3)
     randomized(model).double().eval()
     images = torch.randn(2, 3, 64, 32, dtype=torch.float64)
     output = model(images)
-    assert output.shape == (2, 1 + parts, 192) == (2, model.num_tokens, model.out_channels)
+    assert output.shape == (2, 1 + parts, 24) == (2, model.num_tokens, model.out_channels)
     expected = vit_forward(model, images, heads=3, patch=16, stem=stem, parts=parts)
     torch.testing.assert_close(output, expected, atol=1e-9, rtol=1e-9)
 
@@ -155,36 +156,39 @@ def test_pass_vit_names_and_shapes(arch, dim, parameters, parts, stem):
 
 
 def test_pass_vit_overlapping_patches_and_drop_path():
-    model = PASSViT('tiny', img_size=(64, 32), stride=12, drop_path_rate=0.3)
-    assert model.pos_embed.shape == (1, 5 * 2, 192)
-    assert model(torch.zeros(1, 3, 64, 32)).shape == (1, 4, 192)
+    model = PASSViT(TINY, img_size=(64, 32), stride=12, drop_path_rate=0.3)
+    assert model.pos_embed.shape == (1, 5 * 2, 24)
+    assert model(torch.zeros(1, 3, 64, 32)).shape == (1, 4, 24)
     rates = [getattr(block.drop_path1, 'drop_prob', 0.0) for block in model.blocks]
     assert rates == pytest.approx([0, 0.1, 0.2, 0.3])
-    assert PASSViT('tiny', img_size=(64, 32), stem='ics', stride=12).pos_embed.shape == (1, 5 * 2, 192)
+    assert PASSViT(TINY, img_size=(64, 32), stem='ics', stride=12).pos_embed.shape == (1, 5 * 2, 24)
 
 
 def test_pass_vit_random_start_is_seeded():
     def build(seed):
         torch.manual_seed(seed)
-        model = PASSViT('tiny', img_size=(64, 32), stem='ics')
+        model = PASSViT(TINY, img_size=(64, 32), stem='ics')
         model.init_weights()
         return model.state_dict()
 
     first, again, other = build(0), build(0), build(1)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first['part_token1'], other['part_token1'])
-    for name in ('part_token2', 'part3_pos', 'cls_pos', 'pos_embed', 'blocks.2.mlp.fc1.weight'):
-        assert first[name].std() == pytest.approx(0.02, rel=0.3)
+    for name in ('pos_embed', 'blocks.2.mlp.fc1.weight'):
+        assert first[name].std() == pytest.approx(0.02, rel=0.2)
+    for name in ('cls_token', 'cls_pos', 'part_token2', 'part3_pos'):
+        assert 0.01 < first[name].std() < 0.03
     assert first['blocks.2.mlp.fc1.bias'].abs().max() == 0
 
 
 @pytest.mark.parametrize(
     ('kwargs', 'message'),
     [
-        ({'arch': 'large'}, "arch must be one of tiny, small, base, got 'large'"),
+        ({'arch': 'large'}, "arch must be one of tiny, small, base or a dict, got 'large'"),
+        ({'arch': {'dim': 24, 'depth': 4, 'heads': 5}}, 'dim=24 is not divisible by heads=5'),
         ({'stem': 'conv'}, "stem must be 'patch' or 'ics', got 'conv'"),
-        ({'arch': 'tiny', 'img_size': (8, 32)}, r'img_size=\(8, 32\) is smaller than a patch'),
-        ({'arch': 'tiny', 'stem': 'ics', 'stride': 15}, 'ICS stem needs even'),
+        ({'arch': TINY, 'img_size': (8, 32)}, r'img_size=\(8, 32\) is smaller than a patch'),
+        ({'arch': TINY, 'stem': 'ics', 'stride': 15}, 'ICS stem needs even'),
     ],
 )
 def test_pass_vit_wrong_arguments(kwargs, message):
@@ -193,7 +197,7 @@ def test_pass_vit_wrong_arguments(kwargs, message):
 
 
 def test_pass_vit_wrong_image_size():
-    model = PASSViT('tiny', img_size=(64, 32))
+    model = PASSViT(TINY, img_size=(64, 32))
     with pytest.raises(ValueError, match=r'img_size=\(64, 32\).*32 x 64'):
         model(torch.zeros(1, 3, 32, 64))
 
@@ -240,8 +244,12 @@ def test_resnet_names_and_last_stride(depth, blocks, ibn):
     assert not ibn or state['layer3.0.bn1.IN.weight'].shape == state['layer3.0.bn1.BN.weight'].shape == (128,)
 
 
-def test_resnet_computes_what_torchvision_computes():
-    reference = randomized(torchvision.models.resnet50(num_classes=1)).eval()
+def test_resnet_computes_what_torchvision_computes(monkeypatch):
+    monkeypatch.setitem(ResNet.depths, 50, [1, 2, 1, 1])
+    reference = torchvision.models.resnet.ResNet(
+        torchvision.models.resnet.Bottleneck, [1, 2, 1, 1], num_classes=1
+    )
+    randomized(reference).eval()
     model = ResNet(50, last_stride=2).eval()
     model.load_state_dict({k: v for k, v in reference.state_dict().items() if not k.startswith('fc.')})
     images = torch.randn(2, 3, 64, 32)
@@ -250,7 +258,8 @@ def test_resnet_computes_what_torchvision_computes():
 
 
 def test_resnet_ibn_is_the_first_norm_of_the_first_three_stages():
-    model = ResNet(50, ibn=True)
+    with torch.device('meta'):
+        model = ResNet(50, ibn=True)
     for name, module in model.named_modules():
         wanted = name.endswith('.bn1') and name.startswith(('layer1', 'layer2', 'layer3'))
         assert isinstance(module, IBN) == wanted, name

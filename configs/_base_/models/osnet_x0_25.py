@@ -5,6 +5,7 @@ model = dict(
         type='ReIDDataPreprocessor',
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
+        channels_last=True,  # twice as fast on a CPU
         bgr_to_rgb=True,
     ),
     backbone=dict(

@@ -1,5 +1,5 @@
-# ViT-S/16 with the convolutional IBN stem (ICS) and part tokens. The published weights are those of TransReID-SSL
-# (https://github.com/damo-cv/TransReID-SSL). They have no part tokens, which start at random: the log says so.
+# ViT-S/16 with the convolutional IBN stem (ICS) and part tokens. The published weights, of TransReID-SSL
+# (https://github.com/damo-cv/TransReID-SSL), have no part tokens: those start at random, and the log says so.
 model = dict(
     type='UnsupervisedReID',
     data_preprocessor=dict(

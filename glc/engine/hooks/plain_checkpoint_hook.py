@@ -1,7 +1,6 @@
 """Checkpoints that load without running code."""
 
-import numbers
-
+import numpy as np
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -24,8 +23,8 @@ class PlainCheckpointHook(Hook):
         hub = checkpoint['message_hub']
         info = {}
         for name, value in hub['runtime_info'].items():
-            if isinstance(value, numbers.Number) and not isinstance(value, (bool, int, float)):
-                value = float(value)  # a NumPy scalar
+            if isinstance(value, np.generic):
+                value = value.item()
             if isinstance(value, (bool, int, float, str)):
                 info[name] = value
         checkpoint['message_hub'] = {

@@ -1,6 +1,6 @@
 """Vision transformer with the part tokens of PASS, or plain, with the published parameter names."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
@@ -72,7 +72,8 @@ class PASSViT(BaseBackbone):
     and ``pos_embed``, one of another size is resized.
 
     Args:
-        arch: ``'tiny'`` (for demonstrations), ``'small'`` (ViT-S) or ``'base'`` (ViT-B).
+        arch: ``'tiny'``, ``'small'`` or ``'base'`` (ViT-Ti, ViT-S, ViT-B), or a dict of ``dim``, ``depth``,
+            ``heads``.
         img_size: Height and width of the images, in pixels.
         patch_size: Side of a patch, in pixels.
         stride: Distance between patches, in pixels; smaller than ``patch_size`` makes them overlap.
@@ -85,20 +86,20 @@ class PASSViT(BaseBackbone):
         ValueError: If an argument is out of its range.
 
     Example:
-        >>> model = PASSViT('tiny', img_size=(64, 32)).eval()
+        >>> model = PASSViT(dict(dim=48, depth=2, heads=3), img_size=(64, 32)).eval()
         >>> model(torch.zeros(2, 3, 64, 32)).shape
-        torch.Size([2, 4, 192])
+        torch.Size([2, 4, 48])
     """
 
     archs: ClassVar[dict[str, _Arch]] = {
-        'tiny': _Arch(dim=192, depth=4, heads=3),
+        'tiny': _Arch(dim=192, depth=12, heads=3),
         'small': _Arch(dim=384, depth=12, heads=6),
         'base': _Arch(dim=768, depth=12, heads=12),
     }
 
     def __init__(
         self,
-        arch: str = 'small',
+        arch: str | Mapping[str, int] = 'small',
         img_size: Sequence[int] = (256, 128),
         patch_size: int = 16,
         stride: int = 16,
@@ -108,14 +109,16 @@ class PASSViT(BaseBackbone):
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        if arch not in self.archs:
-            raise ValueError(f'arch must be one of {", ".join(self.archs)}, got {arch!r}')
+        if isinstance(arch, str) and arch not in self.archs:
+            raise ValueError(f'arch must be one of {", ".join(self.archs)} or a dict, got {arch!r}')
         if stem not in ('patch', 'ics'):
             raise ValueError(f"stem must be 'patch' or 'ics', got {stem!r}")
         height, width = img_size
         if min(height, width) < patch_size:
             raise ValueError(f'img_size={tuple(img_size)} is smaller than a patch of {patch_size} pixels')
-        dim, depth, heads = self.archs[arch]
+        dim, depth, heads = self.archs[arch] if isinstance(arch, str) else _Arch(**arch)
+        if dim % heads:
+            raise ValueError(f'dim={dim} is not divisible by heads={heads}')
         self.out_channels = dim
         self.num_tokens = 1 + num_part_tokens
         self.patch_embed = _PatchEmbed((height, width), patch_size, stride, dim, ics=stem == 'ics')
@@ -134,7 +137,7 @@ class PASSViT(BaseBackbone):
                     heads,
                     mlp_ratio=4,
                     qkv_bias=True,
-                    drop_path=drop_path_rate * index / (depth - 1),
+                    drop_path=drop_path_rate * index / max(depth - 1, 1),
                     norm_layer=norm_layer,
                 )
                 for index in range(depth)

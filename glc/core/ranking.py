@@ -1,0 +1,166 @@
+"""Retrieval scores under the Market-1501 protocol: mAP, mINP and CMC."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glc.core.labels import as_labels, as_unit_features
+
+_BLOCK_SIMILARITIES = 2**23  # 32 MiB, and twice that for the indices of their sort
+
+
+def evaluate_ranking(
+    query_features: np.ndarray | Tensor,
+    gallery_features: np.ndarray | Tensor,
+    query_pids: np.ndarray | Tensor,
+    gallery_pids: np.ndarray | Tensor,
+    query_cams: np.ndarray | Tensor,
+    gallery_cams: np.ndarray | Tensor,
+    ranks: Sequence[int] = (1, 5, 10),
+) -> dict[str, float]:
+    """Rank the gallery for every query by cosine similarity and score the rankings.
+
+    Market-1501 protocol (Zheng et al., ICCV 2015): gallery images of unknown identity (negative) are never
+    used; for a query, gallery images of its identity and its camera are ignored; a query with no other
+    image of its identity is not counted. Average precision is the mean of the precision at every true
+    match, the area under the precision-recall steps. The inverse negative penalty (Ye et al., TPAMI 2021)
+    is the number of matches over the rank of the last match. CMC at r is the share of queries with a match
+    among the first r. Equally similar images keep their order in the gallery.
+
+    Args:
+        query_features: Features (Q, D); rows are scaled to unit length first.
+        gallery_features: Features (G, D), likewise.
+        query_pids: Identities (Q,).
+        gallery_pids: Identities (G,); negative = unknown, never used.
+        query_cams: Cameras (Q,).
+        gallery_cams: Cameras (G,).
+        ranks: The ranks r at which CMC is returned, as 'rank<r>'.
+
+    Returns:
+        Fractions 'mAP', 'mINP' and 'rank<r>' for every r of ``ranks``.
+
+    Raises:
+        ValueError: Shapes do not match, features are not finite, a rank is below 1, or no query has a match.
+
+    Example:
+        >>> query, gallery = np.array([[1.0, 0.0]]), np.array([[1.0, 0.1], [0.9, 0.5], [0.0, 1.0]])
+        >>> pids, cams = (np.array([3]), np.array([4, 3, 3])), (np.array([0]), np.array([1, 1, 1]))
+        >>> scores = evaluate_ranking(query, gallery, *pids, *cams, ranks=(1, 2))
+        >>> {name: round(value, 3) for name, value in scores.items()}
+        {'mAP': 0.583, 'mINP': 0.667, 'rank1': 0.0, 'rank2': 1.0}
+    """
+    if min(ranks, default=1) < 1:
+        raise ValueError(f'ranks must be at least 1, got {tuple(ranks)}')
+    precisions, penalties, first_ranks = [], [], []
+    for order, _, matches in _rankings(
+        query_features, gallery_features, query_pids, gallery_pids, query_cams, gallery_cams
+    ):
+        query, column = (index.cpu().numpy() for index in matches.gather(1, order).nonzero(as_tuple=True))
+        _, start, count = np.unique(query, return_index=True, return_counts=True)
+        if len(count) == 0:
+            continue
+        rank = column + 1
+        number = np.arange(1, len(rank) + 1) - np.repeat(start, count)
+        precisions.append(np.add.reduceat(number / rank, start) / count)
+        penalties.append(count / rank[start + count - 1])
+        first_ranks.append(rank[start])
+    if not precisions:
+        raise ValueError(
+            'no query has a match in the gallery (same identity, other camera): check that query and gallery '
+            'are of one data set and that identities and cameras are not swapped'
+        )
+    first_rank = np.concatenate(first_ranks)
+    return {
+        'mAP': float(np.concatenate(precisions).mean()),
+        'mINP': float(np.concatenate(penalties).mean()),
+        **{f'rank{rank}': float((first_rank <= rank).mean()) for rank in ranks},
+    }
+
+
+def rank_gallery(
+    query_features: np.ndarray | Tensor,
+    gallery_features: np.ndarray | Tensor,
+    query_pids: np.ndarray | Tensor,
+    gallery_pids: np.ndarray | Tensor,
+    query_cams: np.ndarray | Tensor,
+    gallery_cams: np.ndarray | Tensor,
+    top: int = 10,
+) -> np.ndarray:
+    """The best gallery images of every query, ranked as ``evaluate_ranking`` ranks them.
+
+    Args:
+        query_features: Features (Q, D); rows are scaled to unit length first.
+        gallery_features: Features (G, D), likewise.
+        query_pids: Identities (Q,).
+        gallery_pids: Identities (G,); negative = unknown, never used.
+        query_cams: Cameras (Q,).
+        gallery_cams: Cameras (G,).
+        top: Images per query.
+
+    Returns:
+        int64 array (Q, top) of rows of ``gallery_features``, best first; -1 where the gallery has no more.
+
+    Raises:
+        ValueError: Shapes do not match, features are not finite, or ``top`` is below 1.
+
+    Example:
+        >>> query, gallery = np.array([[1.0, 0.0]]), np.array([[1.0, 0.1], [0.9, 0.5], [0.0, 1.0]])
+        >>> pids, cams = (np.array([3]), np.array([3, 4, 3])), (np.array([0]), np.array([0, 1, 1]))
+        >>> rank_gallery(query, gallery, *pids, *cams, top=3)
+        array([[ 1,  2, -1]])
+    """
+    if top < 1:
+        raise ValueError(f'top must be at least 1, got {top}')
+    result = np.full((len(query_pids), top), -1)
+    start = 0
+    for order, ignored, _ in _rankings(
+        query_features, gallery_features, query_pids, gallery_pids, query_cams, gallery_cams
+    ):
+        best = order[:, :top]
+        best = best.masked_fill(ignored.gather(1, best), -1)
+        result[start : start + len(best), : best.shape[1]] = best.cpu().numpy()
+        start += len(best)
+    return result
+
+
+def _rankings(
+    query_features: np.ndarray | Tensor,
+    gallery_features: np.ndarray | Tensor,
+    query_pids: np.ndarray | Tensor,
+    gallery_pids: np.ndarray | Tensor,
+    query_cams: np.ndarray | Tensor,
+    gallery_cams: np.ndarray | Tensor,
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Rank the gallery for blocks of B queries, in order; ignored images come last.
+
+    Yields:
+        (B, G) each: the ranking as rows of the gallery; then for every row of the gallery whether the image
+        is ignored and whether it is a true match.
+    """
+    query = as_unit_features(query_features)
+    gallery = as_unit_features(gallery_features).to(query.device)
+    if query.shape[1] != gallery.shape[1]:
+        raise ValueError(f'query features have {query.shape[1]} values, gallery features {gallery.shape[1]}')
+    query_ids, gallery_ids = _both(query_pids, gallery_pids, query, gallery, 'identities')
+    query_views, gallery_views = _both(query_cams, gallery_cams, query, gallery, 'cameras')
+    for block in torch.arange(len(query), device=query.device).split(
+        max(1, _BLOCK_SIMILARITIES // len(gallery))
+    ):
+        same_id = query_ids[block, None] == gallery_ids
+        ignored = (same_id & (query_views[block, None] == gallery_views)) | (gallery_ids < 0)
+        similarities = (query[block] @ gallery.T).masked_fill(ignored, -torch.inf)
+        yield similarities.argsort(dim=1, descending=True, stable=True), ignored, same_id & ~ignored
+
+
+def _both(
+    of_query: np.ndarray | Tensor, of_gallery: np.ndarray | Tensor, query: Tensor, gallery: Tensor, name: str
+) -> tuple[Tensor, Tensor]:
+    """Check the identities or cameras of queries and gallery, and move them to the device of the features."""
+    return (
+        as_labels(of_query, len(query), f'query {name}').to(query.device),
+        as_labels(of_gallery, len(gallery), f'gallery {name}').to(query.device),
+    )

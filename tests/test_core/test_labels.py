@@ -1,0 +1,123 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from glc.core.labels import PseudoLabels, as_labels, as_unit_features, cluster_centroids, compact_labels
+
+LABELS = st.lists(st.integers(-2, 6), min_size=1, max_size=40)
+
+
+@pytest.mark.parametrize(
+    'convert',
+    [
+        lambda x: x,
+        lambda x: x.astype(np.float32),
+        lambda x: x[:, ::-1][:, ::-1],
+        torch.from_numpy,
+        lambda x: torch.from_numpy(x).half(),
+        lambda x: torch.from_numpy(x).requires_grad_(),
+    ],
+    ids=['float64', 'float32', 'strided', 'tensor', 'half', 'grad'],
+)
+def test_unit_features_accepts_any_kind(convert):
+    x = np.random.default_rng(0).normal(size=(7, 5)) * 10
+    unit = as_unit_features(convert(x))
+    assert unit.dtype == torch.float32
+    assert not unit.requires_grad
+    np.testing.assert_allclose(unit, x / np.linalg.norm(x, axis=1, keepdims=True), atol=1e-3)
+    np.testing.assert_allclose(unit.norm(dim=1), 1, atol=1e-6)
+
+
+def test_unit_features_share_memory_only_if_nothing_changes():
+    raw = torch.randn(6, 4)
+    before = raw.clone()
+    unit = as_unit_features(raw)
+    assert torch.equal(raw, before)
+    assert as_unit_features(unit).data_ptr() == unit.data_ptr()
+
+
+def test_zero_rows_stay_zero_and_extreme_rows_become_unit():
+    x = np.array([[0, 0], [3e30, 4e30], [3e-30, 4e-30]], np.float32)
+    np.testing.assert_allclose(as_unit_features(x), [[0, 0], [0.6, 0.8], [0.6, 0.8]], rtol=1e-6)
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf, 1e300])
+def test_non_finite_rows_are_named(value):
+    x = np.ones((9, 3))
+    x[[2, 7], 1] = value
+    with pytest.raises(ValueError, match=r'2 of 9 feature rows .*\(rows 2, 7\)'):
+        as_unit_features(x)
+
+
+@pytest.mark.parametrize('shape', [(0, 3), (3, 0), (3,), (2, 3, 4)])
+def test_bad_shapes_are_named(shape):
+    with pytest.raises(ValueError, match=str(shape).replace('(', r'\(').replace(')', r'\)')):
+        as_unit_features(np.ones(shape))
+
+
+def test_labels_must_be_one_integer_per_image():
+    assert as_labels(np.array([1, 2], np.uint16)).dtype == torch.int64
+    with pytest.raises(ValueError, match='pids must be an'):
+        as_labels(np.array([0.0, 1.0]), name='pids')
+    with pytest.raises(ValueError, match='integers'):
+        as_labels(np.zeros((2, 2), np.int64))
+    with pytest.raises(ValueError, match='got 2 for 3 images'):
+        as_labels(np.array([0, 1]), num_images=3)
+
+
+@settings(deadline=None, max_examples=40)
+@given(labels=LABELS, min_size=st.integers(1, 4))
+def test_compact_labels_equals_plain_renumbering(labels, min_size):
+    kept = sorted({label for label in labels if label >= 0 and labels.count(label) >= min_size})
+    expected = [kept.index(label) if label in kept else -1 for label in labels]
+    result = compact_labels(np.array(labels), min_size)
+    assert result.tolist() == expected
+    assert result.dtype == np.int64
+    tensor = compact_labels(torch.tensor(labels), min_size)
+    assert isinstance(tensor, torch.Tensor)
+    assert tensor.tolist() == expected
+    np.testing.assert_array_equal(compact_labels(result), result)
+
+
+def test_centroids_equal_plain_means():
+    rng = np.random.default_rng(1)
+    features, labels = rng.normal(size=(50, 6)), rng.integers(-1, 4, size=50)
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    centroids = cluster_centroids(features, labels)
+    assert centroids.dtype == torch.float32
+    for cluster in range(4):
+        mean = np.mean([x for x, label in zip(unit, labels, strict=True) if label == cluster], axis=0)
+        np.testing.assert_allclose(centroids[cluster], mean / np.linalg.norm(mean), atol=1e-6)
+
+
+def test_centroids_of_odd_inputs():
+    features = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]])
+    assert cluster_centroids(features, np.array([-1, -1, -1])).shape == (0, 2)
+    np.testing.assert_array_equal(cluster_centroids(features, np.array([0, 0, 1])), [[0, 0], [0, 1]])
+    with pytest.raises(ValueError, match='gaps'):
+        cluster_centroids(features, np.array([0, 0, 2]))
+    with pytest.raises(ValueError, match='2 for 3 images'):
+        cluster_centroids(features, np.array([0, 0]))
+
+
+def test_pseudo_labels_are_consistent():
+    features = torch.eye(5)
+    pseudo = PseudoLabels.from_features(features, np.array([9, 9, -1, 4, -1]))
+    assert pseudo.labels.tolist() == [1, 1, -1, 0, -1]
+    assert (pseudo.num_clusters, pseudo.num_outliers) == (2, 2)
+    torch.testing.assert_close(pseudo.centroids[0], features[3])
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        pseudo.labels = torch.zeros(5)
+
+    nothing = PseudoLabels.from_features(features, np.full(5, -1))
+    assert (nothing.num_clusters, nothing.num_outliers) == (0, 5)
+
+
+@pytest.mark.parametrize('labels', [[0, 2], [0, 0], [-2, 0, 1], [0, 1, 2]])
+def test_pseudo_labels_must_match_the_centroids(labels):
+    with pytest.raises(ValueError, match='2 centroids'):
+        PseudoLabels(torch.tensor(labels), torch.eye(2))

@@ -1,0 +1,146 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import glc.core.ranking
+from glc.core.ranking import evaluate_ranking, rank_gallery
+
+
+def retrieval_task(num_queries=25, num_gallery=80, seed=0, num_ids=8, num_cams=3):
+    """Features, identities (gallery: some unknown) and cameras of queries and gallery."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(num_ids, 12))
+    query_pids = rng.integers(num_ids, size=num_queries)
+    gallery_pids = rng.integers(-1, num_ids, size=num_gallery)
+    query = centres[query_pids] + 1.5 * rng.normal(size=(num_queries, 12))
+    gallery = centres[gallery_pids] + 1.5 * rng.normal(size=(num_gallery, 12))
+    query_cams, gallery_cams = (
+        rng.integers(num_cams, size=num_queries),
+        rng.integers(num_cams, size=num_gallery),
+    )
+    return query, gallery, query_pids, gallery_pids, query_cams, gallery_cams
+
+
+def naive_rankings(query, gallery, query_pids, gallery_pids, query_cams, gallery_cams):
+    """For every query, the used gallery images, best first."""
+    for x, pid, cam in zip(query, query_pids, query_cams, strict=True):
+        similarity = [x @ y / np.linalg.norm(x) / np.linalg.norm(y) for y in gallery]
+        used = [
+            j
+            for j in range(len(gallery))
+            if gallery_pids[j] >= 0 and not (gallery_pids[j] == pid and gallery_cams[j] == cam)
+        ]
+        yield pid, sorted(used, key=lambda j: (-similarity[j], j))
+
+
+def naive_scores(*task, ranks=(1, 5, 10)):
+    gallery_pids = task[3]
+    precisions, penalties, first = [], [], []
+    for pid, ranking in naive_rankings(*task):
+        hits, precision = 0, []
+        for rank, j in enumerate(ranking, start=1):
+            if gallery_pids[j] == pid:
+                hits += 1
+                precision.append(hits / rank)
+                last = rank
+                if hits == 1:
+                    first.append(rank)
+        if hits:
+            precisions.append(np.mean(precision))
+            penalties.append(hits / last)
+    cmc = {f'rank{r}': np.mean([rank <= r for rank in first]) for r in ranks}
+    return {'mAP': np.mean(precisions), 'mINP': np.mean(penalties), **cmc}
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 10_000), num_cams=st.integers(2, 4))
+def test_equals_a_plain_loop(seed, num_cams):
+    task = retrieval_task(seed=seed, num_cams=num_cams)
+    assert evaluate_ranking(*task) == pytest.approx(naive_scores(*task), abs=1e-9)
+
+
+def test_any_kind_of_input():
+    task = retrieval_task()
+    expected = evaluate_ranking(*task)
+    assert list(expected) == ['mAP', 'mINP', 'rank1', 'rank5', 'rank10']
+    assert evaluate_ranking(*map(torch.from_numpy, task)) == pytest.approx(expected, abs=1e-9)
+    assert evaluate_ranking(task[0] * 3, torch.from_numpy(task[1]).float(), *task[2:]) == pytest.approx(
+        expected
+    )
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_gpu_gives_the_scores_of_the_cpu():
+    task = retrieval_task()
+    tensors = [torch.from_numpy(x).cuda() for x in task]
+    assert evaluate_ranking(*tensors) == pytest.approx(evaluate_ranking(*task), abs=1e-9)
+    assert evaluate_ranking(*tensors[:2], *task[2:]) == pytest.approx(evaluate_ranking(*task), abs=1e-9)
+    np.testing.assert_array_equal(rank_gallery(*tensors), rank_gallery(*task))
+
+
+def test_other_ranks():
+    task = retrieval_task()
+    ranks = (1, 3, 20)
+    assert evaluate_ranking(*task, ranks=ranks) == pytest.approx(naive_scores(*task, ranks=ranks), abs=1e-9)
+    assert list(evaluate_ranking(*task, ranks=())) == ['mAP', 'mINP']
+    with pytest.raises(ValueError, match='ranks'):
+        evaluate_ranking(*task, ranks=(0, 1))
+
+
+def test_blocks_of_queries_change_nothing(monkeypatch):
+    task = retrieval_task()
+    scores, best = evaluate_ranking(*task), rank_gallery(*task)
+    monkeypatch.setattr(glc.core.ranking, '_BLOCK_SIMILARITIES', 3 * 80)
+    assert evaluate_ranking(*task) == scores
+    np.testing.assert_array_equal(rank_gallery(*task), best)
+
+
+def test_a_worked_example():
+    gallery = np.array([[1, 0.01 * i] for i in range(1, 7)])
+    #                 ignored: own camera; unknown; then wrong, hit, wrong, hit
+    gallery_pids, gallery_cams = np.array([5, -1, 3, 5, 0, 5]), np.array([0, 1, 0, 1, 1, 2])
+    query, query_pids, query_cams = np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([5, 8]), np.array([0, 0])
+    scores = evaluate_ranking(
+        query, gallery, query_pids, gallery_pids, query_cams, gallery_cams, ranks=(1, 2)
+    )
+    assert scores == {'mAP': pytest.approx(0.5), 'mINP': pytest.approx(0.5), 'rank1': 0.0, 'rank2': 1.0}
+
+
+def test_equal_similarities_keep_the_order_of_the_gallery():
+    features = np.ones((6, 4))
+    pids, cams = np.array([0, 1, 0, 1, 1, 0]), np.arange(1, 7)
+    scores = evaluate_ranking(features[:1], features, np.array([1]), pids, np.array([0]), cams)
+    assert scores['mAP'] == pytest.approx((1 / 2 + 2 / 4 + 3 / 5) / 3)
+    assert rank_gallery(features[:1], features, np.array([1]), pids, np.array([0]), cams).tolist() == [
+        [0, 1, 2, 3, 4, 5, -1, -1, -1, -1]
+    ]
+
+
+@pytest.mark.parametrize('top', [1, 7, 80, 100])
+def test_best_gallery_images_equal_a_plain_sort(top):
+    task = retrieval_task()
+    best = rank_gallery(*task, top=top)
+    expected = [([*ranking, *[-1] * top])[:top] for _, ranking in naive_rankings(*task)]
+    np.testing.assert_array_equal(best, expected)
+    assert best.dtype == np.int64
+
+
+def test_bad_arguments():
+    query, gallery, query_pids, gallery_pids, query_cams, gallery_cams = retrieval_task()
+    with pytest.raises(ValueError, match='no query has a match'):
+        evaluate_ranking(query, gallery, query_pids + 100, gallery_pids, query_cams, gallery_cams)
+    with pytest.raises(ValueError, match='no query has a match'):
+        evaluate_ranking(query, gallery, query_pids, gallery_pids, query_cams * 0, gallery_cams * 0)
+    with pytest.raises(ValueError, match='gallery identities: got 79 for 80'):
+        evaluate_ranking(query, gallery, query_pids, gallery_pids[1:], query_cams, gallery_cams)
+    with pytest.raises(ValueError, match='query cameras'):
+        evaluate_ranking(query, gallery, query_pids, gallery_pids, query_cams[1:], gallery_cams)
+    with pytest.raises(ValueError, match='have 11 values'):
+        evaluate_ranking(query[:, 1:], gallery, query_pids, gallery_pids, query_cams, gallery_cams)
+    query[3] = np.nan
+    with pytest.raises(ValueError, match='rows 3'):
+        evaluate_ranking(query, gallery, query_pids, gallery_pids, query_cams, gallery_cams)
+    with pytest.raises(ValueError, match='top'):
+        rank_gallery(gallery, gallery, gallery_pids, gallery_pids, gallery_cams, gallery_cams, top=0)

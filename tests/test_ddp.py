@@ -1,0 +1,65 @@
+"""Two gloo processes on a CPU give what one process gives."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tests.runs import ROOT, tiny_config, write_images
+
+
+def run(cfg, folder, processes):
+    """Train by the command line; returns the last checkpoint and the losses."""
+    cfg.custom_imports = dict(imports=['tests.runs'])
+    config = folder / 'config.py'
+    folder.mkdir()
+    cfg.dump(config)
+    launch = [sys.executable]
+    if processes > 1:
+        launch += ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={processes}']
+    launcher = 'pytorch' if processes > 1 else 'none'
+    command = [*launch, 'tools/train.py', str(config), '--work-dir', str(folder), '--launcher', launcher]
+    env = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    (scalars,) = folder.glob('*/vis_data/scalars.json')
+    records = [json.loads(line) for line in scalars.read_text().splitlines()]
+    losses = [record['loss_contrast'] for record in records if 'loss_contrast' in record]
+    return torch.load(folder / f'epoch_{cfg.train_cfg.max_epochs}.pth', weights_only=True), losses, done
+
+
+def test_two_processes_equal_one(tmp_path):
+    images = write_images(tmp_path / 'market1501')
+    runs = {}
+    for processes in (1, 2):
+        cfg = tiny_config(images, tmp_path / f'p{processes}', train_cfg__max_epochs=2, train_cfg__val_interval=2)
+        cfg.default_hooks.pseudo_label.corrector = dict(
+            type='GLC', k=6, epochs=1, subgraphs_per_epoch=4, min_nodes=10, min_cluster_size=2
+        )
+        cfg.default_hooks.pseudo_label.correct_begin = 1
+        cfg.optim_wrapper.optimizer.lr = 1e-3
+        # Dropout draws other masks on every process.
+        cfg.model.backbone.dropout = 0.0
+        runs[processes] = run(cfg, tmp_path / f'p{processes}', processes)
+    (one, losses, _), (two, other_losses, _) = runs[1], runs[2]
+    assert torch.equal(one['pseudo_labels']['labels'], two['pseudo_labels']['labels'])
+    torch.testing.assert_close(two['pseudo_labels']['centroids'], one['pseudo_labels']['centroids'])
+    assert len(losses) == len(other_losses) == 4
+    assert other_losses == pytest.approx(losses, rel=1e-4)
+    torch.testing.assert_close(two['state_dict'], one['state_dict'], atol=1e-5, rtol=1e-4)
+
+
+def test_a_failing_labeler_stops_all_processes(tmp_path):
+    cfg = tiny_config(write_images(tmp_path / 'market1501'), tmp_path / 'bad')
+    cfg.default_hooks.pseudo_label.labeler.min_samples = 40
+    with pytest.raises(AssertionError, match='found 0 clusters'):
+        run(cfg, tmp_path / 'bad', 2)
+
+
+def test_batch_that_cannot_be_shared(tmp_path):
+    cfg = tiny_config(write_images(tmp_path / 'market1501'), tmp_path / 'bad', train_dataloader__batch_size=15)
+    with pytest.raises(AssertionError, match='15 images cannot be shared by 2 processes'):
+        run(cfg, tmp_path / 'bad', 2)

@@ -1,0 +1,117 @@
+"""Time, memory and effect of label correction.
+
+Scores labels against the true identities before and after correction, for the defaults of GLC and, shortened or
+in full length, for the published schedule:
+
+    python tools/benchmarks/bench_correction.py --features F.npz --labels L.npz --labels-key eps_0_6
+
+F.npz holds ``pid`` (N,) and ``features`` (N, D), or ``features_int8`` (N, D) with ``feature_scale`` (N,).
+L.npz holds labels (N,); without it JaccardDBSCAN makes them. Without features, clusters are drawn at random.
+"""
+
+import argparse
+import multiprocessing
+import resource
+import time
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from glc.core.clustering import JaccardDBSCAN
+from glc.core.correction import GLC
+from glc.core.quality import label_quality
+
+Data = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def load(args: argparse.Namespace) -> Data:
+    """Features (N, D), labels (N,) and true identities (N,)."""
+    if args.features is None:
+        features, truth = synthetic_clusters(args.images)
+    else:
+        with np.load(args.features) as file:
+            truth = file['pid'].astype(np.int64)
+            if 'features' in file:
+                features = file['features']
+            else:
+                features = file['features_int8'] * file['feature_scale'][:, None]
+    if args.labels is None:
+        return features, JaccardDBSCAN()(features), truth
+    with np.load(args.labels) as file:
+        return features, file[args.labels_key].astype(np.int64), truth
+
+
+def synthetic_clusters(
+    num_images: int, dim: int = 384, spread: float = 1.1, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Identities of 4 to 30 images each, scattered around random centres that lie close to some others."""
+    rng = np.random.default_rng(seed)
+    truth = np.repeat(np.arange(num_images), rng.integers(4, 31, size=num_images))[:num_images]
+    look = rng.integers(truth.max() // 8 + 1, size=truth.max() + 1)
+    centres = rng.normal(size=(len(look), dim)) + 1.5 * rng.normal(size=(look.max() + 1, dim))[look]
+    features = centres[truth] + spread * rng.normal(size=(num_images, dim))
+    return features.astype(np.float32), truth
+
+
+def measure(corrector: GLC, data: Data, threads: int | None) -> tuple[dict[str, float], dict[str, float]]:
+    """Correct in this process: scores of the result, seconds and peak memory (MiB above the start)."""
+    if threads:
+        torch.set_num_threads(threads)
+    features, labels, truth = data
+    start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = time.perf_counter()
+    corrected = corrector(features, labels)
+    seconds = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return label_quality(corrected, truth), {'seconds': seconds, 'mebibytes': (peak - start) / 1024}
+
+
+def main() -> None:
+    """Print one row for the labels as they are and one per schedule."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--features', help='.npz file; random clusters without it')
+    parser.add_argument('--labels', help='.npz file; labels of JaccardDBSCAN without it')
+    parser.add_argument('--labels-key', default='labels', help='name of the labels in that file')
+    parser.add_argument('--images', type=int, default=5000, help='number of random images')
+    parser.add_argument(
+        '--published-subgraphs',
+        type=int,
+        nargs='*',
+        default=[],
+        help='add the published schedule with so many sub-graphs per epoch (in full: 202)',
+    )
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--threads', type=int, help='threads of torch')
+    args = parser.parse_args()
+
+    data = load(args)
+    schedules = {'default': GLC(seed=args.seed, progress=tqdm)}
+    for count in args.published_subgraphs:
+        schedules[f'published, {count}/epoch'] = GLC.published(
+            subgraphs_per_epoch=count, seed=args.seed, progress=tqdm
+        )
+    rows = [('labels as given', '', '', '', label_quality(data[1], data[2]))]
+    for name, corrector in schedules.items():
+        # A fresh process per schedule, since a process only knows its peak memory so far.
+        with multiprocessing.get_context('spawn').Pool(1) as pool:
+            scores, cost = pool.apply(measure, (corrector, data, args.threads))
+        subgraphs = corrector.epochs * corrector.subgraphs_per_epoch
+        rows.append((name, subgraphs, f'{cost["seconds"]:.1f}', f'{cost["mebibytes"]:.0f}', scores))
+
+    print(f'{len(data[0])} images, {len(np.unique(data[2]))} identities')
+    print('| schedule | sub-graphs | s | MiB | pairwise P / R / F | BCubed P / R / F | clusters | outliers |')
+    print('|---|---|---|---|---|---|---|---|')
+    for name, subgraphs, seconds, mebibytes, scores in rows:
+        pairwise, bcubed = (
+            ' / '.join(f'{scores[f"{kind}_{part}"]:.3f}' for part in ('precision', 'recall', 'f'))
+            for kind in ('pairwise', 'bcubed')
+        )
+        counts = f'{scores["clusters"]:.0f} | {scores["outliers"]:.0f}'
+        print(f'| {name} | {subgraphs} | {seconds} | {mebibytes} | {pairwise} | {bcubed} | {counts} |')
+
+
+if __name__ == '__main__':
+    main()
