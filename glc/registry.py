@@ -58,7 +58,9 @@ class Registry(_Registry):
 
 
 def _child(name: str, parent: _Registry | None, *locations: str, **kwargs: Any) -> Registry:
-    return Registry(name, parent=parent, scope='glc', locations=[f'glc.{place}' for place in locations], **kwargs)
+    return Registry(
+        name, parent=parent, scope='glc', locations=[f'glc.{place}' for place in locations], **kwargs
+    )
 
 
 MODELS = _child('model', root.MODELS, 'models')

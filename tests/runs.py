@@ -51,7 +51,11 @@ def write_images(root: Path, num_ids: int = 8, per_camera: int = 3, num_cams: in
         ``root``.
     """
     rng = np.random.default_rng(0)
-    folders = {'bounding_box_train': range(1, num_ids + 1), 'query': range(101, 105), 'bounding_box_test': range(101, 105)}
+    folders = {
+        'bounding_box_train': range(1, num_ids + 1),
+        'query': range(101, 105),
+        'bounding_box_test': range(101, 105),
+    }
     for folder, pids in folders.items():
         (root / folder).mkdir(parents=True)
         for pid in pids:
@@ -145,8 +149,14 @@ def state(runner: Runner) -> dict[str, torch.Tensor]:
         'centroids': hook.pseudo.centroids,
         'memory': runner.model.head.memory.bank.clone(),
         'lr': torch.tensor([group['lr'] for group in optimizer.param_groups]),
-        'momentum': torch.cat([optimizer.state[p]['momentum_buffer'].flatten() for p in optimizer.param_groups[0]['params'] if p in optimizer.state]),
-        'draws': torch.tensor([draw for draw in runner.train_dataloader.sampler]),
+        'momentum': torch.cat(
+            [
+                optimizer.state[p]['momentum_buffer'].flatten()
+                for p in optimizer.param_groups[0]['params']
+                if p in optimizer.state
+            ]
+        ),
+        'draws': torch.tensor(list(runner.train_dataloader.sampler)),
     }
 
 

@@ -35,7 +35,9 @@ def test_two_processes_equal_one(tmp_path):
     images = write_images(tmp_path / 'market1501')
     runs = {}
     for processes in (1, 2):
-        cfg = tiny_config(images, tmp_path / f'p{processes}', train_cfg__max_epochs=2, train_cfg__val_interval=2)
+        cfg = tiny_config(
+            images, tmp_path / f'p{processes}', train_cfg__max_epochs=2, train_cfg__val_interval=2
+        )
         cfg.default_hooks.pseudo_label.corrector = dict(
             type='GLC', k=6, epochs=1, subgraphs_per_epoch=4, min_nodes=10, min_cluster_size=2
         )
@@ -60,6 +62,8 @@ def test_a_failing_labeler_stops_all_processes(tmp_path):
 
 
 def test_batch_that_cannot_be_shared(tmp_path):
-    cfg = tiny_config(write_images(tmp_path / 'market1501'), tmp_path / 'bad', train_dataloader__batch_size=15)
+    cfg = tiny_config(
+        write_images(tmp_path / 'market1501'), tmp_path / 'bad', train_dataloader__batch_size=15
+    )
     with pytest.raises(AssertionError, match='15 images cannot be shared by 2 processes'):
         run(cfg, tmp_path / 'bad', 2)

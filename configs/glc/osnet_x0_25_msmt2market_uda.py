@@ -6,4 +6,14 @@ _base_ = [
     '../_base_/labelers/jaccard_dbscan_glc.py',
 ]
 train_dataloader = dict(batch_size=128, num_workers=1, sampler=dict(num_ids=16, iterations=40))
-default_hooks = dict(pseudo_label=dict(labeler=dict(eps=0.5), correct_begin=4, correct_interval=2))
+default_hooks = dict(
+    pseudo_label=dict(
+        labeler=dict(eps=0.5),
+        corrector=dict(
+            _delete_=True, type='GLC', k=15, subgraphs_per_epoch=8, link_threshold=0.6, overlap_threshold=0.6
+        ),
+        correct_begin=4,
+        correct_interval=2,
+        num_workers=1,
+    )
+)

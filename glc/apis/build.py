@@ -113,7 +113,9 @@ def _share_batch(cfg: Config) -> None:
             'another recipe by changing model.bn_group_size'
         )
     if world_size > 1:
-        print_log(f'global batch {global_batch} = {world_size} processes x {loader.batch_size}', logger='current')
+        print_log(
+            f'global batch {global_batch} = {world_size} processes x {loader.batch_size}', logger='current'
+        )
 
 
 def _set_resize_backend(cfg: Config) -> None:

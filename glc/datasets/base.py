@@ -135,6 +135,8 @@ class BaseReIDDataset(BaseDataset):
 
     parts: ClassVar[tuple[str, ...]] = ('train', 'query', 'gallery')
     """Parts that the data set consists of."""
+    optional_parts: ClassVar[tuple[str, ...]] = ()
+    """Those of them that a complete data set may lack."""
     layout: ClassVar[str] = ''
     """Folders and files expected below ``data_root``, for error messages."""
     published_counts: ClassVar[Mapping[str, Counts]] = {}
@@ -257,10 +259,12 @@ class BaseReIDDataset(BaseDataset):
 
     def missing(self, path: str) -> FileNotFoundError:
         """Error that says which file or folder is missing, the expected layout, and how to check it."""
-        return FileNotFoundError(
+        error = FileNotFoundError(
             f"{type(self).__name__}: '{path}' does not exist. Expected below data_root='{self.data_root}':\n"
             f'{self.layout}\n{self._how_to_verify()}'
         )
+        error.filename = path
+        return error
 
     def list_images(self, folder: str) -> list[str]:
         """Sorted names of the image files in a folder, without a look at each file.

@@ -215,7 +215,7 @@ class _Painter:
         self.cos, self.sin = math.cos(pose.heading), math.sin(pose.heading)
 
     def project(self, point: Array) -> tuple[Array, float]:
-        """Screen position (x, y) of a body point (lateral, height, forward), and its nearness to the camera."""
+        """Screen position (x, y) of a body point (lateral, height, forward), and its nearness."""
         lateral, height, forward = point
         x = lateral * self.cos + forward * self.sin + self.pose.lean * (1 - height)
         nearness = forward * self.cos - lateral * self.sin

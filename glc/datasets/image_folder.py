@@ -17,8 +17,8 @@ class ImageFolderReID(BaseReIDDataset):
     Args:
         data_root: Folder of the data set.
         pattern: Regular expression, searched in each image's path relative to ``data_root`` (with forward
-            slashes). The named group ``cam`` gives the camera, any text: cameras are numbered in sorted order.
-            The named group ``pid`` gives the identity, an integer. Both groups are optional, and without a
+            slashes). The named group ``cam`` gives the camera, any text: cameras are numbered in sorted
+            order. The named group ``pid`` gives the identity, an integer. Both groups are optional, and without a
             pattern both are unknown (-1). For one folder per camera: ``r'(?P<cam>[^/]+)/[^/]+$'``.
         folders: Sub-folder of each part; ``''`` is ``data_root`` itself.
         **kwargs: Arguments of :class:`BaseReIDDataset`.
@@ -40,6 +40,7 @@ class ImageFolderReID(BaseReIDDataset):
     """
 
     METAINFO: ClassVar[dict] = {'dataset_name': 'ImageFolderReID'}
+    optional_parts = ('query', 'gallery')
     layout = '  images (.jpg, .jpeg, .png, .bmp, .webp) at any depth; for tests, in query/ and gallery/'
 
     def __init__(

@@ -108,7 +108,9 @@ class Camera:
 def _scene(rng: np.random.Generator) -> Array:
     rows, columns = _SCENE
     scene = np.empty((rows, columns, 3), np.float32)
-    wall = tinted(rng, rgb(*pick(rng, ((158, 154, 146), (128, 130, 134), (146, 124, 112), (116, 126, 110)))), 10)
+    wall = tinted(
+        rng, rgb(*pick(rng, ((158, 154, 146), (128, 130, 134), (146, 124, 112), (116, 126, 110)))), 10
+    )
     ground = tinted(
         rng, rgb(*pick(rng, ((128, 126, 124), (152, 148, 140), (110, 122, 96), (118, 110, 104)))), 10
     )

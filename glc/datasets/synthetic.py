@@ -1,4 +1,4 @@
-"""A data set of drawn figures in the layout of Market-1501, for demonstrations and tests without downloads."""
+"""Drawn figures in the layout of Market-1501, for demonstrations and tests without downloads."""
 
 import json
 import os
@@ -140,7 +140,7 @@ def make_synthetic(out: str | Path, spec: SyntheticSpec | None = None, workers: 
     Example:
         >>> import tempfile
         >>> from glc.datasets import SyntheticReID, SyntheticSpec, make_synthetic
-        >>> spec = SyntheticSpec(train_ids=2, train_images=4, test_ids=2, test_images=4, distractors=1, junk=1)
+        >>> spec = SyntheticSpec(train_ids=2, train_images=4, test_ids=2, test_images=4, distractors=1)
         >>> with tempfile.TemporaryDirectory() as root:
         ...     made = make_synthetic(root, spec, workers=1), make_synthetic(root, spec, workers=1)
         ...     dataset = SyntheticReID(root)

@@ -72,7 +72,9 @@ class UnsupervisedReID(BaseModel):
         indices = torch.tensor([sample.sample_idx for sample in data_samples], device=inputs.device)
         labels = self.pseudo_labels[indices]
         if (labels < 0).any():
-            raise RuntimeError('an outlier (label -1) was drawn: sampler and model hold different pseudo labels')
+            raise RuntimeError(
+                'an outlier (label -1) was drawn: sampler and model hold different pseudo labels'
+            )
         return self.head.loss(self.extract_feat(inputs), labels)
 
     def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

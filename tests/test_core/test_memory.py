@@ -10,7 +10,9 @@ from glc.core.memory import ClusterMemory
 
 
 def unit(*shape: int, seed: int = 0) -> Tensor:
-    return torch.nn.functional.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
+    return torch.nn.functional.normalize(
+        torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=-1
+    )
 
 
 def naive_update(bank: Tensor, features: Tensor, labels: Tensor, momentum: float, mode: str) -> Tensor:
@@ -90,7 +92,11 @@ def test_bfloat16_features_give_a_float32_loss():
 
 @pytest.mark.parametrize(
     ('kwargs', 'message'),
-    [({'temperature': 0}, 'temperature'), ({'momentum': 1.5}, 'momentum'), ({'mode': 'soft'}, "'mean' or 'hard'")],
+    [
+        ({'temperature': 0}, 'temperature'),
+        ({'momentum': 1.5}, 'momentum'),
+        ({'mode': 'soft'}, "'mean' or 'hard'"),
+    ],
 )
 def test_bad_settings(kwargs, message):
     with pytest.raises(ValueError, match=message):

@@ -136,7 +136,9 @@ def test_correction_schedule_and_log(images, tmp_path):
 
 
 def test_training_raises_map_on_easy_images(images, tmp_path):
-    cfg = tiny_config(images, tmp_path, train_cfg__max_epochs=8, optim_wrapper__optimizer=dict(type='Adam', lr=1e-3))
+    cfg = tiny_config(
+        images, tmp_path, train_cfg__max_epochs=8, optim_wrapper__optimizer=dict(type='Adam', lr=1e-3)
+    )
     cfg.optim_wrapper.optimizer.pop('momentum', None)
     runner = train(cfg)
     trained = runner.val_loop.run()['reid/mAP']
@@ -158,9 +160,13 @@ def test_extraction_writes_by_sample_index_and_keeps_the_mode(images, tmp_path):
     runner.model.eval()
     for index in (0, 20, 47):
         data = dataset[index]
-        batch = runner.model.data_preprocessor({'inputs': [data['inputs']], 'data_samples': [data['data_samples']]})
+        batch = runner.model.data_preprocessor(
+            {'inputs': [data['inputs']], 'data_samples': [data['data_samples']]}
+        )
         with torch.no_grad():
-            torch.testing.assert_close(features[index], runner.model.extract_feat(batch['inputs'])[0], atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(
+                features[index], runner.model.extract_feat(batch['inputs'])[0], atol=1e-5, rtol=1e-4
+            )
 
 
 def test_no_cluster_stops_before_training_or_keeps_the_last_labels(images, tmp_path, caplog):

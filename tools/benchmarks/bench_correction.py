@@ -1,7 +1,7 @@
 """Time, memory and effect of label correction.
 
-Scores labels against the true identities before and after correction, for the defaults of GLC and, shortened or
-in full length, for the published schedule:
+Scores labels against the true identities before and after correction, for the defaults of GLC and, shortened
+or in full length, for the published schedule:
 
     python tools/benchmarks/bench_correction.py --features F.npz --labels L.npz --labels-key eps_0_6
 

@@ -41,7 +41,11 @@ class PseudoIdentitySampler(Sampler[Draw]):
         iterations: int = 200,
         seed: int | None = None,
     ) -> None:
-        for name, value in (('num_ids', num_ids), ('num_instances', num_instances), ('iterations', iterations)):
+        for name, value in (
+            ('num_ids', num_ids),
+            ('num_instances', num_instances),
+            ('iterations', iterations),
+        ):
             if value < 1:
                 raise ValueError(f'{name} must be at least 1, got {value}')
         rank, world_size = get_dist_info()

@@ -21,5 +21,7 @@ class AverageBatchNormHook(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         """Average ``running_mean`` and ``running_var`` of all layers."""
         if is_distributed():
-            layers = [m for m in runner.model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+            layers = [
+                m for m in runner.model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats
+            ]
             all_reduce_params([stat for m in layers for stat in (m.running_mean, m.running_var)], op='mean')

@@ -30,5 +30,5 @@ class PlainCheckpointHook(Hook):
         checkpoint['message_hub'] = {
             'log_scalars': {},
             'runtime_info': info,
-            'resumed_keys': {name: True for name in info},
+            'resumed_keys': dict.fromkeys(info, True),
         }

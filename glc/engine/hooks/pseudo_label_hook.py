@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
+from tqdm import tqdm
 
 from glc.core.clustering import BaseLabeler
 from glc.core.correction import BaseCorrector
@@ -72,6 +74,8 @@ class PseudoLabelHook(Hook):
         self.corrector: BaseCorrector | None = (
             LABEL_CORRECTORS.build(corrector) if isinstance(corrector, dict) else corrector
         )
+        if getattr(self.corrector, 'progress', ...) is None:
+            self.corrector.progress = partial(tqdm, desc='correct labels', disable=None, leave=False)
         self.pipeline = pipeline
         self.interval = interval
         self.correct_begin = correct_begin
@@ -97,7 +101,9 @@ class PseudoLabelHook(Hook):
             self.pseudo = None  # load_from brings the labels of another run
         loader = runner.train_dataloader
         if not hasattr(loader.sampler, 'assign_pseudo_labels'):
-            raise TypeError(f'{type(loader.sampler).__name__} takes no pseudo labels: use PseudoIdentitySampler')
+            raise TypeError(
+                f'{type(loader.sampler).__name__} takes no pseudo labels: use PseudoIdentitySampler'
+            )
         if loader.batch_size != loader.sampler.batch_size:
             raise ValueError(
                 f'train_dataloader.batch_size is {loader.batch_size}, the sampler gives batches of '
@@ -134,7 +140,9 @@ class PseudoLabelHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Take the labels and centroids of a run that is being resumed."""
         if 'pseudo_labels' in checkpoint:
-            self.pseudo = PseudoLabels(**{name: value.cpu() for name, value in checkpoint['pseudo_labels'].items()})
+            self.pseudo = PseudoLabels(
+                **{name: value.cpu() for name, value in checkpoint['pseudo_labels'].items()}
+            )
 
     def _label(self, runner: Runner) -> PseudoLabels:
         """New pseudo labels, the same on every process."""
@@ -174,7 +182,9 @@ class PseudoLabelHook(Hook):
                 raise RuntimeError(problem)
             runner.logger.warning(f'{problem}. Keeping the labels of the last labelling')
             return self.pseudo
-        corrected = self._correct(runner, features, labels, seconds) if self.corrects(runner.epoch) else labels
+        corrected = (
+            self._correct(runner, features, labels, seconds) if self.corrects(runner.epoch) else labels
+        )
         pseudo = PseudoLabels.from_features(features, corrected)
         self._log(runner, labels, pseudo, seconds)
         return pseudo
@@ -197,7 +207,9 @@ class PseudoLabelHook(Hook):
         return corrected
 
     @staticmethod
-    def _timed(seconds: dict[str, float], stage: str, step: Callable[..., Tensor], *args: Tensor, **kwargs) -> Tensor:
+    def _timed(
+        seconds: dict[str, float], stage: str, step: Callable[..., Tensor], *args: Tensor, **kwargs
+    ) -> Tensor:
         start = time.perf_counter()
         result = step(*args, **kwargs)
         seconds[stage] = time.perf_counter() - start
@@ -219,14 +231,18 @@ class PseudoLabelHook(Hook):
         if self.pseudo is not None:
             scalars['change'] = label_change(self.pseudo.labels, pseudo.labels)
             line += f', change {scalars["change"]:.3f}'
-        runner.logger.info(f'{line} | seconds: ' + ', '.join(f'{name} {value:.1f}' for name, value in seconds.items()))
+        runner.logger.info(
+            f'{line} | seconds: ' + ', '.join(f'{name} {value:.1f}' for name, value in seconds.items())
+        )
         scalars.update({f'seconds/{name}': value for name, value in seconds.items()})
 
         truth = runner.train_dataloader.dataset.pids
         known = truth >= 0
         if known.any():
             parts = []
-            stages = {'labels': labels, 'corrected': pseudo.labels} if 'correct' in seconds else {'labels': labels}
+            stages = (
+                {'labels': labels, 'corrected': pseudo.labels} if 'correct' in seconds else {'labels': labels}
+            )
             for stage, stage_labels in stages.items():
                 scores = label_quality(np.asarray(stage_labels)[known], truth[known])
                 scalars.update({f'{stage}/{name}': value for name, value in scores.items()})
@@ -238,7 +254,9 @@ class PseudoLabelHook(Hook):
                         for name in ('pairwise', 'bcubed')
                     )
                 )
-            runner.logger.info(f'Epoch {runner.epoch} scores against ground truth (log only) {" | ".join(parts)}')
+            runner.logger.info(
+                f'Epoch {runner.epoch} scores against ground truth (log only) {" | ".join(parts)}'
+            )
         runner.visualizer.add_scalars(
             {f'pseudo_labels/{name}': value for name, value in scalars.items()}, step=runner.epoch
         )

@@ -1,0 +1,88 @@
+"""Count the images of a data set and compare with the published counts; exit code 1 where something is missing.
+
+Example:
+    python tools/dataset_tools/verify_dataset.py market1501 data/market1501
+"""
+
+import argparse
+import sys
+
+from mmengine.config import DictAction
+
+from glc.datasets import BaseReIDDataset
+from glc.registry import DATASETS
+
+_COLUMNS = ('split', 'images', 'ids', 'cams', 'junk', 'distractors', 'published images/ids/cams', 'status')
+
+
+def known_datasets() -> dict[str, str]:
+    """Registered names of the data sets, by their lower-case names."""
+    DATASETS.import_from_location()
+    return {
+        name.lower(): name for name, kind in DATASETS.module_dict.items() if issubclass(kind, BaseReIDDataset)
+    }
+
+
+def verify(dataset: BaseReIDDataset) -> tuple[list[tuple[str, ...]], list[str]]:
+    """Count every split.
+
+    Args:
+        dataset: Any data set, not loaded yet.
+
+    Returns:
+        One row of the table per split, and what is wrong, as text.
+    """
+    rows, problems = [], []
+    for part in dataset.parts:
+        try:
+            found, expected = dataset.count(dataset.scan(part)), dataset.expected_counts(part)
+        except FileNotFoundError as error:
+            if part not in dataset.optional_parts:
+                problems.append(f"{part}: '{error.filename}' does not exist")
+            rows.append((part, *'------', 'missing' if part not in dataset.optional_parts else 'none'))
+            continue
+        published = '/'.join(f'{number:,}' for number in expected[:3]) if expected else 'unknown'
+        complete = dataset.is_complete(part, found)
+        status = 'ok' if complete else 'incomplete' if found.images < expected.images else 'different'
+        rows.append((part, *(f'{number:,}' for number in found), published, status))
+        if not complete:
+            problems.append(f'{part}: {status}, {found.images:,} of {expected.images:,} images')
+    return rows, problems
+
+
+def main() -> int:
+    """Parse the command line, print the table and what is missing."""
+    names = known_datasets()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('name', type=str.lower, choices=names, metavar='NAME', help=', '.join(names))
+    parser.add_argument('root', help='folder of the data set')
+    parser.add_argument(
+        '--options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        help='more arguments of the data set: key=value',
+    )
+    args = parser.parse_args()
+    dataset = DATASETS.build(
+        {'type': names[args.name], 'data_root': args.root, 'lazy_init': True, **args.options}
+    )
+    try:
+        rows, problems = verify(dataset)
+    except ValueError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    widths = [max(map(len, column)) for column in zip(_COLUMNS, *rows, strict=True)]
+    print(f"{dataset.metainfo['dataset_name']} in '{args.root}'")
+    for row in (_COLUMNS, *rows):
+        print('  '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    if not problems:
+        return 0
+    print('\n'.join(['', *problems, 'expected layout:', dataset.layout]))
+    return 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())
