@@ -37,10 +37,9 @@ class Registry(_Registry):
         """
         try:
             found = super().get(key)
-        except RuntimeError:
+        except RuntimeError:  # mmengine retries an unknown name as an import path
             found = None
-        if found is None:
-            # An unqualified unknown name is retried by mmengine as an import path, which fails as RuntimeError.
+        if not callable(found):  # None, or a module of that name
             raise KeyError(f"unknown {self.name} '{key}'{self._suggestion(key)}")
         return found
 

@@ -1,6 +1,7 @@
 """Small but complete training runs on images made here."""
 
 import copy
+import itertools
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,7 @@ from glc.models.backbones.base import BaseBackbone
 from glc.registry import DATASETS, MODELS
 
 ROOT = Path(__file__).resolve().parent.parent
+_RUNS = itertools.count()
 
 
 @MODELS.register_module()
@@ -125,13 +127,13 @@ def tiny_config(data_root: Path, work_dir: Path, **options: object) -> Config:
         }
     )
     cfg.merge_from_dict({name.replace('__', '.'): value for name, value in options.items()})
-    cfg.experiment_name = work_dir.name
     return cfg
 
 
 def train(cfg: Config, resume: Path | None = None) -> Runner:
     """Run the training of a config to its end."""
     cfg = copy.deepcopy(cfg)
+    cfg.experiment_name = f'{Path(cfg.work_dir).name}_{next(_RUNS)}'  # mmengine keeps loggers by this name
     if resume is not None:
         cfg.resume, cfg.load_from = True, str(resume)
     runner = build_runner(prepare_config(cfg))

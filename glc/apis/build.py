@@ -70,13 +70,16 @@ def load_for_test(runner: Runner, checkpoint: str | None) -> None:
         model.init_weights()
     else:
         content = load_checkpoint_file(checkpoint)
-        missing, unexpected = model.load_state_dict(content.get('state_dict', content), strict=False)
+        state, own = content.get('state_dict', content), model.state_dict()
+        missing = [name for name, value in own.items() if getattr(state.get(name), 'shape', None) != value.shape]
+        unexpected = [name for name in state if name not in own]
         if missing or unexpected:
             raise RuntimeError(
-                f"checkpoint '{checkpoint}' does not fit the config: {_some('missing', missing)}, "
+                f"checkpoint '{checkpoint}' does not fit the config: {_some('missing or misshapen', missing)}, "
                 f'{_some("unexpected", unexpected)}; use the config it was trained with'
             )
-        print_log(f"loaded all {len(model.state_dict())} tensors of '{checkpoint}'", logger='current')
+        model.load_state_dict(state)
+        print_log(f"loaded all {len(own)} tensors of '{checkpoint}'", logger='current')
 
 
 def _some(what: str, names: list[str]) -> str:

@@ -259,12 +259,10 @@ class BaseReIDDataset(BaseDataset):
 
     def missing(self, path: str) -> FileNotFoundError:
         """Error that says which file or folder is missing, the expected layout, and how to check it."""
-        error = FileNotFoundError(
+        return FileNotFoundError(
             f"{type(self).__name__}: '{path}' does not exist. Expected below data_root='{self.data_root}':\n"
             f'{self.layout}\n{self._how_to_verify()}'
         )
-        error.filename = path
-        return error
 
     def list_images(self, folder: str) -> list[str]:
         """Sorted names of the image files in a folder, without a look at each file.

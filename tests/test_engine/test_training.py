@@ -56,7 +56,7 @@ def test_resume_equals_an_uninterrupted_run(images, tmp_path, options, stop):
     cfg = tiny_config(images, tmp_path / 'whole', train_cfg__max_epochs=4)
     cfg.merge_from_dict(options)
     whole = train(cfg)
-    cfg.work_dir, cfg.experiment_name = str(tmp_path / 'resumed'), 'resumed'
+    cfg.work_dir = str(tmp_path / 'resumed')
     resumed = train(cfg, resume=tmp_path / 'whole' / f'epoch_{stop}.pth')
     assert resumed.epoch == 4
     assert_same(state(whole), state(resumed))

@@ -38,7 +38,7 @@ def verify(dataset: BaseReIDDataset) -> tuple[list[tuple[str, ...]], list[str]]:
             found, expected = dataset.count(dataset.scan(part)), dataset.expected_counts(part)
         except FileNotFoundError as error:
             if part not in dataset.optional_parts:
-                problems.append(f"{part}: '{error.filename}' does not exist")
+                problems.append(f'{part}: {str(error).splitlines()[0]}')
             rows.append((part, *'------', 'missing' if part not in dataset.optional_parts else 'none'))
             continue
         published = '/'.join(f'{number:,}' for number in expected[:3]) if expected else 'unknown'

@@ -1,0 +1,198 @@
+"""The layouts of the data sets."""
+
+import os
+
+import numpy as np
+import pytest
+
+from glc.datasets import MSMT17, ImageFolderReID, LUPerson, Market1501
+
+from ..utils import shared_data
+from .layouts import write_image, write_market, write_msmt
+
+
+def names(dataset):
+    return [os.path.basename(dataset.get_data_info(index)['img_path']) for index in range(len(dataset))]
+
+
+@pytest.mark.parametrize(
+    ('name', 'pid', 'cam_id'),
+    [
+        ('0002_c1s1_000451_03.jpg', 2, 0),
+        ('1501_c6s4_020051_02.jpg', 1501, 5),
+        ('0000_c3s2_000001_00.jpg', 0, 2),
+        ('-1_c5s1_024551_06.jpg', -1, 4),
+        ('0001_c12s1_000451_03.jpg', 1, 11),
+    ],
+)
+def test_market_names(name, pid, cam_id):
+    assert Market1501.parse(name) == (pid, cam_id)
+
+
+@pytest.mark.parametrize('name', ['cat.jpg', '2_c1s1_000451_03.jpg', '0002_s1_000451_03.jpg'])
+def test_market_refuses_other_names(name):
+    with pytest.raises(ValueError, match=name):
+        Market1501.parse(name)
+
+
+def test_market_drops_junk_and_keeps_distractors(tmp_path):
+    root = write_market(tmp_path)
+    dataset = Market1501(root, split='test', check='off')
+    np.testing.assert_array_equal(dataset.pids, [1, 3, 0, 1, 3])
+    np.testing.assert_array_equal(dataset.cam_ids, [0, 3, 5, 1, 4])
+    assert dataset.metainfo['dataset_name'] == 'Market1501'
+    assert names(Market1501(root, check='off')) == sorted(names(Market1501(root, check='off')))
+    assert Market1501.count(dataset.scan('gallery')) == (3, 2, 3, 1, 1)
+
+
+@pytest.mark.parametrize('missing', ['bounding_box_train', '.'])
+def test_market_missing_folder(tmp_path, missing):
+    root = tmp_path / 'market'
+    if missing != '.':
+        write_market(root)
+        (root / missing).rename(tmp_path / 'away')
+    with pytest.raises(FileNotFoundError) as caught:
+        Market1501(root)
+    message = str(caught.value)
+    assert f'{root}/bounding_box_train' in message
+    assert 'PPPP_cCsS_FFFFFF_DD.jpg' in message
+    assert f'python tools/dataset_tools/verify_dataset.py Market1501 {root}' in message
+
+
+def test_market_real_archive():
+    """The names in the archive of the development data; it has all of the training part."""
+    import tarfile
+
+    with tarfile.open(shared_data('market1501.tar.xz')) as archive:
+        members = [member.name for member in archive if member.isfile()]
+    for part in ('train', 'gallery'):
+        folder = Market1501.folders[part]
+        found = [Market1501.parse(os.path.basename(name)) for name in members if f'{folder}/' in name]
+        if part == 'train':
+            assert (len(found), len({pid for pid, _ in found})) == (12936, 751)
+        else:
+            assert {-1, 0} < {pid for pid, _ in found}
+        assert {cam_id for _, cam_id in found} == set(range(6))
+
+
+@pytest.mark.parametrize(
+    ('version', 'folders'), [('V1', ('train', 'test')), ('V2', ('mask_train_v2', 'mask_test_v2'))]
+)
+def test_msmt_version_is_found_and_named(tmp_path, version, folders):
+    root = write_msmt(tmp_path, *folders)
+    train = MSMT17(root, check='off')
+    assert train.metainfo['dataset_name'] == f'MSMT17_{version}'
+    assert MSMT17.METAINFO['dataset_name'] == 'MSMT17'
+    np.testing.assert_array_equal(train.pids, [0, 0, 1])
+    np.testing.assert_array_equal(train.cam_ids, [0, 2, 14])
+    test = MSMT17(root, split='test', check='off')
+    np.testing.assert_array_equal(test.pids, [0, 0, 1])
+    np.testing.assert_array_equal(test.cam_ids, [4, 13, 1])
+    assert all(os.path.isfile(test.get_data_info(index)['img_path']) for index in range(3))
+
+
+def test_msmt_two_versions_need_a_choice(tmp_path):
+    root = write_msmt(write_msmt(tmp_path), 'mask_train_v2', 'mask_test_v2')
+    with pytest.raises(ValueError, match='V1 and V2'):
+        MSMT17(root, check='off')
+    dataset = MSMT17(root, check='off', version='V2')
+    assert dataset.metainfo['dataset_name'] == 'MSMT17_V2'
+    assert 'mask_train_v2' in dataset.get_data_info(0)['img_path']
+    with pytest.raises(ValueError, match='V3'):
+        MSMT17(root, version='V3')
+
+
+def test_msmt_listed_but_absent_images(tmp_path):
+    root = write_msmt(tmp_path)
+    (root / 'train/0000/0000_001_03_0303noon_0028_1.jpg').unlink()
+    with pytest.raises(RuntimeError, match='2 of 32,621 images'):
+        MSMT17(root)
+    assert len(MSMT17(root, check='off')) == 2
+
+
+@pytest.mark.parametrize('missing', ['list_val.txt', 'train', 'test', 'list_query.txt'])
+def test_msmt_missing_file_or_folder(tmp_path, missing):
+    root = write_msmt(tmp_path)
+    (root / missing).rename(root / 'away')
+    split = 'train' if missing in ('list_val.txt', 'train') else 'test'
+    with pytest.raises(FileNotFoundError, match=missing):
+        MSMT17(root, split=split, check='off')
+
+
+@pytest.mark.parametrize('line', ['nonsense', '0000/0000_000.jpg 3', 'a_b_1_c.jpg three'])
+def test_msmt_refuses_other_lines(line):
+    with pytest.raises(ValueError, match=line):
+        MSMT17.parse(line)
+
+
+def test_luperson_keeps_a_list_that_follows_the_folder(tmp_path, monkeypatch):
+    for name in ('b.jpg', 'a.jpg', 'c\u2028.jpg'):
+        write_image(tmp_path / 'images' / name)
+    assert names(LUPerson(tmp_path, check='off')) == ['a.jpg', 'b.jpg', 'c\u2028.jpg']
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LUPerson, 'list_images', lambda *_: pytest.fail('the folder was listed again'))
+        dataset = LUPerson(tmp_path, check='off')
+    assert names(dataset) == ['a.jpg', 'b.jpg', 'c\u2028.jpg']
+    np.testing.assert_array_equal(dataset.pids, [-1, -1, -1])
+    np.testing.assert_array_equal(dataset.cam_ids, [-1, -1, -1])
+
+    (tmp_path / 'images' / 'a.jpg').unlink()
+    os.utime(tmp_path / 'images', ns=(1, 1))
+    assert names(LUPerson(tmp_path, check='off')) == ['b.jpg', 'c\u2028.jpg']
+    assert sorted(os.listdir(tmp_path)) == ['images', 'images.list']
+
+
+def test_luperson_list_elsewhere_or_nowhere(tmp_path, monkeypatch):
+    write_image(tmp_path / 'root' / 'images' / 'a.jpg')
+    LUPerson(tmp_path / 'root', check='off', list_file=tmp_path / 'names')
+    assert (tmp_path / 'names').exists()
+    assert os.listdir(tmp_path / 'root') == ['images']
+    logged = []
+    monkeypatch.setattr('glc.datasets.luperson.print_log', lambda message, **_: logged.append(message))
+    assert len(LUPerson(tmp_path / 'root', check='off', list_file=tmp_path / 'absent' / 'names')) == 1
+    assert 'not kept' in logged[0]
+
+
+def test_luperson_has_only_a_training_part(tmp_path):
+    write_image(tmp_path / 'images' / 'a.jpg')
+    with pytest.raises(ValueError, match='test'):
+        LUPerson(tmp_path, split='test')
+    with pytest.raises(RuntimeError, match='1 of 4,180,243 images'):
+        LUPerson(tmp_path)
+    with pytest.raises(FileNotFoundError, match='absent/images'):
+        LUPerson(tmp_path / 'absent')
+
+
+def test_image_folder_without_a_pattern(tmp_path):
+    for name in ('x/2.png', '1.jpg', 'x/y/3.JPG', 'notes.txt'):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    dataset = ImageFolderReID(tmp_path)
+    assert names(dataset) == ['1.jpg', '2.png', '3.JPG']
+    np.testing.assert_array_equal(dataset.pids, [-1, -1, -1])
+    np.testing.assert_array_equal(dataset.cam_ids, [-1, -1, -1])
+
+
+def test_image_folder_numbers_a_camera_alike_in_query_and_gallery(tmp_path):
+    for name in ('query/7_door.jpg', 'gallery/7_hall.jpg', 'gallery/-1_yard.jpg', 'gallery/9_door.jpg'):
+        write_image(tmp_path / name)
+    pattern = r'/(?P<pid>-?\d+)_(?P<cam>\w+)\.jpg$'
+    dataset = ImageFolderReID(tmp_path, split='test', pattern=pattern)
+    assert names(dataset) == ['7_door.jpg', '-1_yard.jpg', '7_hall.jpg', '9_door.jpg']
+    np.testing.assert_array_equal(dataset.pids, [7, -1, 7, 9])
+    np.testing.assert_array_equal(dataset.cam_ids, [0, 2, 1, 0])
+
+
+def test_image_folder_errors(tmp_path):
+    with pytest.raises(FileNotFoundError, match='absent'):
+        ImageFolderReID(tmp_path / 'absent')
+    with pytest.raises(RuntimeError, match='no usable image'):
+        ImageFolderReID(tmp_path)
+    write_image(tmp_path / 'x.jpg')
+    with pytest.raises(ValueError, match=r'does not match .x\.jpg'):
+        ImageFolderReID(tmp_path, pattern=r'c(?P<cam>\d)')
+    with pytest.raises(ValueError, match='not an integer'):
+        ImageFolderReID(tmp_path, pattern=r'(?P<pid>\w)')
+    with pytest.raises(FileNotFoundError, match='query'):
+        ImageFolderReID(tmp_path, split='test')

@@ -1,0 +1,135 @@
+"""The drawn data set."""
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from glc.datasets import SyntheticReID, SyntheticSpec, make_synthetic, synthetic
+
+SPEC = SyntheticSpec(
+    train_ids=3, train_images=6, test_ids=2, test_images=5, distractors=2, junk=1, cameras=3, seed=1
+)
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+    out = tmp_path_factory.mktemp('synthetic') / 'data'
+    assert make_synthetic(out, SPEC, workers=1)
+    return out
+
+
+def digests(root):
+    return {
+        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in root.rglob('*')
+        if path.is_file()
+    }
+
+
+def test_plan_follows_the_protocol():
+    spec = SyntheticSpec()
+    jobs = synthetic.plan(spec)
+    assert len({job.path for job in jobs}) == len(jobs)
+    train = [job for job in jobs if job.path.startswith('bounding_box_train/')]
+    query = [job for job in jobs if job.path.startswith('query/')]
+    gallery = [job for job in jobs if job.path.startswith('bounding_box_test/')]
+    assert len(train) == spec.train_ids * spec.train_images == 2000
+    assert len(gallery) + len(query) == spec.test_ids * spec.test_images + spec.distractors + spec.junk
+    assert not {job.person for job in train} & {job.person for job in (*query, *gallery)}
+    assert max(Counter((job.person, job.cam_id) for job in query).values()) == 1
+    seen = {(job.person, job.cam_id) for job in gallery}
+    for job in query:
+        assert any(person == job.person and cam_id != job.cam_id for person, cam_id in seen)
+    assert {job.cam_id for job in train} == set(range(spec.cameras))
+    assert min(Counter(job.person for job in train).values()) == spec.train_images
+
+
+def test_images_depend_on_nothing_but_seed_and_job():
+    jobs = synthetic.plan(SPEC)[:4]
+    first = [synthetic.draw(1, job) for job in jobs]
+    synthetic._camera.cache_clear()
+    synthetic._person.cache_clear()
+    again = [synthetic.draw(1, job) for job in reversed(jobs)][::-1]
+    for one, other in zip(first, again, strict=True):
+        assert one.shape == (128, 64, 3)
+        assert one.dtype == np.uint8
+        np.testing.assert_array_equal(one, other)
+    assert not np.array_equal(first[0], synthetic.draw(2, jobs[0]))
+    assert len({image.tobytes() for image in first}) == len(first)
+
+
+def test_files_do_not_depend_on_the_number_of_processes(root, tmp_path):
+    assert make_synthetic(tmp_path / 'data', SPEC, workers=2)
+    assert digests(tmp_path / 'data') == digests(root)
+
+
+def test_loads_with_its_own_counts(root):
+    train, test = SyntheticReID(root), SyntheticReID(root, split='test')
+    assert (len(train), len(set(train.pids))) == (18, 3)
+    assert train.metainfo['dataset_name'] == 'SyntheticReID'
+    assert set(test.pids) == {0, 4, 5}
+    assert len(test) == 2 * 5 + 2
+    assert SyntheticReID.count(test.scan('gallery')).junk == 1
+
+
+def test_missing_images_are_found(root, tmp_path):
+    copy = tmp_path / 'data'
+    make_synthetic(copy, SPEC, workers=1)
+    next((copy / 'query').iterdir()).unlink()
+    with pytest.raises(RuntimeError, match='query'):
+        SyntheticReID(copy, split='test')
+    with pytest.raises(FileExistsError, match='lacks 1 images'):
+        make_synthetic(copy, SPEC)
+    (copy / 'meta.json').unlink()
+    with pytest.raises(FileNotFoundError, match=r'make_synthetic\.py'):
+        SyntheticReID(copy)
+
+
+def test_second_call_does_nothing(root):
+    before = {path: path.stat().st_mtime_ns for path in root.rglob('*')}
+    assert not make_synthetic(root, SPEC)
+    assert {path: path.stat().st_mtime_ns for path in root.rglob('*')} == before
+
+
+def test_another_folder_is_not_touched(root, tmp_path):
+    before = digests(root)
+    with pytest.raises(FileExistsError, match='another synthetic data set'):
+        make_synthetic(root, replace(SPEC, seed=2))
+    assert digests(root) == before
+    (tmp_path / 'mine.txt').touch()
+    with pytest.raises(FileExistsError, match='not a synthetic data set'):
+        make_synthetic(tmp_path, SPEC)
+    assert [path.name for path in tmp_path.iterdir()] == ['mine.txt']
+
+
+def test_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
+    drawn = []
+
+    def draw(seed, job):
+        if len(drawn) == 5:
+            raise KeyboardInterrupt
+        drawn.append(job)
+        return np.zeros((128, 64, 3), np.uint8)
+
+    monkeypatch.setattr(synthetic, 'draw', draw)
+    with pytest.raises(KeyboardInterrupt):
+        make_synthetic(tmp_path / 'data', SPEC, workers=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_meta_tells_how_it_was_made(root):
+    meta = json.loads((root / 'meta.json').read_text())
+    assert SyntheticSpec(**meta['spec']) == SPEC
+    assert meta['counts']['train']['images'] == 18
+
+
+@pytest.mark.parametrize(
+    'arguments', [dict(cameras=1), dict(train_images=3), dict(seed=-1), dict(train_ids=9000, test_ids=1000)]
+)
+def test_impossible_specs(arguments):
+    with pytest.raises(ValueError, match='at (least|most)'):
+        SyntheticSpec(**arguments)

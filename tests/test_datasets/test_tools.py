@@ -1,0 +1,78 @@
+"""The command-line tools of the data sets."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .layouts import write_image, write_market, write_msmt
+
+TOOLS = Path(__file__).parents[2] / 'tools' / 'dataset_tools'
+
+
+def run(tool, *arguments):
+    command = [sys.executable, str(TOOLS / f'{tool}.py'), *map(str, arguments)]
+    root = str(TOOLS.parents[1])
+    return subprocess.run(
+        command, cwd=root, env={'PYTHONPATH': root}, capture_output=True, text=True, check=False
+    )
+
+
+def test_make_then_verify(tmp_path):
+    make = (
+        'make_synthetic',
+        '--out',
+        tmp_path / 'data',
+        '--workers',
+        1,
+        '--train-ids',
+        2,
+        '--train-images',
+        4,
+    )
+    make += ('--test-ids', 2, '--test-images', 4, '--distractors', 1, '--junk', 1)
+    first, second = run(*make), run(*make)
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr
+    assert 'drew the data set' in first.stdout
+    assert 'nothing to do' in second.stdout
+    other = run(*make, '--seed', 5)
+    assert other.returncode == 1
+    assert 'another synthetic data set' in other.stderr
+
+    verified = run('verify_dataset', 'syntheticreid', tmp_path / 'data')
+    assert verified.returncode == 0, verified.stdout
+    rows = [line.split() for line in verified.stdout.splitlines()[2:]]
+    assert rows[0] == ['train', '8', '2', rows[0][3], '0', '0', f'8/2/{rows[0][3]}', 'ok']
+    assert [row[0] for row in rows] == ['train', 'query', 'gallery']
+    assert rows[2][4:6] == ['1', '1']
+
+
+@pytest.mark.parametrize(
+    ('name', 'write', 'said'),
+    [
+        ('market1501', write_market, ('12,936/751/6', 'incomplete', 'PPPP_cCsS_FFFFFF_DD.jpg')),
+        ('MSMT17', write_msmt, ('MSMT17_V1', '32,621/1,041/15', 'incomplete')),
+        ('luperson', lambda root: None, ('missing', 'images/*.jpg')),
+    ],
+)
+def test_verify_says_what_is_missing(tmp_path, name, write, said):
+    write(tmp_path)
+    result = run('verify_dataset', name, tmp_path)
+    assert result.returncode == 1
+    for text in said:
+        assert text in result.stdout
+    assert 'Traceback' not in result.stderr
+
+
+def test_verify_a_plain_folder(tmp_path):
+    write_image(tmp_path / 'door' / '1.jpg')
+    result = run('verify_dataset', 'imagefolderreid', tmp_path, '--options', 'pattern=(?P<cam>\\w+)/')
+    assert result.returncode == 0
+    assert result.stdout.splitlines()[2].split()[:4] == ['train', '1', '0', '1']
+
+
+def test_verify_an_unknown_name(tmp_path):
+    result = run('verify_dataset', 'nonsense', tmp_path)
+    assert result.returncode == 2
+    assert 'market1501' in result.stderr

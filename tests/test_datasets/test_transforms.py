@@ -1,0 +1,134 @@
+"""Transforms against independent computations."""
+
+import random
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from glc.datasets.transforms import LoadReIDImage, PackReIDInputs, PadRandomCrop, RandomErasing
+from glc.registry import TRANSFORMS
+from glc.structures import ReIDDataSample
+
+from .layouts import write_image
+
+
+def noise(height=64, width=32):
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def test_loads_bgr(tmp_path):
+    write_image(tmp_path / 'a.jpg')
+    results = LoadReIDImage()(dict(img_path=str(tmp_path / 'a.jpg')))
+    rgb = np.asarray(Image.open(tmp_path / 'a.jpg'))
+    assert results['img'].dtype == np.uint8
+    np.testing.assert_array_equal(results['img'], rgb[..., ::-1])
+
+
+@pytest.mark.parametrize(('height', 'width'), [(128, 64), (97, 41), (300, 150)])
+def test_resize_is_pillows_bicubic_on_rgb(height, width):
+    resize = TRANSFORMS.build(
+        dict(type='Resize', scale=(128, 256), backend='pillow', interpolation='bicubic')
+    )
+    bgr = noise(height, width)
+    expected = Image.fromarray(np.ascontiguousarray(bgr[..., ::-1])).resize(
+        (128, 256), Image.Resampling.BICUBIC
+    )
+    np.testing.assert_array_equal(resize(dict(img=bgr))['img'], np.asarray(expected)[..., ::-1])
+
+
+def test_pad_random_crop_windows_are_those_of_the_padded_image():
+    image = noise(16, 8)
+    padded = np.pad(image, ((3, 3), (3, 3), (0, 0)))
+    windows = {padded[y : y + 16, x : x + 8].tobytes() for y in range(7) for x in range(7)}
+    transform = PadRandomCrop(padding=3, size=(8, 16))
+    random.seed(0)
+    drawn = [transform(dict(img=image.copy())) for _ in range(600)]
+    assert all(result['img_shape'] == (16, 8) for result in drawn)
+    assert {result['img'].tobytes() for result in drawn} == windows
+
+
+def test_pad_random_crop_of_a_small_image():
+    with pytest.raises(ValueError, match='Resize'):
+        PadRandomCrop(padding=2, size=(128, 256))(dict(img=noise()))
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.integers(8, 300),
+    st.integers(8, 150),
+    st.floats(0.01, 0.3),
+    st.floats(0.0, 0.6),
+    st.floats(0.2, 1.0),
+    st.integers(0, 2**32),
+)
+def test_erase_box_is_inside_and_as_asked(height, width, least, more, narrow, seed):
+    area, aspect = (least, least + more), (narrow, 1 / narrow)
+    random.seed(seed)
+    results = RandomErasing(prob=1.0, area=area, aspect=aspect)(
+        dict(img=np.empty((height, width, 3), np.uint8))
+    )
+    if 'erase_box' in results:
+        y, x, h, w = results['erase_box']
+        assert 0 < h < height
+        assert 0 < w < width
+        assert 0 <= y <= height - h
+        assert 0 <= x <= width - w
+        assert (h - 0.5) * (w - 0.5) <= area[1] * height * width
+        assert (h + 0.5) * (w + 0.5) >= area[0] * height * width
+        assert (h - 0.5) / (w + 0.5) <= aspect[1]
+        assert (h + 0.5) / (w - 0.5) >= aspect[0]
+
+
+def test_erase_boxes_have_the_published_statistics():
+    random.seed(0)
+    transform, image = RandomErasing(), np.empty((256, 128, 3), np.uint8)
+    boxes = [transform(dict(img=image)).get('erase_box') for _ in range(4000)]
+    boxes = np.array([box for box in boxes if box is not None])
+    assert abs(len(boxes) / 4000 - 0.5) < 0.03
+    share = boxes[:, 2] * boxes[:, 3] / (256 * 128)
+    assert 0.019 < share.min() < 0.03
+    assert 0.37 < share.max() < 0.41
+    # Uniform places: the mean slack before the box is half of all slack.
+    assert abs((boxes[:, 0] / (256 - boxes[:, 2])).mean() - 0.5) < 0.03
+    assert abs((boxes[:, 1] / (128 - boxes[:, 3])).mean() - 0.5) < 0.03
+
+
+def test_erasing_leaves_pixels_and_unlikely_images_alone():
+    image = noise()
+    results = RandomErasing(prob=1.0)(dict(img=image.copy()))
+    np.testing.assert_array_equal(results['img'], image)
+    assert 'erase_box' not in RandomErasing(prob=0.0)(dict(img=image))
+    # Every rectangle of this area is larger than the image.
+    assert 'erase_box' not in RandomErasing(prob=1.0, area=(2.0, 3.0))(dict(img=image))
+
+
+def test_packing():
+    image = noise()[:, ::-1]
+    results = dict(img=image, sample_idx=4, pid=7, cam_id=2, is_query=True, img_path='a.jpg', scale=(1, 2))
+    packed = PackReIDInputs()(results)
+    assert set(packed) == {'inputs', 'data_samples'}
+    assert packed['inputs'].dtype == torch.uint8
+    assert packed['inputs'].is_contiguous()
+    np.testing.assert_array_equal(packed['inputs'].numpy(), np.moveaxis(image, 2, 0))
+    sample = packed['data_samples']
+    assert isinstance(sample, ReIDDataSample)
+    assert set(sample.metainfo_keys()) == {'sample_idx', 'pid', 'cam_id', 'is_query', 'img_path'}
+    assert (sample.sample_idx, sample.pid, sample.cam_id, sample.is_query) == (4, 7, 2, True)
+    box = PackReIDInputs()(dict(img=image, erase_box=(1, 2, 3, 4)))['data_samples'].erase_box
+    assert box == (1, 2, 3, 4)
+
+
+@pytest.mark.parametrize('kind', ['LoadReIDImage', 'PadRandomCrop', 'RandomErasing', 'PackReIDInputs'])
+def test_representation_names_the_arguments(kind):
+    assert repr(TRANSFORMS.build(dict(type=kind))).startswith(f'{kind}(')
+
+
+def test_cv2_and_pillow_decode_alike(tmp_path):
+    write_image(tmp_path / 'a.jpg')
+    decoded = cv2.imread(str(tmp_path / 'a.jpg'))
+    np.testing.assert_array_equal(decoded[..., ::-1], np.asarray(Image.open(tmp_path / 'a.jpg')))

@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+import torch
+
+from glc.core.labels import PseudoLabels
+from glc.models import ReIDDataPreprocessor, UnsupervisedReID
+from glc.structures import ReIDDataSample
+from tests.runs import TinyBackbone
+
+MEAN, STD, FILL = (120.0, 110.0, 100.0), (60.0, 50.0, 40.0), (0.485, 0.456, 0.406)
+
+
+def model() -> UnsupervisedReID:
+    assert TinyBackbone  # registered by its import
+    torch.manual_seed(0)
+    return UnsupervisedReID(
+        backbone=dict(type='TinyBackbone', dropout=0.0),
+        neck=dict(type='ReIDNeck', in_channels=32),
+        head=dict(type='ContrastHead', memory=dict(type='ClusterMemory')),
+    )
+
+
+def samples(*indices: int) -> list[ReIDDataSample]:
+    return [ReIDDataSample(metainfo=dict(sample_idx=index)) for index in indices]
+
+
+@pytest.mark.parametrize('channels_last', [False, True])
+def test_preprocessor_equals_a_loop_over_pixels(channels_last):
+    images = [torch.randint(256, (3, 6, 4), dtype=torch.uint8) for _ in range(2)]
+    data_samples = [ReIDDataSample(metainfo=dict(erase_box=(1, 2, 3, 2))), ReIDDataSample()]
+    preprocessor = ReIDDataPreprocessor(MEAN, STD, erase_fill=FILL, channels_last=channels_last)
+    inputs = preprocessor({'inputs': images, 'data_samples': data_samples})['inputs']
+    assert inputs.is_contiguous(memory_format=preprocessor.memory_format)
+    for number, image in enumerate(images):
+        for channel, row, column in np.ndindex(3, 6, 4):
+            erased = number == 0 and 1 <= row < 4 and 2 <= column < 4
+            value = (float(image[2 - channel, row, column]) - MEAN[channel]) / STD[channel]
+            expected = FILL[channel] if erased else value
+            assert inputs[number, channel, row, column].item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_labels_are_looked_up_by_sample_index():
+    net = model()
+    features = torch.nn.functional.normalize(torch.randn(6, 32))
+    net.assign_pseudo_labels(PseudoLabels.from_features(features, torch.tensor([0, 1, -1, 0, 1, 2])))
+    inputs = torch.randn(4, 3, 64, 32)
+    bank = net.head.memory.bank.clone()
+    loss = net.loss(inputs, samples(5, 0, 4, 3))['loss_contrast']
+    with torch.no_grad():
+        logits = net.extract_feat(inputs) @ bank.T / 0.05
+    assert loss.item() == pytest.approx(
+        torch.nn.functional.cross_entropy(logits, torch.tensor([2, 0, 1, 0])).item(), rel=1e-5
+    )
+    assert not torch.equal(net.head.memory.bank, bank), 'the memory learns from the batch'
+    with pytest.raises(RuntimeError, match='an outlier'):
+        net.loss(inputs, samples(0, 1, 2, 3))
+
+
+def test_loss_needs_labels_and_modes_are_checked():
+    with pytest.raises(RuntimeError, match='is PseudoLabelHook among the hooks'):
+        model().loss(torch.randn(2, 3, 64, 32), samples(0, 1))
+    with pytest.raises(ValueError, match="'tensor', 'loss' or 'predict'"):
+        model()(torch.randn(2, 3, 64, 32), mode='train')
+
+
+def test_predictions_carry_unit_features():
+    net = model().eval()
+    inputs = torch.randn(3, 3, 64, 32)
+    predicted = net(inputs, samples(0, 1, 2), mode='predict')
+    stacked = torch.stack([sample.feature for sample in predicted])
+    torch.testing.assert_close(stacked, net(inputs))
+    torch.testing.assert_close(stacked.norm(dim=1), torch.ones(3))
