@@ -127,13 +127,14 @@ def tiny_config(data_root: Path, work_dir: Path, **options: object) -> Config:
         }
     )
     cfg.merge_from_dict({name.replace('__', '.'): value for name, value in options.items()})
+    cfg.experiment_name = f'{work_dir.name}_{next(_RUNS)}'  # mmengine keeps loggers by this name
     return cfg
 
 
 def train(cfg: Config, resume: Path | None = None) -> Runner:
     """Run the training of a config to its end."""
     cfg = copy.deepcopy(cfg)
-    cfg.experiment_name = f'{Path(cfg.work_dir).name}_{next(_RUNS)}'  # mmengine keeps loggers by this name
+    cfg.experiment_name = f'{Path(cfg.work_dir).name}_{next(_RUNS)}'
     if resume is not None:
         cfg.resume, cfg.load_from = True, str(resume)
     runner = build_runner(prepare_config(cfg))
