@@ -47,7 +47,7 @@ class ShuffledPids(Market1501):
 
 
 def write_images(root: Path, num_ids: int = 8, per_camera: int = 3, num_cams: int = 2) -> Path:
-    """A data set in Market-1501 layout: every person is a fixed coarse pattern under noise.
+    """A data set in Market-1501 layout: a faint coarse pattern per person, a tint per camera, and noise.
 
     Returns:
         ``root``.
@@ -64,7 +64,10 @@ def write_images(root: Path, num_ids: int = 8, per_camera: int = 3, num_cams: in
             pattern = np.random.default_rng(pid).integers(0, 256, (8, 4, 3))
             for cam in range(1, num_cams + 1):
                 for shot in range(1 if folder == 'query' else per_camera):
-                    image = np.kron(pattern, np.ones((8, 8, 1))) + rng.normal(0, 25, (64, 32, 3))
+                    image = (
+                        80 + 0.4 * np.kron(pattern, np.ones((8, 8, 1))) + 20 * np.sin([cam, 2 * cam, 5 * cam])
+                    )
+                    image += rng.normal(0, 30, image.shape)
                     name = f'{pid:04d}_c{cam}s1_{shot:06d}_00.jpg'
                     cv2.imwrite(str(root / folder / name), image.clip(0, 255).astype(np.uint8))
     return root

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from glc.core.quality import label_quality
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from sklearn.cluster import DBSCAN
 
+from glc.core.quality import label_quality
 from glc.registry import HOOKS, LABEL_CORRECTORS, MEMORY_BANKS, MODELS, PSEUDO_LABELERS
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -18,6 +18,8 @@ _SCENE = (620, 1500)
 """Height and width of a background, in pixels of the canvas."""
 _HORIZON = 300
 """Row of a background where the ground starts."""
+_HAZE = 0.7
+"""How pale backgrounds are, 0 to 1: the paler, the easier is the data set."""
 
 
 @dataclass(frozen=True)
@@ -62,19 +64,19 @@ class Camera:
         rng = np.random.default_rng(seed)
         return cls(
             seed=tuple(seed),
-            gain=rng.uniform(0.78, 1.22, 3).astype(np.float32) * rng.uniform(0.85, 1.15),
-            gamma=math.exp(rng.uniform(-0.4, 0.4)),
-            contrast=rng.uniform(0.7, 1.15),
-            saturation=rng.uniform(0.5, 1.2),
-            blur=rng.uniform(0.2, 0.9),
-            resolution=rng.uniform(0.5, 1.0),
-            noise=rng.uniform(1, 6),
+            gain=rng.uniform(0.92, 1.08, 3).astype(np.float32) * rng.uniform(0.95, 1.05),
+            gamma=math.exp(rng.uniform(-0.12, 0.12)),
+            contrast=rng.uniform(0.88, 1.05),
+            saturation=rng.uniform(0.8, 1.1),
+            blur=rng.uniform(0.15, 0.5),
+            resolution=rng.uniform(0.75, 1.0),
+            noise=rng.uniform(1, 3),
             quality=int(rng.integers(60, 93)),
-            slope=rng.uniform(-0.3, 0.3, 2).astype(np.float32),
+            slope=rng.uniform(-0.08, 0.08, 2).astype(np.float32),
             light=rng.uniform(-1.2, 1.2),
             heading=rng.uniform(-math.pi, math.pi),
-            occlusion=rng.uniform(0.05, 0.3),
-            cut=rng.uniform(0.02, 0.07),
+            occlusion=rng.uniform(0.04, 0.16),
+            cut=rng.uniform(0.01, 0.03),
         )
 
     @cached_property
@@ -143,7 +145,7 @@ def _scene(rng: np.random.Generator) -> Array:
             cv2.line(scene, (0, y), (columns, y), (ground * 0.78).tolist(), 3)
     for _ in range(rng.integers(10, 22)):
         _clutter(scene, rng)
-    return np.clip(scene, 0, 255)
+    return _HAZE * 120 + (1 - _HAZE) * np.clip(scene, 0, 255)
 
 
 def _dull(rng: np.random.Generator) -> Array:

@@ -22,9 +22,9 @@ from .figures import CLOTH, LOWER, Person, pick
 from .market1501 import Market1501
 from .scenes import Camera, Walk, render
 
-_GENERATOR = 1
+_GENERATOR = 2
 """Version of the drawings: raise it when the same seed gives other images."""
-_OUTFITS = 16
+_OUTFITS = 60
 """Colour pairs that all people share."""
 _FRAMES = 4
 """Frames of one passage in front of a camera."""
@@ -244,7 +244,8 @@ def _check_same(out: Path, spec: SyntheticSpec, jobs: list[Job]) -> None:
     except (FileNotFoundError, NotADirectoryError, ValueError):
         raise FileExistsError(f"'{out}' exists and is not a synthetic data set: {advice}") from None
     if found != _meta(spec, jobs):
-        raise FileExistsError(f"'{out}' holds another synthetic data set ({found.get('spec')}): {advice}")
+        made = f'{found.get("spec")}, generator {found.get("generator")}'
+        raise FileExistsError(f"'{out}' holds another synthetic data set ({made}): {advice}")
     absent = [job.path for job in jobs if not (out / job.path).is_file()]
     if absent:
         raise FileExistsError(f"'{out}' lacks {len(absent):,} images, the first being {absent[0]}: {advice}")
