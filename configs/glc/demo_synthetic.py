@@ -1,8 +1,9 @@
-# The generated data set, OSNet x0.25 from random weights, sized for two CPU cores (tools/quickstart.sh).
+# The generated data set, a small ResNet from random weights, sized for two CPU cores (tools/quickstart.sh).
 _base_ = [
-    '../_base_/models/osnet_x0_25.py',
+    '../_base_/models/resnet10_small.py',
     '../_base_/datasets/synthetic.py',
-    '../_base_/schedules/usl_50e.py',
-    '../_base_/labelers/jaccard_dbscan_glc.py',
+    '../_base_/schedules/cpu_10e.py',
+    '../_base_/labelers/jaccard_dbscan_glc_cpu.py',
 ]
-model = dict(backbone=dict(init_cfg=None))
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
+default_hooks = dict(pseudo_label=dict(labeler=dict(eps=0.5, k1=20), num_workers=1))

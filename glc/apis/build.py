@@ -71,7 +71,9 @@ def load_for_test(runner: Runner, checkpoint: str | None) -> None:
     else:
         content = load_checkpoint_file(checkpoint)
         state, own = content.get('state_dict', content), model.state_dict()
-        missing = [name for name, value in own.items() if getattr(state.get(name), 'shape', None) != value.shape]
+        missing = [
+            name for name, value in own.items() if getattr(state.get(name), 'shape', None) != value.shape
+        ]
         unexpected = [name for name in state if name not in own]
         if missing or unexpected:
             raise RuntimeError(

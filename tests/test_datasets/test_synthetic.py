@@ -131,5 +131,5 @@ def test_meta_tells_how_it_was_made(root):
     'arguments', [dict(cameras=1), dict(train_images=3), dict(seed=-1), dict(train_ids=9000, test_ids=1000)]
 )
 def test_impossible_specs(arguments):
-    with pytest.raises(ValueError, match='at (least|most)'):
+    with pytest.raises(ValueError, match=r'at (least|most)'):
         SyntheticSpec(**arguments)

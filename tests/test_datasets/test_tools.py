@@ -1,8 +1,9 @@
 """The command-line tools of the data sets."""
 
-import subprocess
+import runpy
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -11,15 +12,27 @@ from .layouts import write_image, write_market, write_msmt
 TOOLS = Path(__file__).parents[2] / 'tools' / 'dataset_tools'
 
 
-def run(tool, *arguments):
-    command = [sys.executable, str(TOOLS / f'{tool}.py'), *map(str, arguments)]
-    root = str(TOOLS.parents[1])
-    return subprocess.run(
-        command, cwd=root, env={'PYTHONPATH': root}, capture_output=True, text=True, check=False
-    )
+class Result(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
 
 
-def test_make_then_verify(tmp_path):
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs a tool as a command line would, in this process."""
+
+    def call(tool, *arguments):
+        path = str(TOOLS / f'{tool}.py')
+        monkeypatch.setattr(sys, 'argv', [path, *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            runpy.run_path(path, run_name='__main__')
+        return Result(caught.value.code, *capsys.readouterr())
+
+    return call
+
+
+def test_make_then_verify(run, tmp_path):
     make = (
         'make_synthetic',
         '--out',
@@ -56,23 +69,22 @@ def test_make_then_verify(tmp_path):
         ('luperson', lambda root: None, ('missing', 'images/*.jpg')),
     ],
 )
-def test_verify_says_what_is_missing(tmp_path, name, write, said):
+def test_verify_says_what_is_missing(run, tmp_path, name, write, said):
     write(tmp_path)
     result = run('verify_dataset', name, tmp_path)
     assert result.returncode == 1
     for text in said:
         assert text in result.stdout
-    assert 'Traceback' not in result.stderr
 
 
-def test_verify_a_plain_folder(tmp_path):
+def test_verify_a_plain_folder(run, tmp_path):
     write_image(tmp_path / 'door' / '1.jpg')
     result = run('verify_dataset', 'imagefolderreid', tmp_path, '--options', 'pattern=(?P<cam>\\w+)/')
     assert result.returncode == 0
     assert result.stdout.splitlines()[2].split()[:4] == ['train', '1', '0', '1']
 
 
-def test_verify_an_unknown_name(tmp_path):
+def test_verify_an_unknown_name(run, tmp_path):
     result = run('verify_dataset', 'nonsense', tmp_path)
     assert result.returncode == 2
     assert 'market1501' in result.stderr

@@ -141,6 +141,8 @@ def test_correction_schedule_and_log(images, tmp_path):
 
 def test_training_lowers_the_loss_on_fixed_labels(images, tmp_path):
     cfg = tiny_config(images, tmp_path, train_cfg__max_epochs=6, train_dataloader__sampler__iterations=10)
+    cfg.optim_wrapper.optimizer.lr = 0.01
+    cfg.model.head.memory = dict(type='ClusterMemory', mode='mean', momentum=0.9, temperature=0.2)
     cfg.default_hooks.pseudo_label.frozen_epochs = list(range(1, 6))
     runner = train(cfg)
     losses = [record['loss'] for record in records(runner, tmp_path) if 'loss' in record]

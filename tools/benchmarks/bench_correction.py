@@ -12,11 +12,15 @@ L.npz holds labels (N,); without it JaccardDBSCAN makes them. Without features, 
 import argparse
 import multiprocessing
 import resource
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
 from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from glc.core.clustering import JaccardDBSCAN
 from glc.core.correction import GLC

@@ -8,6 +8,9 @@ import argparse
 import sys
 import time
 from dataclasses import fields
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from glc.datasets import SyntheticSpec, make_synthetic
 

@@ -6,8 +6,11 @@ Example:
 
 import argparse
 import sys
+from pathlib import Path
 
 from mmengine.config import DictAction
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from glc.datasets import BaseReIDDataset
 from glc.registry import DATASETS

@@ -1,4 +1,4 @@
-# MSMT17, V1 or V2 as found, 256 x 128 pixels. batch_size of train_dataloader is the global batch: num_ids x num_instances.
+# MSMT17, V1 or V2 as found, 256 x 128 pixels. batch_size of train_dataloader is the global batch.
 train_pipeline = [
     dict(type='LoadReIDImage'),
     dict(type='Resize', scale=(128, 256), backend='pillow', interpolation='bicubic'),

@@ -31,7 +31,7 @@ class LoadReIDImage(LoadImageFromFile):
         try:
             return super().transform(results)
         except Exception as error:
-            reason = str(error) or type(error).__name__
+            reason = ' '.join(str(error).split()) or type(error).__name__
             raise RuntimeError(
                 f"cannot read the image '{results['img_path']}' ({reason}). Restore the file, or build the "
                 "data set with unreadable='skip' to leave out such images and count them in the log."
