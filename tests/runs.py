@@ -46,7 +46,9 @@ class ShuffledPids(Market1501):
         return [{**info, 'pid': int(pid)} for info, pid in zip(data_list, shuffled, strict=True)]
 
 
-def write_images(root: Path, num_ids: int = 8, per_camera: int = 3, num_cams: int = 2) -> Path:
+def write_images(
+    root: Path, num_ids: int = 8, per_camera: int = 3, num_cams: int = 2, contrast: float = 0.4
+) -> Path:
     """A data set in Market-1501 layout: a faint coarse pattern per person, a tint per camera, and noise.
 
     Returns:
@@ -65,7 +67,9 @@ def write_images(root: Path, num_ids: int = 8, per_camera: int = 3, num_cams: in
             for cam in range(1, num_cams + 1):
                 for shot in range(1 if folder == 'query' else per_camera):
                     image = (
-                        80 + 0.4 * np.kron(pattern, np.ones((8, 8, 1))) + 20 * np.sin([cam, 2 * cam, 5 * cam])
+                        80
+                        + contrast * np.kron(pattern, np.ones((8, 8, 1)))
+                        + 20 * np.sin([cam, 2 * cam, 5 * cam])
                     )
                     image += rng.normal(0, 30, image.shape)
                     name = f'{pid:04d}_c{cam}s1_{shot:06d}_00.jpg'

@@ -15,7 +15,8 @@ while (($#)); do
         --small)
             data=data/synthetic_small work=work_dirs/quickstart_small
             generate=(--train-ids 16 --train-images 12 --test-ids 8 --distractors 10 --junk 5)
-            overrides=(train_cfg.max_epochs=2 train_cfg.val_interval=2 train_dataloader.sampler.iterations=5)
+            overrides=(train_cfg.max_epochs=2 train_cfg.val_interval=2 train_dataloader.sampler.iterations=5
+                default_hooks.pseudo_label.correct_begin=1 default_hooks.pseudo_label.correct_interval=1)
             ;;
         -h | --help)
             usage

@@ -47,7 +47,7 @@ def load(args: argparse.Namespace) -> Data:
 
 
 def synthetic_clusters(
-    num_images: int, dim: int = 384, spread: float = 1.1, seed: int = 0
+    num_images: int, dim: int = 384, spread: float = 2.5, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Identities of 4 to 30 images each, scattered around random centres that lie close to some others."""
     rng = np.random.default_rng(seed)
