@@ -18,7 +18,7 @@ train_dataloader = dict(
     batch_size=64,
     num_workers=2,
     persistent_workers=True,
-    sampler=dict(type='PseudoIdentitySampler', num_ids=16, num_instances=4, iterations=50),
+    sampler=dict(type='PseudoIdentitySampler', num_ids=16, num_instances=4, iterations=40),
     dataset=dict(type='SyntheticReID', data_root='data/synthetic', split='train', pipeline=train_pipeline),
 )
 val_dataloader = dict(
