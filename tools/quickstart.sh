@@ -32,7 +32,7 @@ done
 cd "$GLC_ROOT"
 for loader in train val test; do overrides+=("${loader}_dataloader.dataset.data_root=$data"); done
 
-# Small networks train no faster on two threads than on one, and far slower where the cores are shared.
+# One thread: two that wait for each other are far slower where other processes share the cores.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 total=7 step=0
 # run TITLE SCRIPT ARGUMENTS...: one step, logged in $work/logs.

@@ -129,7 +129,7 @@ def make_synthetic(out: str | Path, spec: SyntheticSpec | None = None, workers: 
     Args:
         out: Folder of the data set.
         spec: What to draw; the defaults of :class:`SyntheticSpec` if None.
-        workers: Processes that draw; all available cores if None. The images do not depend on it.
+        workers: Processes that draw; one per core if None. The images do not depend on it.
 
     Returns:
         True if the data set was drawn, False if the same one was there.
@@ -252,7 +252,7 @@ def _check_same(out: Path, spec: SyntheticSpec, jobs: list[Job]) -> None:
 
 
 def _draw_all(root: Path, spec: SyntheticSpec, jobs: list[Job], workers: int | None) -> None:
-    workers = len(os.sched_getaffinity(0)) if workers is None else workers
+    workers = os.cpu_count() if workers is None else workers
     tasks = [(str(root), spec, job) for job in jobs]
     bar = {'desc': 'drawing images', 'total': len(jobs), 'disable': None}
     if workers <= 1:

@@ -23,7 +23,7 @@ def main() -> int:
     parser.add_argument(
         '--out', default='data/synthetic', help='folder of the data set (default: %(default)s)'
     )
-    parser.add_argument('--workers', type=int, help='processes that draw (default: all available cores)')
+    parser.add_argument('--workers', type=int, help='processes that draw (default: one per core)')
     for field in fields(SyntheticSpec):
         option = f'--{field.name.replace("_", "-")}'
         parser.add_argument(option, type=int, default=field.default, help='default: %(default)s')
