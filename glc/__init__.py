@@ -11,12 +11,23 @@ __version__ = '0.1.0'
 _EXPORTS = {
     'GLC': 'glc.core.correction',
     'JaccardDBSCAN': 'glc.core.clustering',
+    'JaccardMapEquation': 'glc.core.clustering',
+    'MultiScaleConsensus': 'glc.core.clustering',
     'ClusterMemory': 'glc.core.memory',
     'PseudoLabels': 'glc.core.labels',
     'evaluate_ranking': 'glc.core.ranking',
 }
 
-__all__ = ['GLC', 'ClusterMemory', 'JaccardDBSCAN', 'PseudoLabels', '__version__', 'evaluate_ranking']
+__all__ = [
+    'GLC',
+    'ClusterMemory',
+    'JaccardDBSCAN',
+    'JaccardMapEquation',
+    'MultiScaleConsensus',
+    'PseudoLabels',
+    '__version__',
+    'evaluate_ranking',
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from time import perf_counter
 
 import numpy as np
 import torch
+from scipy import sparse
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.cluster import DBSCAN
 from sklearn.neighbors import sort_graph_by_row_values
 from torch import Tensor
 from typing_extensions import Self
 
+from glc.core.communities import map_equation_communities
 from glc.core.graph import knn_graph
 from glc.core.jaccard import jaccard_distance
-from glc.core.labels import ArrayOrTensor, as_labels, as_unit_features, like
+from glc.core.labels import ArrayOrTensor, as_labels, as_unit_features, center_cameras, like
+
+_AUTO_CUTS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75)
 
 
 class BaseLabeler(ClusterMixin, BaseEstimator):
@@ -71,19 +76,73 @@ class BaseLabeler(ClusterMixin, BaseEstimator):
         raise NotImplementedError
 
 
-class JaccardDBSCAN(BaseLabeler):
-    """DBSCAN on the k-reciprocal Jaccard distance, the usual labeler of unsupervised re-identification.
+class JaccardLabeler(BaseLabeler):
+    """Base of labelers that cluster a k-reciprocal Jaccard distance.
+
+    A subclass implements ``_cluster``.
 
     Args:
-        eps: Largest Jaccard distance between neighbours, in (0, 1).
-        min_samples: Images within ``eps``, itself included, that make an image a core of a cluster.
-        k1: Nearest neighbours, itself included, among which reciprocal ones are looked for.
-        k2: Nearest neighbours, itself included, whose encodings are averaged; at most ``k1``.
-        backend: Search of the neighbours, 'auto', 'faiss' or 'torch'; see ``knn_graph``.
+        k1: Nearest neighbours, itself included, among which reciprocal ones are looked for; several numbers give the
+            mean of their distances.
+        k2: Nearest neighbours, itself included, whose encodings are averaged; at most the smallest ``k1``.
+        backend: Search of the neighbours, see :func:`glc.core.graph.knn_graph`.
+        use_cameras: Where cameras are known, move the mean feature of each to the origin first
+            (:func:`glc.core.labels.center_cameras`).
 
     Attributes:
         labels_: Labels (N,) of the last ``fit``.
-        timings_: Seconds of the last call's stages, keys 'knn', 'jaccard' and 'dbscan'.
+        timings_: Seconds of the last call's stages, keys 'knn', 'jaccard' and 'cluster'.
+    """
+
+    timings_: dict[str, float]
+
+    def __init__(
+        self, k1: int | Sequence[int] = 30, k2: int = 6, backend: str = 'auto', use_cameras: bool = False
+    ) -> None:
+        self.k1 = k1
+        self.k2 = k2
+        self.backend = backend
+        self.use_cameras = use_cameras
+
+    def _label(self, features: Tensor, cam_ids: np.ndarray | None) -> np.ndarray:
+        max_distance = self._check()
+        times = [perf_counter()]
+        if self.use_cameras and cam_ids is not None:
+            features = center_cameras(features, cam_ids)
+        graph = knn_graph(features, int(np.max(self.k1)), self.backend)
+        times.append(perf_counter())
+        distance = jaccard_distance(features, self.k1, self.k2, max_distance, graph)
+        times.append(perf_counter())
+        labels = self._cluster(distance)
+        times.append(perf_counter())
+        self.timings_ = dict(zip(('knn', 'jaccard', 'cluster'), np.diff(times).tolist(), strict=True))
+        return labels.astype(np.int64)
+
+    def _check(self) -> float:
+        """Check the parameters; the largest distance that ``_cluster`` needs."""
+        raise NotImplementedError
+
+    def _cluster(self, distance: sparse.csr_array) -> np.ndarray:
+        """Label the images by their distances, see :func:`glc.core.jaccard.jaccard_distance`."""
+        raise NotImplementedError
+
+
+class JaccardDBSCAN(JaccardLabeler):
+    """DBSCAN on the k-reciprocal Jaccard distance, the usual labeler of unsupervised re-identification.
+
+    Args:
+        eps: Largest Jaccard distance between neighbours, in (0, 1), or 'auto': the knee of the sorted distances of
+            all images to their ``min_samples``-th neighbour, see :func:`knee_distance`.
+        min_samples: Images within ``eps``, itself included, that make an image a core of a cluster.
+        k1: Nearest neighbours, itself included, among which reciprocal ones are looked for.
+        k2: Nearest neighbours, itself included, whose encodings are averaged; at most ``k1``.
+        backend: Search of the neighbours, see :func:`glc.core.graph.knn_graph`.
+        use_cameras: Move the mean feature of every camera to the origin first, where cameras are known.
+
+    Attributes:
+        labels_: Labels (N,) of the last ``fit``.
+        timings_: Seconds of the last call's stages, keys 'knn', 'jaccard' and 'cluster'.
+        eps_: The eps of the last call.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -95,30 +154,154 @@ class JaccardDBSCAN(BaseLabeler):
                [2, 2, 2, 2, 2, 2, 2, 2, 2, 2]])
     """
 
-    timings_: dict[str, float]
+    eps_: float
 
     def __init__(
-        self, eps: float = 0.6, min_samples: int = 4, k1: int = 30, k2: int = 6, backend: str = 'auto'
+        self,
+        eps: float | str = 0.6,
+        min_samples: int = 4,
+        k1: int | Sequence[int] = 30,
+        k2: int = 6,
+        backend: str = 'auto',
+        use_cameras: bool = False,
     ) -> None:
+        super().__init__(k1, k2, backend, use_cameras)
         self.eps = eps
         self.min_samples = min_samples
-        self.k1 = k1
-        self.k2 = k2
-        self.backend = backend
 
-    def _label(self, features: Tensor, cam_ids: np.ndarray | None) -> np.ndarray:
-        if not 0 < self.eps < 1:
-            raise ValueError(f'eps must lie in (0, 1), got {self.eps}: at 1 every two images are neighbours')
+    def _check(self) -> float:
         if self.min_samples < 1:
             raise ValueError(f'min_samples must be at least 1, got {self.min_samples}')
-        times = [perf_counter()]
-        graph = knn_graph(features, self.k1, self.backend)
-        times.append(perf_counter())
-        distance = jaccard_distance(features, self.k1, self.k2, max_distance=self.eps, graph=graph)
-        times.append(perf_counter())
+        if self.eps == 'auto':
+            return 1.0
+        if isinstance(self.eps, str) or not 0 < self.eps < 1:
+            raise ValueError(
+                f"eps must lie in (0, 1) or be 'auto', got {self.eps!r}: at 1 every two images are neighbours"
+            )
+        return self.eps
+
+    def _cluster(self, distance: sparse.csr_array) -> np.ndarray:
+        self.eps_ = knee_distance(distance, self.min_samples) if isinstance(self.eps, str) else self.eps
         distance = sort_graph_by_row_values(distance, warn_when_not_sorted=False)
-        dbscan = DBSCAN(eps=self.eps, min_samples=self.min_samples, metric='precomputed')
-        labels = dbscan.fit_predict(distance)
-        times.append(perf_counter())
-        self.timings_ = dict(zip(('knn', 'jaccard', 'dbscan'), np.diff(times).tolist(), strict=True))
-        return labels.astype(np.int64)
+        dbscan = DBSCAN(eps=self.eps_, min_samples=self.min_samples, metric='precomputed')
+        return dbscan.fit_predict(distance)
+
+
+class JaccardMapEquation(JaccardLabeler):
+    """Communities of a random walk on the k-reciprocal Jaccard graph.
+
+    Edges join images at a distance of at most ``cut``, with the weight 1 - distance; the map equation sets the number
+    of clusters (:func:`glc.core.communities.map_equation_communities`). Against DBSCAN, a single false link does not
+    merge two people, and the cut matters little.
+
+    Args:
+        cut: Largest Jaccard distance of an edge, in (0, 1), or 'auto': the smallest of 0.50, 0.55, ..., 0.75 at
+            which at most ``max_outliers`` of the images are outliers. Tight cuts keep people apart but leave single
+            images over, which says without ground truth that a cut is too tight for the features.
+        max_outliers: Share of the images, for ``cut='auto'``.
+        min_cluster_size: Clusters of fewer images become outliers.
+        k1: Nearest neighbours, itself included, among which reciprocal ones are looked for; several numbers give the
+            mean of their distances.
+        k2: Nearest neighbours, itself included, whose encodings are averaged; at most the smallest ``k1``.
+        backend: Search of the neighbours, see :func:`glc.core.graph.knn_graph`.
+        use_cameras: Move the mean feature of every camera to the origin first, where cameras are known.
+        seed: Seed of the order in which images move.
+
+    Attributes:
+        labels_: Labels (N,) of the last ``fit``.
+        timings_: Seconds of the last call's stages, keys 'knn', 'jaccard' and 'cluster'.
+        cut_: The cut of the last call.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> features = np.repeat(np.eye(3, 16), 10, axis=0) + 0.05 * rng.normal(size=(30, 16))
+        >>> JaccardMapEquation(k1=8, k2=3)(features).reshape(3, 10)
+        array([[0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+               [1, 1, 1, 1, 1, 1, 1, 1, 1, 1],
+               [2, 2, 2, 2, 2, 2, 2, 2, 2, 2]])
+    """
+
+    cut_: float
+
+    def __init__(
+        self,
+        cut: float | str = 0.5,
+        max_outliers: float = 0.1,
+        min_cluster_size: int = 4,
+        k1: int | Sequence[int] = 30,
+        k2: int = 6,
+        backend: str = 'auto',
+        use_cameras: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(k1, k2, backend, use_cameras)
+        self.cut = cut
+        self.max_outliers = max_outliers
+        self.min_cluster_size = min_cluster_size
+        self.seed = seed
+
+    def _check(self) -> float:
+        if self.cut == 'auto':
+            return _AUTO_CUTS[-1]
+        if isinstance(self.cut, str) or not 0 < self.cut < 1:
+            raise ValueError(f"cut must lie in (0, 1) or be 'auto', got {self.cut!r}")
+        return self.cut
+
+    def _cluster(self, distance: sparse.csr_array) -> np.ndarray:
+        similarity = distance.copy()
+        similarity.data = 1 - distance.data
+        for cut in _AUTO_CUTS if isinstance(self.cut, str) else (self.cut,):
+            edges = similarity.multiply(similarity >= 1 - cut).tocsr()
+            labels = map_equation_communities(edges, self.min_cluster_size, self.seed)
+            self.cut_ = cut
+            if np.mean(labels < 0) <= self.max_outliers:
+                break
+        return labels
+
+
+class MultiScaleConsensus(JaccardMapEquation):
+    """:class:`JaccardMapEquation` on the mean Jaccard distance over several neighbourhood sizes.
+
+    A small k1 tells people apart who look alike, a large one holds together a person seen often; the mean keeps pairs
+    that are near at every scale. It costs little more than one Jaccard distance.
+    One configuration serves strong and weak features: ``cut='auto'`` loosens the graph where they are weak.
+    """
+
+    def __init__(
+        self,
+        cut: float | str = 'auto',
+        max_outliers: float = 0.1,
+        min_cluster_size: int = 4,
+        k1: int | Sequence[int] = (12, 20, 30, 45),
+        k2: int = 6,
+        backend: str = 'auto',
+        use_cameras: bool = True,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(cut, max_outliers, min_cluster_size, k1, k2, backend, use_cameras, seed)
+
+
+def knee_distance(distance: sparse.csr_array, min_samples: int) -> float:
+    """An eps for DBSCAN from the data: the knee of the sorted distances to the ``min_samples``-th neighbour.
+
+    Within a person these distances rise slowly, to other people steeply. The knee is the point of the sorted curve
+    farthest below the line from its first to its last point (Satopaa et al., Finding a Kneedle in a Haystack, 2011).
+    Images with fewer neighbours than that count as 1 apart.
+
+    Args:
+        distance: Sparse distances (N, N) with a diagonal, absent entries are 1 apart.
+        min_samples: Neighbours, itself included.
+
+    Returns:
+        The distance at the knee, in (0, 1).
+    """
+    sizes = np.diff(distance.indptr)
+    ends = distance.indptr[:-1] + min_samples - 1
+    by_row = sort_graph_by_row_values(distance.copy(), warn_when_not_sorted=False)
+    reached = sizes >= min_samples
+    heights = np.ones(len(sizes))
+    heights[reached] = by_row.data[ends[reached]]
+    heights.sort()
+    chord = np.linspace(heights[0], heights[-1], len(heights))
+    knee = float(heights[np.argmax(chord - heights)])
+    return min(max(knee, 0.01), 0.99)

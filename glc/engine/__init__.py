@@ -1,6 +1,6 @@
 """What runs around the networks: feature extraction, hooks, and the registration of the label engine."""
 
-from glc.core.clustering import JaccardDBSCAN
+from glc.core.clustering import JaccardDBSCAN, JaccardMapEquation, MultiScaleConsensus
 from glc.core.correction import GLC
 from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS
 
@@ -8,7 +8,8 @@ from .feature_extractor import FeatureExtractor
 from .hooks import AverageBatchNormHook, EpochSeedHook, PlainCheckpointHook, PseudoLabelHook, RestartHook
 from .optim import CPUAmpOptimWrapper
 
-PSEUDO_LABELERS.register_module(module=JaccardDBSCAN)
+for labeler in (JaccardDBSCAN, JaccardMapEquation, MultiScaleConsensus):
+    PSEUDO_LABELERS.register_module(module=labeler)
 LABEL_CORRECTORS.register_module(module=GLC)
 
 __all__ = [

@@ -47,7 +47,14 @@ def test_gpu_gives_the_labels_of_the_cpu():
 def test_scikit_learn_conventions():
     features = clustered_features(60, 4)
     labeler = JaccardDBSCAN(eps=0.55, k1=10, k2=3)
-    assert labeler.get_params() == {'eps': 0.55, 'min_samples': 4, 'k1': 10, 'k2': 3, 'backend': 'auto'}
+    assert labeler.get_params() == {
+        'eps': 0.55,
+        'min_samples': 4,
+        'k1': 10,
+        'k2': 3,
+        'backend': 'auto',
+        'use_cameras': False,
+    }
     labels = clone(labeler).fit_predict(features)
     np.testing.assert_array_equal(labels, labeler.fit(features).labels_)
     np.testing.assert_array_equal(labels, labeler(features))
@@ -56,7 +63,7 @@ def test_scikit_learn_conventions():
 def test_timings_of_the_last_call():
     labeler = JaccardDBSCAN(k1=10, k2=3)
     labeler(clustered_features(60, 4))
-    assert set(labeler.timings_) == {'knn', 'jaccard', 'dbscan'}
+    assert set(labeler.timings_) == {'knn', 'jaccard', 'cluster'}
     assert all(seconds > 0 for seconds in labeler.timings_.values())
 
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from sklearn.cluster import DBSCAN
 from sklearn.metrics import adjusted_rand_score
 
-import glc.core.jaccard
+import glc.core.kernels
 from glc.core.graph import KNNGraph, knn_graph
 from glc.core.jaccard import jaccard_distance
 from tests.test_core.oracles import clustered_features, naive_jaccard
@@ -54,7 +54,7 @@ def test_symmetric_positive_and_the_same_for_any_block(monkeypatch):
     assert distance.dtype == np.float32
     assert (distance != distance.T).nnz == 0
     assert distance.data.min() > 0
-    monkeypatch.setattr(glc.core.jaccard, '_BLOCK_TERMS', 50)
+    monkeypatch.setattr(glc.core.kernels, '_ROWS_PER_BLOCK', 7)
     np.testing.assert_array_equal(distance.toarray(), jaccard_distance(features, 15, 4, 0.7).toarray())
 
 

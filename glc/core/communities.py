@@ -1,0 +1,97 @@
+"""Communities of a similarity graph, found by networkit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from glc.core.labels import compact_labels
+
+
+def map_equation_communities(similarity: sparse.csr_array, min_size: int = 1, seed: int = 0) -> np.ndarray:
+    """Communities in which a random walker stays: Louvain's moves on the map equation.
+
+    Rosvall, Axelsson and Bergstrom, The map equation, 2009; networkit's LouvainMapEquation, on one thread, so that
+    the result depends on nothing but the graph and the seed. It sets the number of communities itself.
+
+    Args:
+        similarity: Symmetric sparse matrix (N, N) of edge weights >= 0; the diagonal does not count.
+        min_size: Communities of fewer images become outliers.
+        seed: Seed of the order in which images move.
+
+    Returns:
+        int64 labels (N,): -1 = outlier, others 0..C-1 without gaps.
+
+    Example:
+        >>> blocks = sparse.csr_array(np.kron(np.eye(2), np.ones((4, 4))))
+        >>> map_equation_communities(blocks)
+        array([0, 0, 0, 0, 1, 1, 1, 1])
+    """
+    return _communities(
+        similarity,
+        lambda networkit, graph: networkit.community.LouvainMapEquation(graph, False, 32, 'none'),
+        min_size,
+        seed,
+    )
+
+
+def leiden_communities(
+    similarity: sparse.csr_array, resolution: float = 1.0, min_size: int = 1, seed: int = 0
+) -> np.ndarray:
+    """Communities of high modularity.
+
+    Traag, Waltman and van Eck, From Louvain to Leiden, 2019; networkit's ParallelLeiden, on one thread.
+
+    Args:
+        similarity: Symmetric sparse matrix (N, N) of edge weights >= 0; the diagonal does not count.
+        resolution: Higher gives smaller communities. Modularity prefers ever larger ones as the graph grows; the
+            map equation does not.
+        min_size: Communities of fewer images become outliers.
+        seed: Seed of the order in which images move.
+
+    Returns:
+        int64 labels (N,): -1 = outlier, others 0..C-1 without gaps.
+
+    Example:
+        >>> blocks = sparse.csr_array(np.kron(np.eye(2), np.ones((4, 4))))
+        >>> leiden_communities(blocks)
+        array([0, 0, 0, 0, 1, 1, 1, 1])
+    """
+    return _communities(
+        similarity,
+        lambda networkit, graph: networkit.community.ParallelLeiden(graph, 3, True, resolution),
+        min_size,
+        seed,
+    )
+
+
+def _communities(
+    similarity: sparse.csr_array, algorithm: Callable[[Any, Any], Any], min_size: int, seed: int
+) -> np.ndarray:
+    """Run an algorithm of networkit on the images in the order of the weights that they hold.
+
+    Such algorithms move one image after the other, so their result depends on the order: this one stays the same
+    when the images are permuted.
+    """
+    networkit = import_module('networkit')  # takes seconds to import
+    images = np.argsort(similarity.sum(axis=1), kind='stable')
+    upper = sparse.triu(similarity[images][:, images], k=1).tocoo()
+    graph = networkit.GraphFromCoo(
+        (upper.data.astype(np.float64), (upper.row, upper.col)), n=len(images), weighted=True
+    )
+    num_threads = networkit.getMaxNumberOfThreads()
+    networkit.setSeed(seed, False)
+    networkit.setNumberOfThreads(1)
+    try:
+        search = algorithm(networkit, graph)
+        search.run()
+    finally:
+        networkit.setNumberOfThreads(num_threads)
+    found = np.empty(len(images), np.int64)
+    found[images] = search.getPartition().getVector()
+    _, first, community = np.unique(found, return_index=True, return_inverse=True)
+    return compact_labels(first[community], min_size)  # numbered in the order of their first images

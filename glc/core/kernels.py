@@ -1,0 +1,211 @@
+"""Loops over neighbour lists, compiled by numba: what NumPy cannot stream.
+
+Every kernel does the rows ``start`` to ``stop`` of its result and releases the interpreter lock, so that
+:func:`parallel_rows` runs blocks of rows on threads; a row does not depend on the block it is in.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numba
+import numpy as np
+import torch
+
+Result = TypeVar('Result')
+Rows = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+_ROWS_PER_BLOCK = 2048
+
+
+def parallel_rows(kernel: Callable[[int, int], Result], rows: range) -> Iterator[Result]:
+    """Run ``kernel(start, stop)`` on blocks of ``rows``, with as many threads as torch uses; results in order."""
+    starts = range(rows.start, rows.stop, _ROWS_PER_BLOCK)
+    stops = [min(start + _ROWS_PER_BLOCK, rows.stop) for start in starts]
+    with ThreadPoolExecutor(min(torch.get_num_threads(), os.cpu_count() or 1)) as threads:
+        yield from threads.map(kernel, starts, stops)
+
+
+def join_rows(blocks: Iterable[Rows]) -> Rows:
+    """Stack blocks of sparse rows: sizes, columns and values to indptr, columns and values."""
+    sizes, columns, values = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    return np.concatenate([[0], np.cumsum(sizes)]), columns, values
+
+
+@numba.njit(nogil=True, cache=True)
+def mutual_neighbours(ranks: np.ndarray, k: int, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+    """The j among the first k neighbours of i that have i among their first k.
+
+    Args:
+        ranks: Neighbours (N, K), K >= k, of every image.
+        k: Neighbours that count.
+        start: First row.
+        stop: Row after the last.
+
+    Returns:
+        Number of mutual neighbours (M,) of the M rows, and the neighbours (M, k), filled up with -1.
+    """
+    counts = np.zeros(stop - start, np.int32)
+    members = np.full((stop - start, k), -1, np.int32)
+    for i in range(start, stop):
+        for j in ranks[i, :k]:
+            for back in ranks[j, :k]:
+                if back == i:
+                    members[i - start, counts[i - start]] = j
+                    counts[i - start] += 1
+                    break
+    return counts, members
+
+
+@numba.njit(nogil=True, cache=True)
+def expanded_sets(
+    counts: np.ndarray,
+    members: np.ndarray,
+    half_counts: np.ndarray,
+    half_members: np.ndarray,
+    start: int,
+    stop: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Every R(i), joined by the H(j), j in R(i), of which more than two thirds lie in R(i).
+
+    Args:
+        counts: Sizes (N,) of the R(i).
+        members: Members (N, k) of the R(i); those after the first ``counts[i]`` do not count.
+        half_counts: Sizes (N,) of the H(i).
+        half_members: Members (N, h) of the H(i).
+        start: First row.
+        stop: Row after the last.
+
+    Returns:
+        Sizes (M,) of the expanded sets of the M rows, and their members, set by set, rising within each.
+    """
+    own = np.full(len(counts), -1, np.int32)  # own[j] == i: j is in R(i)
+    seen = np.full(len(counts), -1, np.int32)  # seen[j] == i: j is in the expanded set of i
+    sizes = np.zeros(stop - start, np.int64)
+    result = np.empty(4 * members.shape[1] * (stop - start), np.int32)
+    filled = 0
+    for i in range(start, stop):
+        worst = filled + counts[i] * (1 + half_members.shape[1])
+        if worst > len(result):
+            result = np.append(result, np.empty(worst, np.int32))
+        first = filled
+        for j in members[i, : counts[i]]:
+            own[j] = i
+            seen[j] = i
+            result[filled] = j
+            filled += 1
+        for j in members[i, : counts[i]]:
+            shared = 0
+            for far in half_members[j, : half_counts[j]]:
+                shared += own[far] == i
+            if 3 * shared > 2 * half_counts[j]:
+                for far in half_members[j, : half_counts[j]]:
+                    if seen[far] != i:
+                        seen[far] = i
+                        result[filled] = far
+                        filled += 1
+        result[first:filled].sort()
+        sizes[i - start] = filled - first
+    return sizes, result[:filled].copy()
+
+
+@numba.njit(nogil=True, cache=True)
+def mean_distances(
+    indptr: np.ndarray,
+    columns: np.ndarray,
+    values: np.ndarray,
+    column_indptr: np.ndarray,
+    rows: np.ndarray,
+    row_values: np.ndarray,
+    max_distance: float,
+    start: int,
+    stop: int,
+) -> Rows:
+    """Mean over S matrices of ``1 - s / (2 - s)``, ``s = sum_l min(V[i, l], V[j, l])``, of the pairs i < j.
+
+    Args:
+        indptr: Row starts (S, N + 1) of S matrices whose rows sum to 1, in the concatenated arrays below.
+        columns: Columns of all entries, row by row.
+        values: Their values.
+        column_indptr: Column starts (S, N + 1) of the same entries, sorted by column.
+        rows: Rows of all entries, column by column, rising within each.
+        row_values: Their values.
+        max_distance: Larger distances are left out, and those of pairs that no matrix joins.
+        start: First row i.
+        stop: Row after the last.
+
+    Returns:
+        Number of kept j (M,) of the M rows; the j, rising within each row; their float32 distances.
+    """
+    num_matrices, num_images = indptr.shape[0], indptr.shape[1] - 1
+    sums = np.zeros(num_images)
+    means = np.zeros(num_images)
+    touched = np.empty(num_images, np.int32)
+    met = np.empty(num_images, np.int32)
+    sizes = np.zeros(stop - start, np.int64)
+    found = np.empty(64 * (stop - start), np.int32)
+    distances = np.empty(len(found), np.float32)
+    filled = 0
+    for i in range(start, stop):
+        num_met = 0
+        for matrix in range(num_matrices):
+            num_touched = 0
+            for entry in range(indptr[matrix, i], indptr[matrix, i + 1]):
+                value, column = values[entry], columns[entry]
+                other = column_indptr[matrix, column + 1] - 1
+                while other >= column_indptr[matrix, column] and rows[other] > i:
+                    j = rows[other]
+                    if sums[j] == 0:
+                        touched[num_touched] = j
+                        num_touched += 1
+                    sums[j] += min(value, row_values[other])
+                    other -= 1
+            for j in touched[:num_touched]:
+                if means[j] == 0:
+                    met[num_met] = j
+                    num_met += 1
+                means[j] += sums[j] / (2 - sums[j]) / num_matrices
+                sums[j] = 0
+        if filled + num_met > len(found):
+            found = np.append(found, np.empty(len(found) + num_met, np.int32))
+            distances = np.append(distances, np.empty(len(found) - len(distances), np.float32))
+        first = filled
+        for j in met[:num_met]:
+            if np.float32(1 - means[j]) <= max_distance:
+                found[filled] = j
+                filled += 1
+        found[first:filled].sort()
+        for position in range(first, filled):
+            distances[position] = 1 - means[found[position]]
+        means[met[:num_met]] = 0
+        sizes[i - start] = filled - first
+    return sizes, found[:filled].copy(), distances[:filled].copy()
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
+def gaussian_rows(
+    features: np.ndarray, indptr: np.ndarray, columns: np.ndarray, start: int, stop: int
+) -> np.ndarray:
+    """Similarities ``exp(2 <x_i, x_j> - 2)`` of the listed pairs, products summed in float64.
+
+    Args:
+        features: Unit rows (N, D), float32.
+        indptr: Row starts (N + 1,) of the pairs.
+        columns: The j of every pair (i, j).
+        start: First row i.
+        stop: Row after the last.
+
+    Returns:
+        float64 values of the pairs of these rows.
+    """
+    result = np.empty(indptr[stop] - indptr[start])
+    for i in range(start, stop):
+        for entry in range(indptr[i], indptr[i + 1]):
+            product = 0.0
+            for channel in range(features.shape[1]):
+                product += np.float64(features[i, channel]) * np.float64(features[columns[entry], channel])
+            result[entry - indptr[start]] = np.exp(2 * product - 2)
+    return result
