@@ -1,5 +1,14 @@
 """What runs around the networks: feature extraction, hooks, and the registration of the label engine."""
 
+from glc.core.alternatives import (
+    JaccardAgglomerative,
+    JaccardHDBSCAN,
+    JaccardLeiden,
+    KMeansLabeler,
+    LabelPropagation,
+    NeighbourVoting,
+    NoCorrection,
+)
 from glc.core.clustering import JaccardDBSCAN, JaccardMapEquation, MultiScaleConsensus
 from glc.core.correction import GLC
 from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS
@@ -8,9 +17,18 @@ from .feature_extractor import FeatureExtractor
 from .hooks import AverageBatchNormHook, EpochSeedHook, PlainCheckpointHook, PseudoLabelHook, RestartHook
 from .optim import CPUAmpOptimWrapper
 
-for labeler in (JaccardDBSCAN, JaccardMapEquation, MultiScaleConsensus):
+for labeler in (
+    JaccardAgglomerative,
+    JaccardDBSCAN,
+    JaccardHDBSCAN,
+    JaccardLeiden,
+    JaccardMapEquation,
+    KMeansLabeler,
+    MultiScaleConsensus,
+):
     PSEUDO_LABELERS.register_module(module=labeler)
-LABEL_CORRECTORS.register_module(module=GLC)
+for corrector in (GLC, LabelPropagation, NeighbourVoting, NoCorrection):
+    LABEL_CORRECTORS.register_module(module=corrector)
 
 __all__ = [
     'AverageBatchNormHook',
