@@ -1,4 +1,4 @@
-"""Exact k-nearest-neighbour graph of unit features, and the adjacency a graph network reads from it."""
+"""k-nearest-neighbour graph of unit features, and the adjacency a graph network reads from it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,19 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from glc.core.approximate import likely_neighbours
 from glc.core.labels import as_unit_features
+from glc.core.similarity import pair_similarities
+
+EXACT_LIMIT = 150_000
+"""Images up to which the default backend of :func:`knn_graph` is exact."""
 
 # A float32 search is asked for this many neighbours beyond k, so that it surely finds the k best of float64,
 # unless the last one found is this close to the k-th: such rows (duplicates) are searched again in float64.
 _MARGIN = 8
 _TOLERANCE = 1e-5
 _BLOCK_SIMILARITIES = 2**24  # 64 MiB
-_BLOCK_PAIR_VALUES = 2**20  # 8 MiB in float64: about a core's cache
+_ORDERED_ROWS = 2**12
 
 
 @dataclass(frozen=True)
@@ -59,18 +64,24 @@ class KNNGraph:
 def knn_graph(
     features: np.ndarray | Tensor, k: int, backend: str = 'auto', block_size: int | None = None
 ) -> KNNGraph:
-    """Exact k nearest neighbours by cosine similarity; the backends give the same neighbours.
+    """The k nearest neighbours by cosine similarity, exact or, of very many images, nearly so.
 
     A backend proposes a few more than k candidates in float32. Their similarities are computed in float64 and
-    rounded to float32, which fixes the order whatever library, thread count or block size did the search.
+    rounded to float32, which fixes the order whatever library, thread count or block size did the search. So the
+    exact backends give the same neighbours. The approximate one misses some (less than 1% of 30 neighbours on
+    re-ID features, but most of them on features without clusters, such as noise); its time grows little faster
+    than N. What it finds depends on N and the features only, except among more than k (nearly) equal images.
 
     Args:
         features: Features (N, D); rows are scaled to unit length first.
         k: Neighbours per image, itself included; with fewer than k images all N are returned.
-        backend: 'faiss' (exact flat index on the CPU), 'torch' (blocks of matrix products on the features'
-            device), or 'auto': faiss where it is installed and the features are on the CPU, else torch.
-            On macOS 'auto' is torch, because the OpenMP libraries of the two wheels crash each other there.
-        block_size: Images per block of the search; None makes blocks of about 64 MiB of similarities.
+        backend: 'faiss' (exact flat index on the CPU), 'torch' (exact, blocks of matrix products on the
+            features' device), 'approximate' (lists of similar images, on the features' device), or 'auto':
+            approximate for more than :data:`EXACT_LIMIT` images, else faiss where it is installed and the
+            features are on the CPU, else torch. On macOS 'auto' does not take faiss, because the OpenMP
+            libraries of the two wheels crash each other there.
+        block_size: Images per block of the search (approximate: of the final ordering); None makes blocks of
+            about 64 MiB of similarities.
 
     Returns:
         The graph, with k clipped to N.
@@ -84,19 +95,9 @@ def knn_graph(
     if block_size is not None and block_size < 1:
         raise ValueError(f'block_size must be at least 1, got {block_size}')
     x = as_unit_features(features)
-    search = _searcher(x, _resolve_backend(backend, x.device))
-    num_nodes = len(x)
-    k = min(k, num_nodes)
-    width = min(k + _MARGIN, num_nodes)
-    block_size = block_size or max(64, _BLOCK_SIMILARITIES // num_nodes)
-    indices = np.empty((num_nodes, k), np.int64)
-    similarities = np.empty((num_nodes, k), np.float32)
-    for rows in torch.arange(num_nodes, device=x.device).split(block_size):
-        found, candidates = search(x[rows], width)
-        chosen = _first_neighbours(x, rows, found, candidates, k)
-        block = slice(int(rows[0]), int(rows[-1]) + 1)
-        indices[block], similarities[block] = (part.cpu().numpy() for part in chosen)
-    return KNNGraph(indices, similarities)
+    backend = _resolve_backend(backend, x.device, len(x))
+    rows = torch.arange(len(x), device=x.device)
+    return KNNGraph(*_neighbours(x, rows, min(k, len(x)), backend, block_size))
 
 
 def normalized_adjacency(graph: KNNGraph) -> sparse.csr_array:
@@ -135,34 +136,43 @@ def neighbour_matrix(indices: np.ndarray, values: np.ndarray) -> sparse.csr_arra
     return matrix
 
 
-def pair_similarities(features: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Dot products of listed pairs of rows, summed in float64 and rounded to float32.
+def _neighbours(
+    x: Tensor, rows: Tensor, k: int, backend: str, block_size: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices and similarities (R, k) of the neighbours of the ``rows`` (R,), as KNNGraph has them."""
+    width = min(k + _MARGIN, len(x))
+    if backend == 'approximate':
+        candidates = likely_neighbours(x, rows, width)
+        blocks = zip(*(part.split(block_size or _ORDERED_ROWS) for part in (rows, candidates)), strict=True)
+        chosen = (_ordered_neighbours(x, block, likely.long(), k) for block, likely in blocks)
+    else:
+        search = _searcher(x, backend)
+        block_size = block_size or max(64, _BLOCK_SIMILARITIES // len(x))
+        chosen = (
+            _first_neighbours(x, block, *search(x[block], width), k) for block in rows.split(block_size)
+        )
+    indices = np.empty((len(rows), k), np.int64)
+    similarities = np.empty((len(rows), k), np.float32)
+    start = 0
+    for block_indices, block_similarities in chosen:
+        stop = start + len(block_indices)
+        indices[start:stop] = block_indices.cpu().numpy()
+        similarities[start:stop] = block_similarities.cpu().numpy()
+        start = stop
+    return indices, similarities
 
-    Args:
-        features: float32 tensor (N, D).
-        rows: First image of every pair, int64 tensor (P,).
-        columns: Second image of every pair, int64 tensor (P,).
 
-    Returns:
-        float32 tensor (P,); the value of a pair depends on nothing but its two rows.
-    """
-    pairs_per_block = max(1, _BLOCK_PAIR_VALUES // features.shape[1])
-    result = torch.empty(len(rows), device=features.device)
-    blocks = (x.split(pairs_per_block) for x in (rows, columns, result))
-    for i, j, similarities in zip(*blocks, strict=True):
-        similarities.copy_((features[i].double() * features[j].double()).sum(dim=1))
-    return result
-
-
-def _resolve_backend(backend: str, device: torch.device) -> str:
-    if backend not in ('auto', 'faiss', 'torch'):
-        raise ValueError(f"backend must be 'auto', 'faiss' or 'torch', got {backend!r}")
+def _resolve_backend(backend: str, device: torch.device, num_nodes: int) -> str:
+    if backend not in ('auto', 'faiss', 'torch', 'approximate'):
+        raise ValueError(f"backend must be 'auto', 'faiss', 'torch' or 'approximate', got {backend!r}")
     has_faiss = importlib.util.find_spec('faiss') is not None
     if backend == 'faiss' and not has_faiss:
         raise RuntimeError("backend='faiss' needs faiss: pip install faiss-cpu, or use backend='torch'")
-    if backend == 'auto':
-        return 'faiss' if has_faiss and device.type == 'cpu' and sys.platform != 'darwin' else 'torch'
-    return backend
+    if backend != 'auto':
+        return backend
+    if num_nodes > EXACT_LIMIT:
+        return 'approximate'
+    return 'faiss' if has_faiss and device.type == 'cpu' and sys.platform != 'darwin' else 'torch'
 
 
 def _searcher(x: Tensor, backend: str) -> Callable[[Tensor, int], tuple[Tensor, Tensor]]:
@@ -183,23 +193,31 @@ def _searcher(x: Tensor, backend: str) -> Callable[[Tensor, int], tuple[Tensor, 
 def _first_neighbours(
     x: Tensor, rows: Tensor, found: Tensor, candidates: Tensor, k: int
 ) -> tuple[Tensor, Tensor]:
-    """Choose the k neighbours of each of the ``rows`` (B,) from the result (B, W) of a float32 search.
+    """Choose the k neighbours of each of the ``rows`` (B,) from the result (B, W) of an exact float32 search.
 
     Returns:
         Indices and similarities (B, k) in the order that KNNGraph promises.
     """
-    self_missing = (candidates != rows[:, None]).all(dim=1)
-    candidates[self_missing, -1] = rows[self_missing]
-    candidates = candidates.sort(dim=1).values
-    width = candidates.shape[1]
-    exact = pair_similarities(x, rows.repeat_interleave(width), candidates.flatten()).view(-1, width)
-    indices, similarities = _sorted_prefix(rows, candidates, exact, k)
+    indices, similarities = _ordered_neighbours(x, rows, candidates, k)
     tied = similarities[:, -1] <= found[:, -1] + _TOLERANCE
-    if width < len(x) and tied.any():
+    if candidates.shape[1] < len(x) and tied.any():
         everyone = torch.arange(len(x), device=x.device).expand(int(tied.sum()), -1)
         exact = (x[rows[tied]].double() @ x.double().T).float()
         indices[tied], similarities[tied] = _sorted_prefix(rows[tied], everyone, exact, k)
     return indices, similarities
+
+
+def _ordered_neighbours(x: Tensor, rows: Tensor, candidates: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k best of the candidates (B, W), which come in falling similarity, and their exact similarities.
+
+    A row that is not among its candidates takes the place of the last.
+    """
+    self_missing = (candidates != rows[:, None]).all(dim=1)
+    last = torch.where(self_missing, rows, candidates[:, -1])
+    candidates = torch.cat([candidates[:, :-1], last[:, None]], dim=1).sort(dim=1).values
+    width = candidates.shape[1]
+    exact = pair_similarities(x, rows.repeat_interleave(width), candidates.flatten()).view(-1, width)
+    return _sorted_prefix(rows, candidates, exact, k)
 
 
 def _sorted_prefix(rows: Tensor, candidates: Tensor, similarities: Tensor, k: int) -> tuple[Tensor, Tensor]:

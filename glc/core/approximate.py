@@ -1,0 +1,178 @@
+"""Likely nearest neighbours of images among themselves, in a time that grows little faster than their number.
+
+The images are split into lists by k-means. Each list is compared, as one matrix product, with all images that
+have it among the lists nearest to them. A list holds the same number of images whatever their total N, so that
+one image is compared with the same number of others; only finding the nearest lists takes longer with N, and
+that is a small share of the time up to millions of images.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from glc.core.similarity import pair_similarities
+
+LIST_SIZE = 250
+NUM_PROBES = 16
+
+_SAMPLE_PER_LIST = 64
+_ITERATIONS = 5
+_MAX_LIST = 4  # times the average
+_SEED = 0
+_BLOCK_SIMILARITIES = 2**22  # 16 MiB
+_SORTED_ROWS = 2**14
+
+
+def likely_neighbours(
+    x: Tensor, rows: Tensor, count: int, list_size: int = LIST_SIZE, num_probes: int = NUM_PROBES
+) -> Tensor:
+    """Candidates for the nearest neighbours of each of the ``rows`` by cosine similarity.
+
+    Equal images in any number (or zero vectors) do not take longer than others, because no list holds more than
+    four times the average; which of them become candidates is arbitrary.
+
+    Args:
+        x: float32 unit features (N, D).
+        rows: Images that need neighbours, int64 tensor (R,). They are compared with all N images.
+        count: Candidates per row, at most N and much fewer than ``list_size * num_probes``.
+        list_size: Images per list, on average.
+        num_probes: Lists that an image is compared with; with all lists the search is exact.
+
+    Returns:
+        int32 tensor (R, count) on the device of ``x``: distinct images, the most similar first. As a rule, the
+        image itself is among them.
+    """
+    lists, probes = _lists(x, rows, list_size, num_probes)
+    members = lists.argsort(stable=True)
+    sizes = lists.bincount(minlength=int(probes.max()) + 1)
+    similarities, found = _search_lists(x, rows, probes, members.split(sizes.tolist()), count)
+    for part in range(0, len(rows), _SORTED_ROWS):
+        block = slice(part, part + _SORTED_ROWS)
+        found[block] = found[block].gather(1, similarities[block].argsort(dim=1, descending=True))
+    short = found[:, -1] < 0
+    if short.any():
+        found[short] = _filled_up(found[short], rows[short], members)
+    return found
+
+
+def _lists(x: Tensor, rows: Tensor, list_size: int, num_probes: int) -> tuple[Tensor, Tensor]:
+    """The list of every image, int64 (N,), and the lists nearest to each of the ``rows``, int32 (R, P)."""
+    centroids = _kmeans(x, math.ceil(len(x) / list_size))
+    nearest = _nearest(x, centroids, num_probes)
+    homes, similarities = _homes(x, centroids, nearest)
+    lists = _cut_long_lists(homes, similarities, _MAX_LIST * list_size)
+    if lists is homes:
+        return homes, nearest[rows]
+    return lists, _nearest(x, _means(x, lists), num_probes)[rows]
+
+
+def _kmeans(x: Tensor, num_lists: int) -> Tensor:
+    """Centroids of at most ``num_lists`` lists, float32 (L, D), from a sample of the images."""
+    generator = torch.Generator().manual_seed(_SEED)
+    chosen = torch.randperm(len(x), generator=generator)[: num_lists * _SAMPLE_PER_LIST]
+    sample = x[chosen.to(x.device)]
+    centroids = sample[:num_lists].unique(dim=0)
+    for _ in range(_ITERATIONS):
+        homes, _ = _homes(sample, centroids, _nearest(sample, centroids, 2))
+        centroids = _means(sample, homes)
+    return centroids
+
+
+def _nearest(x: Tensor, centroids: Tensor, count: int) -> Tensor:
+    """The centroids nearest to every image, int32 (N, count), or all if there are fewer."""
+    count = min(count, len(centroids))
+    blocks = x.split(max(64, _BLOCK_SIMILARITIES // len(centroids)))
+    return torch.cat([(block @ centroids.T).topk(count, dim=1).indices.int() for block in blocks])
+
+
+def _homes(x: Tensor, centroids: Tensor, nearest: Tensor) -> tuple[Tensor, Tensor]:
+    """The centroid nearest to every image, int64 (N,), and its similarity, float32 (N,).
+
+    The two ``nearest`` in float32 are compared again, so that rounding errors do not decide.
+    """
+    candidates = nearest[:, :2].long().sort(dim=1).values
+    count = candidates.shape[1]
+    images = torch.arange(len(x), device=x.device).repeat_interleave(count)
+    similarities = pair_similarities(x, images, candidates.flatten(), centroids).view(-1, count)
+    best = similarities.max(dim=1)
+    return candidates.gather(1, best.indices[:, None]).squeeze(1), best.values
+
+
+def _means(x: Tensor, groups: Tensor) -> Tensor:
+    """Unit-length mean of every group of images that is not empty, float32 (G, D); zero where that is zero."""
+    sizes = groups.bincount()
+    sums = torch.zeros(len(sizes), x.shape[1], dtype=torch.float64, device=x.device)
+    for block, numbers in zip(x.split(2**14), groups.split(2**14), strict=True):
+        sums.index_add_(0, numbers, block.double())
+    return torch.nn.functional.normalize(sums[sizes > 0], dim=1).float()
+
+
+def _cut_long_lists(homes: Tensor, similarities: Tensor, max_size: int) -> Tensor:
+    """Cut lists of more than ``max_size`` images into pieces of images about equally similar to the centroid.
+
+    Args:
+        homes: List of every image, int64 (N,).
+        similarities: Similarity of every image to the centroid of its list (N,).
+        max_size: Images that a list may hold.
+
+    Returns:
+        New lists (N,) without gaps in their numbers, or ``homes`` itself where no list is too long.
+    """
+    sizes = homes.bincount()
+    if sizes.max() <= max_size:
+        return homes
+    pieces = (sizes + max_size - 1) // max_size
+    order = similarities.argsort(descending=True, stable=True)
+    order = order[homes[order].argsort(stable=True)]
+    ranked = homes[order]
+    position = torch.arange(len(homes), device=homes.device) - (sizes.cumsum(0) - sizes)[ranked]
+    result = torch.empty_like(homes)
+    result[order] = (pieces.cumsum(0) - pieces)[ranked] + position * pieces[ranked] // sizes[ranked]
+    return result
+
+
+def _search_lists(
+    x: Tensor, rows: Tensor, probes: Tensor, lists: tuple[Tensor, ...], count: int
+) -> tuple[Tensor, Tensor]:
+    """Compare each of the ``rows`` with the images of its lists.
+
+    Args:
+        x: Features (N, D).
+        rows: Images to find candidates for (R,).
+        probes: The lists where to look for them, int32 (R, P).
+        lists: Images of every list.
+        count: Candidates to keep.
+
+    Returns:
+        Similarities, float32, and images, int32 (R, count), unsorted; -inf and -1 where the lists hold fewer.
+    """
+    best = torch.full((len(rows), count), -torch.inf, device=x.device)
+    found = torch.full((len(rows), count), -1, dtype=torch.int32, device=x.device)
+    visitors = probes.flatten().argsort(stable=True) // probes.shape[1]
+    visits = probes.flatten().bincount(minlength=len(lists)).tolist()
+    for images, queries in zip(lists, visitors.split(visits), strict=True):
+        for block in queries.split(max(64, _BLOCK_SIMILARITIES // max(1, len(images)))):
+            similarities = torch.cat([x[rows[block]] @ x[images].T, best[block]], dim=1)
+            everyone = torch.cat([images.int().expand(len(block), -1), found[block]], dim=1)
+            best[block], chosen = similarities.topk(count, dim=1, sorted=False)
+            found[block] = everyone.gather(1, chosen)
+    return best, found
+
+
+def _filled_up(found: Tensor, rows: Tensor, members: Tensor) -> Tensor:
+    """Replace every -1 in ``found`` (B, count) by another image that stands close to the row in ``members`` (N,)."""
+    count = found.shape[1]
+    window = torch.arange(count, device=rows.device)
+    start = (members.argsort()[rows] - count // 2).clamp(0, len(members) - count)
+    blocks = []
+    for known, first in zip(found.split(_SORTED_ROWS), start.split(_SORTED_ROWS), strict=True):
+        images = torch.cat([known, members[first[:, None] + window].int()], dim=1)
+        ordered, place = images.sort(dim=1, stable=True)
+        useless = ordered < 0
+        useless[:, 1:] |= ordered[:, 1:] == ordered[:, :-1]
+        useless = torch.empty_like(useless).scatter_(1, place, useless)
+        blocks.append(images.gather(1, useless.int().argsort(dim=1, stable=True)[:, :count]))
+    return torch.cat(blocks)

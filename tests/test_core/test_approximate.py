@@ -1,0 +1,137 @@
+import numpy as np
+import pytest
+import torch
+
+from glc.core import approximate, graph
+from glc.core.approximate import likely_neighbours
+from glc.core.graph import knn_graph
+from glc.core.labels import as_unit_features
+from tests.test_core.oracles import clustered_features, naive_ranks
+
+
+@pytest.fixture
+def small_lists(monkeypatch):
+    """Lists of about 40 images, 8 of which are searched."""
+    search = graph.likely_neighbours
+    monkeypatch.setattr(graph, 'likely_neighbours', lambda *args: search(*args, list_size=40, num_probes=8))
+
+
+def recall(found, expected):
+    return np.mean([np.isin(a, b).mean() for a, b in zip(expected, found, strict=True)])
+
+
+def check_order(result):
+    """Itself first, distinct, then falling similarity, equal ones by rising index."""
+    others, similarities = result.indices[:, 1:], result.similarities[:, 1:]
+    np.testing.assert_array_equal(result.indices[:, 0], np.arange(result.num_nodes))
+    assert (np.diff(np.sort(result.indices, axis=1), axis=1) > 0).all()
+    steps = np.diff(similarities, axis=1)
+    assert (steps <= 0).all()
+    assert (np.diff(others, axis=1)[steps == 0] > 0).all()
+
+
+@pytest.mark.usefixtures('small_lists')
+def test_finds_most_neighbours_at_their_exact_similarities():
+    features = clustered_features(4000, 150, noise=0.12)
+    exact, found = knn_graph(features, 30, 'torch'), knn_graph(features, 30, 'approximate')
+    assert recall(found.indices, exact.indices) > 0.97
+    check_order(found)
+    same = found.indices == exact.indices
+    np.testing.assert_array_equal(found.similarities[same], exact.similarities[same])
+    assert (found.similarities <= exact.similarities).all()
+
+
+@pytest.mark.parametrize('num_images', [1, 7, 90])
+def test_is_exact_when_all_lists_are_searched(num_images):
+    features = clustered_features(num_images, 6)
+    result = knn_graph(features, 30, 'approximate')
+    np.testing.assert_array_equal(result.indices, naive_ranks(features, 30))
+
+
+def test_more_probes_find_more():
+    x = as_unit_features(clustered_features(2000, 40, noise=0.3))
+    rows = torch.arange(len(x))
+    exact = (x @ x.T).topk(10).indices.numpy()
+    found = [recall(likely_neighbours(x, rows, 10, 50, probes), exact) for probes in (1, 4, 16, 40)]
+    assert found == sorted(found)
+    assert found[-1] == 1
+
+
+@pytest.mark.usefixtures('small_lists')
+@pytest.mark.parametrize('features', [np.full((3000, 8), 0.3), np.zeros((3000, 8))], ids=['equal', 'zero'])
+def test_equal_images(features):
+    result = knn_graph(features, 30, 'approximate')
+    check_order(result)
+    np.testing.assert_allclose(result.similarities, features[0].any(), atol=1e-6)
+
+
+@pytest.mark.usefixtures('small_lists')
+def test_duplicates_do_not_hide_other_images():
+    features = clustered_features(1500, 60, noise=0.12, seed=1)
+    features = np.concatenate([features, np.repeat(features[:1], 1000, axis=0), np.zeros((500, 24))])
+    exact, found = knn_graph(features, 20, 'torch'), knn_graph(features, 20, 'approximate')
+    check_order(found)
+    np.testing.assert_allclose(found.similarities[1500:2500], 1, atol=1e-6)
+    np.testing.assert_array_equal(found.similarities[2500:], 0)
+    distinct = (exact.indices < 1500).all(axis=1)
+    assert distinct.sum() > 1400
+    assert recall(found.indices[distinct], exact.indices[distinct]) > 0.98
+
+
+def test_no_list_is_long():
+    x = as_unit_features(clustered_features(3000, 100, seed=2))
+    x[1000:2500] = x[0]
+    lists, probes = approximate._lists(x, torch.arange(3000), list_size=50, num_probes=6)
+    assert lists.bincount().max() <= 200
+    assert probes.shape == (3000, 6)
+    assert probes.max() <= lists.max()
+
+
+def test_fewer_images_in_the_lists_than_candidates():
+    x = as_unit_features(clustered_features(300, 20))
+    found = likely_neighbours(x, torch.arange(300), 100, list_size=10, num_probes=2)
+    assert (found.sort(dim=1).values.diff(dim=1) > 0).all()
+    assert found.min() >= 0
+    assert found.max() < 300
+    assert (found[:, 0] == torch.arange(300)).all()
+
+
+def test_rows_on_their_own():
+    x = as_unit_features(clustered_features(2000, 150))
+    everyone = likely_neighbours(x, torch.arange(2000), 20, 40, 6)
+    rows = torch.tensor([1999, 3, 700])
+    torch.testing.assert_close(likely_neighbours(x, rows, 20, 40, 6), everyone[rows], rtol=0, atol=0)
+
+
+@pytest.mark.usefixtures('small_lists')
+def test_result_does_not_depend_on_threads_blocks_or_the_generator(monkeypatch):
+    features = clustered_features(1500, 100, seed=4)
+    expected = knn_graph(features, 20, 'approximate')
+    threads = torch.get_num_threads()
+    for num_threads, block_size, similarities in ((1, 501, 2**16), (2, None, 2**22)):
+        torch.manual_seed(num_threads)
+        torch.set_num_threads(num_threads)
+        monkeypatch.setattr(approximate, '_BLOCK_SIMILARITIES', similarities)
+        state = torch.get_rng_state()
+        result = knn_graph(torch.from_numpy(features), 20, 'approximate', block_size)
+        torch.set_num_threads(threads)
+        np.testing.assert_array_equal(result.indices, expected.indices)
+        np.testing.assert_array_equal(result.similarities, expected.similarities)
+        assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.usefixtures('small_lists')
+def test_auto_is_exact_up_to_a_limit(monkeypatch):
+    features = clustered_features(1000, 20, noise=0.5)
+    exact, approximate_ = (knn_graph(features, 10, backend).indices for backend in ('torch', 'approximate'))
+    assert (exact != approximate_).any()
+    np.testing.assert_array_equal(knn_graph(features, 10).indices, exact)
+    monkeypatch.setattr(graph, 'EXACT_LIMIT', 999)
+    np.testing.assert_array_equal(knn_graph(features, 10).indices, approximate_)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_gpu_finds_the_neighbours_of_the_cpu():
+    features = torch.from_numpy(clustered_features(5000, 300))
+    expected = knn_graph(features, 15, 'approximate')
+    assert recall(knn_graph(features.cuda(), 15, 'approximate').indices, expected.indices) > 0.999
