@@ -14,12 +14,10 @@ from sklearn.neighbors import sort_graph_by_row_values
 from torch import Tensor
 from typing_extensions import Self
 
-from glc.core.communities import map_equation_communities
-from glc.core.graph import knn_graph
-from glc.core.jaccard import jaccard_distance
-from glc.core.labels import ArrayOrTensor, as_labels, as_unit_features, center_cameras, like
-
-_AUTO_CUTS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75)
+from glc.core.cameras import camera_views
+from glc.core.communities import cut_communities, largest_cut
+from glc.core.jaccard import encoding_distance, reciprocal_encodings
+from glc.core.labels import ArrayOrTensor, as_labels, as_unit_features, like
 
 
 class BaseLabeler(ClusterMixin, BaseEstimator):
@@ -86,8 +84,8 @@ class JaccardLabeler(BaseLabeler):
             mean of their distances.
         k2: Nearest neighbours, itself included, whose encodings are averaged; at most the smallest ``k1``.
         backend: Search of the neighbours, see :func:`glc.core.graph.knn_graph`.
-        use_cameras: Where cameras are known, move the mean feature of each to the origin first
-            (:func:`glc.core.labels.center_cameras`).
+        use_cameras: Where cameras are known, centre the features of each, and take the mean of the distances by plain
+            and by camera-balanced neighbours (:func:`glc.core.cameras.camera_views`).
 
     Attributes:
         labels_: Labels (N,) of the last ``fit``.
@@ -107,11 +105,15 @@ class JaccardLabeler(BaseLabeler):
     def _label(self, features: Tensor, cam_ids: np.ndarray | None) -> np.ndarray:
         max_distance = self._check()
         times = [perf_counter()]
-        if self.use_cameras and cam_ids is not None:
-            features = center_cameras(features, cam_ids)
-        graph = knn_graph(features, int(np.max(self.k1)), self.backend)
+        cam_ids = cam_ids if self.use_cameras else None
+        features, graphs = camera_views(features, cam_ids, int(np.max(self.k1)), self.backend)
         times.append(perf_counter())
-        distance = jaccard_distance(features, self.k1, self.k2, max_distance, graph)
+        encodings = [
+            encoding
+            for graph in graphs
+            for encoding in reciprocal_encodings(features, self.k1, self.k2, graph)
+        ]
+        distance = encoding_distance(encodings, max_distance)
         times.append(perf_counter())
         labels = self._cluster(distance)
         times.append(perf_counter())
@@ -137,7 +139,7 @@ class JaccardDBSCAN(JaccardLabeler):
         k1: Nearest neighbours, itself included, among which reciprocal ones are looked for.
         k2: Nearest neighbours, itself included, whose encodings are averaged; at most ``k1``.
         backend: Search of the neighbours, see :func:`glc.core.graph.knn_graph`.
-        use_cameras: Move the mean feature of every camera to the origin first, where cameras are known.
+        use_cameras: Take out what the cameras put in, where they are known; see :class:`JaccardLabeler`.
 
     Attributes:
         labels_: Labels (N,) of the last ``fit``.
@@ -195,16 +197,15 @@ class JaccardMapEquation(JaccardLabeler):
     merge two people, and the cut matters little.
 
     Args:
-        cut: Largest Jaccard distance of an edge, in (0, 1), or 'auto': the smallest of 0.50, 0.55, ..., 0.75 at
-            which at most ``max_outliers`` of the images are outliers. Tight cuts keep people apart but leave single
-            images over, which says without ground truth that a cut is too tight for the features.
-        max_outliers: Share of the images, for ``cut='auto'``.
+        cut: Largest Jaccard distance of an edge, in (0, 1), or 'auto'; see
+            :func:`glc.core.communities.cut_communities`.
+        max_outliers: Share of the images that ``cut='auto'`` leaves without a cluster at most, where it can.
         min_cluster_size: Clusters of fewer images become outliers.
         k1: Nearest neighbours, itself included, among which reciprocal ones are looked for; several numbers give the
             mean of their distances.
         k2: Nearest neighbours, itself included, whose encodings are averaged; at most the smallest ``k1``.
         backend: Search of the neighbours, see :func:`glc.core.graph.knn_graph`.
-        use_cameras: Move the mean feature of every camera to the origin first, where cameras are known.
+        use_cameras: Take out what the cameras put in, where they are known; see :class:`JaccardLabeler`.
         seed: Seed of the order in which images move.
 
     Attributes:
@@ -241,21 +242,12 @@ class JaccardMapEquation(JaccardLabeler):
         self.seed = seed
 
     def _check(self) -> float:
-        if self.cut == 'auto':
-            return _AUTO_CUTS[-1]
-        if isinstance(self.cut, str) or not 0 < self.cut < 1:
-            raise ValueError(f"cut must lie in (0, 1) or be 'auto', got {self.cut!r}")
-        return self.cut
+        return largest_cut(self.cut)
 
     def _cluster(self, distance: sparse.csr_array) -> np.ndarray:
-        similarity = distance.copy()
-        similarity.data = 1 - distance.data
-        for cut in _AUTO_CUTS if isinstance(self.cut, str) else (self.cut,):
-            edges = similarity.multiply(similarity >= 1 - cut).tocsr()
-            labels = map_equation_communities(edges, self.min_cluster_size, self.seed)
-            self.cut_ = cut
-            if np.mean(labels < 0) <= self.max_outliers:
-                break
+        labels, self.cut_ = cut_communities(
+            distance, self.cut, self.max_outliers, self.min_cluster_size, self.seed
+        )
         return labels
 
 

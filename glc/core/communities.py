@@ -11,6 +11,8 @@ from scipy import sparse
 
 from glc.core.labels import compact_labels
 
+AUTO_CUTS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75)
+
 
 def map_equation_communities(similarity: sparse.csr_array, min_size: int = 1, seed: int = 0) -> np.ndarray:
     """Communities in which a random walker stays: Louvain's moves on the map equation.
@@ -67,6 +69,48 @@ def leiden_communities(
         min_size,
         seed,
     )
+
+
+def cut_communities(
+    distance: sparse.csr_array, cut: float | str, max_outliers: float, min_size: int, seed: int = 0
+) -> tuple[np.ndarray, float]:
+    """Map equation communities of the graph of all distances up to a cut, with weights 1 - distance.
+
+    A tight cut keeps people apart but leaves images over. Data sets of people hold few images without a second
+    one, so many outliers say, without ground truth, that a cut is too tight for the features: ``cut='auto'`` is
+    the tightest of :data:`AUTO_CUTS` at which at most ``max_outliers`` of the images are outliers, or the loosest.
+
+    Args:
+        distance: Sparse distances (N, N), see :func:`glc.core.jaccard.jaccard_distance`.
+        cut: Largest distance of an edge, in (0, 1), or 'auto'.
+        max_outliers: Share of the images.
+        min_size: Communities of fewer images become outliers.
+        seed: See :func:`map_equation_communities`.
+
+    Returns:
+        int64 labels (N,): -1 = outlier, others 0..C-1 without gaps; and the cut.
+
+    Raises:
+        ValueError: The cut is out of range.
+    """
+    largest_cut(cut)
+    for tried in AUTO_CUTS if isinstance(cut, str) else (cut,):
+        edges = distance.copy()
+        edges.data = np.where(distance.data <= np.float32(tried), 1 - distance.data, 0)
+        edges.eliminate_zeros()
+        labels = map_equation_communities(edges, min_size, seed)
+        if np.mean(labels < 0) <= max_outliers:
+            break
+    return labels, tried
+
+
+def largest_cut(cut: float | str) -> float:
+    """The largest distance that :func:`cut_communities` looks at for this cut."""
+    if cut == 'auto':
+        return AUTO_CUTS[-1]
+    if isinstance(cut, str) or not 0 < cut < 1:
+        raise ValueError(f"cut must lie in (0, 1) or be 'auto', got {cut!r}")
+    return cut
 
 
 def _communities(

@@ -24,6 +24,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from typing_extensions import Self
 
+from glc.core.communities import map_equation_communities
 from glc.core.gcn import LinkPredictor, aggregate_neighbors, focal_loss
 from glc.core.graph import knn_graph, normalized_adjacency
 from glc.core.labels import (
@@ -37,6 +38,7 @@ from glc.core.labels import (
 
 _PAIRS_PER_BLOCK = 2**15  # 64 MiB of float32 at 512 channels
 _ROWS_PER_BLOCK = 2**13
+_HELDOUT_STRIDE = 8
 
 # Closed ranges of the parameters of GLC.
 _INTEGERS = {
@@ -128,11 +130,16 @@ class BaseCorrector(BaseEstimator, ABC):
             ValueError: Features are empty, not (N, D) or not finite, or labels are not N integers.
         """
         try:
-            self.fit(features, labels)
+            return self._correct(features, labels, cam_ids)
         except UnusableLabelsError as error:
             warnings.warn(f'labels left as they are: {error}', stacklevel=2)
             return like(compact_labels(as_labels(labels)), features)
-        return self.predict(features)
+
+    def _correct(
+        self, features: ArrayOrTensor, labels: np.ndarray | Tensor, cam_ids: np.ndarray | Tensor | None
+    ) -> ArrayOrTensor:
+        """Fit and predict; a corrector that uses cameras hands them on here."""
+        return self.fit(features, labels).predict(features)
 
 
 class GLC(BaseCorrector):
@@ -140,16 +147,18 @@ class GLC(BaseCorrector):
 
     ``fit`` trains a :class:`glc.core.gcn.LinkPredictor` on sub-graphs: a random cluster and those nearest to
     it, their members joined to their nearest neighbours; the target of an edge is "same pseudo label".
-    ``predict`` keeps the likely links of the nearest-neighbour graph of all images; connected components are
-    the clusters.
+    ``predict`` keeps the likely links of the nearest-neighbour graph of all images and finds the clusters in
+    them: communities of a random walk, or, as published, connected components.
 
-    The defaults are a short schedule for a CPU: fewer neighbours, channels and sub-graphs than published, a
-    higher ``overlap_threshold``, and two aids that make the network useful after few steps (``scale_inputs``,
-    ``distance_start``). :meth:`published` gives the published numbers.
+    The defaults differ from the published numbers (:meth:`published`) where those harm labels or time: fewer
+    neighbours, channels and sub-graphs; inputs scaled and a classifier started as a distance, which make the
+    network useful after few steps; a lower learning rate, at which the loss does not jump back to the start; an
+    early stop that is measured (``patience``); and communities instead of components, so that a false link
+    does not merge two people and an image is not dropped for lack of common links.
 
-    ``link_threshold`` also decides how much noise is borne: where a share q of the true links is labelled "same",
+    ``link_threshold`` decides how much noise is borne: where a share q of the true links is labelled "same",
     the focal loss teaches probabilities well below q (0.58 for q = 0.7). A higher value separates cleaner labels
-    better and turns the images of noisier ones into outliers.
+    better and, with components, turns the images of noisier ones into outliers.
 
     Args:
         k: Neighbours per image, itself included; with fewer images all of them are neighbours.
@@ -172,8 +181,14 @@ class GLC(BaseCorrector):
             square of 1; without it the first sub-graphs teach next to nothing.
         distance_start: Start the classifier as a distance
             (:meth:`glc.core.gcn.LinkPredictor.start_as_distance`), not at random.
+        patience: Stop when so many sub-graphs in a row did not lower the best loss so far, each measured before
+            the sub-graph was trained on: then the network no longer learns what new labels follow, only what
+            seen ones said. None trains on all of them.
+        linking: How links become clusters: 'communities'
+            (:func:`glc.core.communities.map_equation_communities`, weighted with the probabilities; a link needs
+            one of its two directions) or 'components' (:func:`cluster_links`).
         link_threshold: Links must be more probable than this.
-        overlap_threshold: Linked images must share more than this part of their links.
+        overlap_threshold: For components: linked images must share more than this part of their links.
         min_cluster_size: Clusters of fewer images become outliers.
         seed: Seed of the weights and of all sampling; the global random state is left alone.
         device: Where the network runs, e.g. ``'cuda:1'``; None is a GPU if there is one, else the CPU.
@@ -182,6 +197,7 @@ class GLC(BaseCorrector):
     Attributes:
         network_: The trained network.
         history_: Mean loss of every sub-graph trained on.
+        heldout_: Loss of every sub-graph before it was trained on; empty without ``patience``.
         timings_: Seconds of 'fit' (all training), 'graph' (the graph of all images), 'links' (their
             probabilities) and 'clusters'.
 
@@ -197,6 +213,7 @@ class GLC(BaseCorrector):
 
     network_: LinkPredictor
     history_: list[float]
+    heldout_: list[float]
     timings_: dict[str, float]
 
     def __init__(
@@ -205,7 +222,7 @@ class GLC(BaseCorrector):
         k: int = 20,
         hidden_dim: int = 128,
         epochs: int = 2,
-        subgraphs_per_epoch: int = 2,
+        subgraphs_per_epoch: int = 6,
         clusters_per_subgraph: int = 350,
         member_fraction: float = 0.9,
         min_nodes: int = 100,
@@ -219,8 +236,10 @@ class GLC(BaseCorrector):
         gamma: float = 2.0,
         scale_inputs: bool = True,
         distance_start: bool = True,
+        patience: int | None = 2,
+        linking: str = 'communities',
         link_threshold: float = 0.6,
-        overlap_threshold: float = 0.7,
+        overlap_threshold: float = 0.6,
         min_cluster_size: int = 5,
         seed: int = 0,
         device: str | torch.device | None = None,
@@ -243,6 +262,8 @@ class GLC(BaseCorrector):
         self.gamma = gamma
         self.scale_inputs = scale_inputs
         self.distance_start = distance_start
+        self.patience = patience
+        self.linking = linking
         self.link_threshold = link_threshold
         self.overlap_threshold = overlap_threshold
         self.min_cluster_size = min_cluster_size
@@ -276,6 +297,8 @@ class GLC(BaseCorrector):
             'gamma': 2.0,
             'scale_inputs': False,
             'distance_start': False,
+            'patience': None,
+            'linking': 'components',
             'link_threshold': 0.6,
             'overlap_threshold': 0.6,
             'min_cluster_size': 5,
@@ -313,7 +336,7 @@ class GLC(BaseCorrector):
         return self
 
     def predict(self, features: ArrayOrTensor) -> ArrayOrTensor:
-        """Link the nearest-neighbour graph of all images and number its connected components.
+        """Link the nearest-neighbour graph of all images and number its clusters.
 
         Args:
             features: Features (N, D); rows are scaled to unit length first.
@@ -327,9 +350,7 @@ class GLC(BaseCorrector):
         """
         probabilities = self.predict_links(features)
         with self._timed('clusters'):
-            labels = cluster_links(
-                probabilities, self.link_threshold, self.overlap_threshold, self.min_cluster_size
-            )
+            labels = self._cluster(probabilities)
         return like(torch.from_numpy(labels), features)
 
     @torch.no_grad()
@@ -367,6 +388,16 @@ class GLC(BaseCorrector):
         indptr = np.arange(len(x) + 1) * neighbors.shape[1]
         return sparse.csr_array((probabilities, neighbors.ravel(), indptr), shape=(len(x), len(x)))
 
+    def _cluster(self, probabilities: sparse.csr_array) -> np.ndarray:
+        if self.linking == 'components':
+            return cluster_links(
+                probabilities, self.link_threshold, self.overlap_threshold, self.min_cluster_size
+            )
+        links = probabilities.maximum(probabilities.T)
+        links.data[links.data <= self.link_threshold] = 0
+        links.eliminate_zeros()
+        return map_equation_communities(links, self.min_cluster_size, self.seed)
+
     def _train(self, features: Tensor, labels: np.ndarray) -> None:
         """Train on random sub-graphs: features (N, D) and labels (N,) of the labelled images only."""
         rng = np.random.default_rng(self.seed)
@@ -381,12 +412,15 @@ class GLC(BaseCorrector):
         )
         centroids = cluster_centroids(features, labels)
         self.history_ = []
+        self.heldout_ = []
         draws: Iterable[int] = range(self.epochs * self.subgraphs_per_epoch)
         for draw in self.progress(draws) if self.progress else draws:
             optimizer.param_groups[0]['lr'] = self.lr * self.lr_decay ** (draw // self.subgraphs_per_epoch)
             nodes = draw_subgraph(centroids, labels, self.clusters_per_subgraph, self.member_fraction, rng)
             if self.min_nodes <= len(nodes) <= self.max_nodes:
                 self.history_.append(self._train_subgraph(optimizer, features[nodes], labels[nodes], rng))
+            if self.patience is not None and _rounds_since_best(self.heldout_) >= self.patience:
+                break
         if not self.history_:
             raise UnusableLabelsError(
                 f'every sub-graph had fewer than min_nodes={self.min_nodes} or more than '
@@ -404,11 +438,14 @@ class GLC(BaseCorrector):
         same = torch.from_numpy(labels[edges.row] == labels[edges.col]).long().to(features.device)
         rows, cols = (torch.from_numpy(ends).long().to(features.device) for ends in (edges.row, edges.col))
         batches = shuffled_batches(len(same), round(1 / self.batch_fraction), rng)
+        if self.patience is not None:
+            with torch.no_grad():
+                some = slice(None, None, _HELDOUT_STRIDE)
+                self.heldout_.append(float(self._loss(inputs, rows[some], cols[some], same[some])))
         losses = []
         for batch in islice(batches, self.steps_per_subgraph):
             edge = torch.from_numpy(batch).to(features.device)
-            logits = self.network_(inputs, rows[edge], cols[edge])
-            loss = focal_loss(logits, same[edge], self.gamma)
+            loss = self._loss(inputs, rows[edge], cols[edge], same[edge])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -419,6 +456,9 @@ class GLC(BaseCorrector):
                 f'training diverged on sub-graph {len(self.history_)} (loss {mean}); lower lr={self.lr}'
             )
         return mean
+
+    def _loss(self, inputs: Tensor, rows: Tensor, cols: Tensor, same: Tensor) -> Tensor:
+        return focal_loss(self.network_(inputs, rows, cols), same, self.gamma)
 
     def _inputs(self, features: Tensor, adjacency: sparse.csr_array) -> Tensor:
         scale = features.shape[1] ** 0.5 if self.scale_inputs else 1.0
@@ -438,6 +478,11 @@ class GLC(BaseCorrector):
             if not isinstance(value, Real) or not low <= float(value) <= high:
                 raise ValueError(f'{name} must be a number from {low} to {high}, got {value!r}')
 
+        if self.linking not in ('communities', 'components'):
+            raise ValueError(f"linking must be 'communities' or 'components', got {self.linking!r}")
+        if self.patience is not None and self.patience < 1:
+            raise ValueError(f'patience must be None or at least 1, got {self.patience}')
+
     def _check_labels(self, labels: np.ndarray) -> None:
         num_images, num_clusters = len(labels), len(np.unique(labels))
         if num_images < self.min_nodes:
@@ -455,6 +500,10 @@ class GLC(BaseCorrector):
         started = time.perf_counter()
         yield
         self.timings_[stage] = time.perf_counter() - started
+
+
+def _rounds_since_best(losses: list[float]) -> int:
+    return len(losses) - 1 - int(np.argmin(losses)) if losses else 0
 
 
 def draw_subgraph(

@@ -72,11 +72,31 @@ def jaccard_distance(
                [0.  , 0.  , 0.  , 0.01],
                [0.  , 0.  , 0.01, 0.  ]], dtype=float32)
     """
+    if not 0 <= max_distance <= 1:
+        raise ValueError(f'max_distance must lie in [0, 1], got {max_distance}')
+    return encoding_distance(reciprocal_encodings(features, k1, k2, graph), max_distance)
+
+
+def reciprocal_encodings(
+    features: np.ndarray | Tensor, k1: int | Sequence[int] = 30, k2: int = 6, graph: KNNGraph | None = None
+) -> list[sparse.csr_array]:
+    """The V of :func:`jaccard_distance`, after query expansion, for every k1.
+
+    Args:
+        features: Features (N, D); rows are scaled to unit length first.
+        k1: See :func:`jaccard_distance`.
+        k2: See :func:`jaccard_distance`.
+        graph: See :func:`jaccard_distance`. Only its order of the neighbours counts.
+
+    Returns:
+        float64 sparse matrices (N, N), one for every k1, whose rows sum to 1.
+
+    Raises:
+        ValueError: A parameter is out of range, or the graph does not fit the features or k1.
+    """
     scales = (k1,) if isinstance(k1, int) else tuple(k1)
     if not scales or not 1 <= k2 <= min(scales):
         raise ValueError(f'k1 and k2 must satisfy 1 <= k2 <= k1, got k1={k1}, k2={k2}')
-    if not 0 <= max_distance <= 1:
-        raise ValueError(f'max_distance must lie in [0, 1], got {max_distance}')
     x = as_unit_features(features)
     if graph is None:
         graph = knn_graph(x, max(scales))
@@ -87,7 +107,31 @@ def jaccard_distance(
         )
     ranks = graph.indices[:, : max(scales)].astype(np.int32)
     vectors = np.ascontiguousarray(x.cpu().numpy())
-    return _distances([_encoding(vectors, ranks, scale, k2) for scale in scales], max_distance)
+    return [_encoding(vectors, ranks, scale, k2) for scale in scales]
+
+
+def encoding_distance(encodings: list[sparse.csr_array], max_distance: float = 1.0) -> sparse.csr_array:
+    """Mean Jaccard distance between the rows of several V, by inverted lists of the images of a column.
+
+    Args:
+        encodings: Matrices (N, N) of :func:`reciprocal_encodings`, of any scales, graphs or features.
+        max_distance: Larger distances are left out.
+
+    Returns:
+        Sparse distances (N, N) as :func:`jaccard_distance` returns them.
+    """
+    num_images = encodings[0].shape[0]
+    kernel = partial(
+        mean_distances,
+        *_concatenated(encodings),
+        *_concatenated([encoding.tocsc() for encoding in encodings]),
+        float(np.float32(max_distance)),
+    )
+    blocks = parallel_rows(kernel, own_triangle_rows(num_images))
+    indptr, columns, distances = join_rows(gather_blocks(list(blocks)))
+    upper = sparse.csr_array((distances.clip(_TINY), columns, indptr), shape=(num_images, num_images))
+    diagonal = sparse.diags_array(np.full(num_images, _TINY), format='csr')
+    return (upper + upper.T + diagonal).tocsr()
 
 
 def _encoding(vectors: np.ndarray, ranks: np.ndarray, k1: int, k2: int) -> sparse.csr_array:
@@ -111,22 +155,6 @@ def _mutual(ranks: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     blocks = list(parallel_rows(partial(mutual_neighbours, ranks, k), range(len(ranks))))
     counts, members = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     return counts, members
-
-
-def _distances(encodings: list[sparse.csr_array], max_distance: float) -> sparse.csr_array:
-    """Mean distances <= ``max_distance`` between the rows of every V, by inverted lists of the images of a column."""
-    num_images = encodings[0].shape[0]
-    kernel = partial(
-        mean_distances,
-        *_concatenated(encodings),
-        *_concatenated([encoding.tocsc() for encoding in encodings]),
-        float(np.float32(max_distance)),
-    )
-    blocks = parallel_rows(kernel, own_triangle_rows(num_images))
-    indptr, columns, distances = join_rows(gather_blocks(list(blocks)))
-    upper = sparse.csr_array((distances.clip(_TINY), columns, indptr), shape=(num_images, num_images))
-    diagonal = sparse.diags_array(np.full(num_images, _TINY), format='csr')
-    return (upper + upper.T + diagonal).tocsr()
 
 
 def _concatenated(matrices: list[sparse.csr_array]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

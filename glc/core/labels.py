@@ -68,34 +68,6 @@ def as_labels(labels: np.ndarray | Tensor, num_images: int | None = None, name: 
     return result.to(torch.int64)
 
 
-def center_cameras(
-    features: np.ndarray | Tensor, cam_ids: np.ndarray | Tensor, prior: float = 20.0
-) -> Tensor:
-    """Move the mean feature of every camera to the origin, which takes light, angle and background out.
-
-    A camera's mean is drawn towards the mean of all images by ``prior`` images' weight, so that a camera of few
-    images keeps what tells these apart. Where a camera sees other people than the rest, that goes too.
-
-    Args:
-        features: Features (N, D); rows are scaled to unit length first.
-        cam_ids: Camera of every image (N,), any integers.
-        prior: Weight of the mean of all images, in images.
-
-    Returns:
-        float32 tensor (N, D) with unit rows on the device of the features.
-
-    Raises:
-        ValueError: Shapes do not match, or features are not finite.
-    """
-    x = as_unit_features(features)
-    cameras, camera = as_labels(cam_ids, len(x), 'cam_ids').to(x.device).unique(return_inverse=True)
-    sums = torch.zeros(len(cameras), x.shape[1], dtype=torch.float64, device=x.device)
-    sums.index_add_(0, camera, x.double())
-    counts = camera.bincount(minlength=len(cameras))[:, None]
-    means = (sums + prior * sums.sum(0) / len(x)) / (counts + prior)
-    return as_unit_features(x - means.float()[camera])
-
-
 def like(result: Tensor, example: ArrayOrTensor) -> ArrayOrTensor:
     """Convert a tensor to the kind (ndarray, or tensor on its device) of ``example``."""
     if isinstance(example, Tensor):

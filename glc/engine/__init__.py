@@ -11,6 +11,7 @@ from glc.core.alternatives import (
 )
 from glc.core.clustering import JaccardDBSCAN, JaccardMapEquation, MultiScaleConsensus
 from glc.core.correction import GLC
+from glc.core.metric import MetricConsensus
 from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS
 
 from .feature_extractor import FeatureExtractor
@@ -27,7 +28,7 @@ for labeler in (
     MultiScaleConsensus,
 ):
     PSEUDO_LABELERS.register_module(module=labeler)
-for corrector in (GLC, LabelPropagation, NeighbourVoting, NoCorrection):
+for corrector in (GLC, LabelPropagation, MetricConsensus, NeighbourVoting, NoCorrection):
     LABEL_CORRECTORS.register_module(module=corrector)
 
 __all__ = [
