@@ -83,6 +83,65 @@ def synthetic_identities(num_images: int, dim: int, seed: int) -> tuple[np.ndarr
     return features, identities[np.argsort(position)]
 
 
+def shift_by_camera(
+    features: np.ndarray, num_cameras: int, shift: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give every image a random camera and move it by the offset of that camera.
+
+    Args:
+        features: Unit features (N, D).
+        num_cameras: Number of cameras.
+        shift: Length of the offsets, which have random directions. On Market-1501, the cameras' mean features lie 0.02
+            to 0.09 (ViT-S/16) or 0.09 to 0.16 (OSNet trained elsewhere) from the mean of all.
+        seed: The result is a function of the arguments.
+
+    Returns:
+        Unit features, float32 (N, D), and cameras, int64 (N,).
+    """
+    rng = np.random.default_rng(seed)
+    cameras = rng.integers(num_cameras, size=len(features))
+    offsets = rng.normal(size=(num_cameras, features.shape[1]))
+    offsets *= shift / np.linalg.norm(offsets, axis=1, keepdims=True)
+    shifted = features + offsets[cameras]
+    return (shifted / np.linalg.norm(shifted, axis=1, keepdims=True)).astype(np.float32), cameras
+
+
+def planted_noise(labels: np.ndarray, kind: str, share: float, seed: int) -> np.ndarray:
+    """Spoil labels in one way.
+
+    Args:
+        labels: Integer labels (N,), negative = outlier; e.g. the true identities.
+        kind: 'merged' joins clusters in pairs, 'split' cuts clusters into random halves, 'outliers' takes the label of
+            single images away.
+        share: Share of the clusters that are joined or cut, or of the images that lose their label.
+        seed: The result is a function of the arguments.
+
+    Returns:
+        int64 labels (N,), negative = outlier, numbered with gaps.
+
+    Raises:
+        ValueError: Unknown kind.
+    """
+    rng = np.random.default_rng(seed)
+    noisy = labels.astype(np.int64)
+    if kind == 'outliers':
+        labelled = rng.permutation(np.flatnonzero(labels >= 0))
+        noisy[labelled[: round(share * len(labelled))]] = -1
+        return noisy
+    clusters = rng.permutation(np.unique(labels[labels >= 0]))
+    clusters = clusters[: round(share * len(clusters))]
+    if kind == 'merged':
+        for kept, gone in zip(clusters[::2], clusters[1::2], strict=False):
+            noisy[labels == gone] = kept
+    elif kind == 'split':
+        for new, cluster in enumerate(clusters, start=labels.max() + 1):
+            members = rng.permutation(np.flatnonzero(labels == cluster))
+            noisy[members[: len(members) // 2]] = new
+    else:
+        raise ValueError(f"kind must be 'merged', 'split' or 'outliers', got {kind!r}")
+    return noisy
+
+
 def isotropic_noise(num_images: int, dim: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Random directions, the worst case of an approximate search: float32 (N, D), and an identity for each."""
     rng = np.random.default_rng(seed)

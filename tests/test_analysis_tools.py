@@ -1,0 +1,124 @@
+"""The tools that extract features and score labels, as a command line would run them."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from glc.engine import FeatureExtractor
+from tests.runs import tiny_config, train, write_images
+
+TOOLS = Path(__file__).parents[1] / 'tools'
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs a tool in this process and returns what it prints."""
+
+    def call(tool, *arguments):
+        path = TOOLS / f'{tool}.py'
+        monkeypatch.setattr(sys, 'argv', [str(path), *map(str, arguments)])
+        monkeypatch.setattr(sys, 'path', sys.path.copy())
+        runpy.run_path(str(path), run_name='__main__')
+        return capsys.readouterr().out
+
+    return call
+
+
+def test_extracted_features_are_those_of_the_training_images(run, tmp_path):
+    cfg = tiny_config(write_images(tmp_path / 'data'), tmp_path / 'run', train_cfg__max_epochs=1)
+    runner = train(cfg)
+    cfg.dump(tmp_path / 'config.py')
+    out = tmp_path / 'new' / 'features.npz'
+    run('analysis_tools/extract_features', tmp_path / 'config.py', tmp_path / 'run/epoch_1.pth', '--out', out)
+
+    dataset = runner.train_dataloader.dataset
+    expected = FeatureExtractor(dataset.with_pipeline(cfg.test_dataloader.dataset.pipeline), 7, 0)(
+        runner.model
+    )
+    with np.load(out) as file:
+        assert sorted(file) == ['cam', 'features', 'pid']
+        np.testing.assert_allclose(file['features'], expected, atol=1e-6)
+        np.testing.assert_array_equal(file['pid'], dataset.pids)
+        np.testing.assert_array_equal(file['cam'], dataset.cam_ids)
+
+
+@pytest.fixture
+def features(tmp_path):
+    """Features of two well separated people."""
+    rng = np.random.default_rng(0)
+    pid = np.repeat([4, 9], 20)
+    x = np.eye(8)[pid % 8] + 0.05 * rng.normal(size=(40, 8))
+    path = tmp_path / 'features.npz'
+    np.savez(path, features=x, pid=pid, cam=pid % 2)
+    return path
+
+
+def rows(text):
+    """Cells of the rows of all tables."""
+    lines = [line for line in text.splitlines() if line.startswith('|') and not line.startswith('|---')]
+    return [[cell.strip() for cell in line.strip('|').split('|')] for line in lines]
+
+
+def test_label_quality_of_all_pairs_and_a_document(run, features, tmp_path):
+    document = tmp_path / 'document.md'
+    labelers = ['JaccardAgglomerative(k1=20)', 'JaccardDBSCAN(eps=2)']
+    correctors = ['NoCorrection', 'NeighbourVoting(min_share=2)']
+    printed = run(
+        'benchmarks/bench_label_quality', '--features', f'two={features}', '--output', document,
+        '--labelers', *labelers, '--correctors', *correctors, '--planted', 0.5,
+    )  # fmt: skip
+    text = document.read_text()
+    assert printed.strip() in text
+    assert '## two: 40 images, 2 identities' in text
+    assert '--features two=two.npz --labelers' in text
+    assert str(tmp_path) not in text
+    perfect = '1.000 / 1.000 / 1.000'
+    table = rows(printed)
+    assert table[1][:7] == [labelers[0], 'NoCorrection', perfect, perfect, '1.000', '2', '0']
+    assert table[2][:2] == [labelers[0], correctors[1]]
+    assert table[2][2].startswith('ValueError: min_share must')
+    assert table[3][0] == labelers[1]
+    assert table[3][2].startswith('ValueError: eps must')
+    noisy = {row[0]: row for row in table if row[0].startswith('true') and row[1] == 'NoCorrection'}
+    assert noisy.keys() == {f'true, 50 % {kind}' for kind in ('merged', 'split', 'outliers')}
+    kept = noisy['true, 50 % outliers']
+    assert kept[2:] == [perfect, perfect, '1.000', '2', '20']
+
+
+def test_label_quality_of_made_up_features(run):
+    corrector = 'GLC.published(subgraphs_per_epoch=1, steps_per_subgraph=1, hidden_dim=8)'
+    options = ('--synthetic', 300, '--labelers', 'JaccardDBSCAN', '--correctors', corrector)
+    printed = run('benchmarks/bench_label_quality', *options)
+    assert '## made-up features: 300 images' in printed
+    assert [row[1] for row in rows(printed)] == ['corrector', corrector] * 2
+
+
+@pytest.fixture
+def planted_noise(monkeypatch):
+    monkeypatch.syspath_prepend(TOOLS / 'benchmarks')
+    from _data import planted_noise
+
+    return planted_noise
+
+
+def test_planted_noise(planted_noise):
+    truth = np.repeat(np.arange(-1, 40), 6)
+    labelled = truth >= 0
+    merged, split, outliers = (planted_noise(truth, kind, 0.2, 0) for kind in ('merged', 'split', 'outliers'))
+    sizes = {
+        name: np.bincount(labels[labels >= 0]) for name, labels in [('merged', merged), ('split', split)]
+    }
+    assert np.bincount(sizes['merged']).tolist() == [4] + [0] * 5 + [32] + [0] * 5 + [4]
+    assert np.bincount(sizes['split']).tolist() == [0] * 3 + [16] + [0] * 2 + [32]
+    assert (outliers[labelled] == -1).sum() == 48
+    np.testing.assert_array_equal(outliers[outliers >= 0], truth[outliers >= 0])
+    for noisy in (merged, split):
+        np.testing.assert_array_equal(noisy < 0, truth < 0)
+    again, other = planted_noise(truth, 'merged', 0.2, 0), planted_noise(truth, 'merged', 0.2, 1)
+    np.testing.assert_array_equal(again, merged)
+    assert (other != merged).any()
+    with pytest.raises(ValueError, match='kind must be'):
+        planted_noise(truth, 'wrong', 0.2, 0)

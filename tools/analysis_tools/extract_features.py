@@ -1,0 +1,58 @@
+"""Features of the training images: ``python tools/analysis_tools/extract_features.py CONFIG --out F.npz``."""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import numpy as np
+from mmengine.config import Config, DictAction
+
+from glc.apis import build_runner, load_for_test, prepare_config
+from glc.engine import FeatureExtractor
+from glc.registry import DATASETS
+
+
+def parse_args() -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description='Write unit features (N, D) of the training images, under the test pipeline, with their '
+        'identities (N,) and cameras (N,): arrays "features", "pid" and "cam"'
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        help='checkpoint file; without it, the network that training would start from is used',
+    )
+    parser.add_argument('--out', type=Path, required=True, metavar='FILE', help='.npz file')
+    parser.add_argument('--work-dir', help='folder of the log (default: work_dirs/CONFIG_NAME)')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='overrides of the config'
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Load the weights, extract, write."""
+    args = parse_args()
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(args.config).stem))
+    cfg.load_from, cfg.resume = None, False
+    prepare_config(cfg)
+    runner = build_runner(cfg)
+    load_for_test(runner, args.checkpoint)
+
+    loader = cfg.test_dataloader
+    dataset = DATASETS.build(cfg.train_dataloader.dataset).with_pipeline(loader.dataset.pipeline)
+    features = FeatureExtractor(dataset, loader.batch_size, loader.num_workers)(runner.model)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(args.out, features=features.numpy(), pid=dataset.pids, cam=dataset.cam_ids)
+    print(f'{features.shape[0]} images, {features.shape[1]} channels: {args.out}')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,217 @@
+"""Scores labelers and correctors against the true identities, all pairs of them.
+
+    python tools/benchmarks/bench_label_quality.py --features market=F.npz --published 25 404
+    python tools/benchmarks/bench_label_quality.py --synthetic 4000 --labelers --planted 0.05 0.1 0.2 0.4
+
+F.npz holds ``pid`` (N,), ``cam`` (N,), and ``features`` (N, D), or ``features_int8`` (N, D) with ``feature_scale``
+(N,); ``tools/analysis_tools/extract_features.py`` writes such a file. Labelers and correctors are named as in a config,
+with parameters as in Python: ``JaccardDBSCAN "JaccardDBSCAN(eps=0.5)"``.
+"""
+
+import argparse
+import ast
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from _data import planted_noise, shift_by_camera, synthetic_identities
+
+import glc.engine  # noqa: F401 (registers the components)
+from glc.core.quality import label_quality
+from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS, Registry
+
+KINDS_OF_NOISE = ('merged', 'split', 'outliers')
+SCORES = 'pairwise P / R / F | BCubed P / R / F | NMI'
+DOCUMENT = """# Label quality
+
+Labels of every labeler, and what every corrector makes of them, scored against the true identities. Labels `true, 10 %
+merged` are not a labeler's: they are the true identities of which 10 % were joined in pairs (`split`: cut into halves;
+`outliers`: 10 % of the images have no label). Scores: `glc.core.quality.label_quality`. Seconds depend on the machine;
+compare them within a table only. Written by
+
+```bash
+{command}
+```
+{tables}
+"""
+
+
+class Data(NamedTuple):
+    """One input: features (N, D), identities (N,) and cameras (N,)."""
+
+    features: np.ndarray
+    pids: np.ndarray
+    cams: np.ndarray
+
+
+def load(path: str) -> Data:
+    """Read a file of features."""
+    with np.load(path) as file:
+        features = (
+            file['features'] if 'features' in file else file['features_int8'] * file['feature_scale'][:, None]
+        )
+        return Data(features.astype(np.float32), file['pid'].astype(np.int64), file['cam'].astype(np.int64))
+
+
+def make_up(num_images: int, seed: int) -> Data:
+    """Synthetic features under six cameras."""
+    features, pids = synthetic_identities(num_images, dim=256, seed=seed)
+    features, cams = shift_by_camera(features, num_cameras=6, shift=0.1, seed=seed)
+    return Data(features, pids, cams)
+
+
+def build(registry: Registry, text: str) -> Any:
+    """Build ``Name``, ``Name(key=value, ...)`` or ``Name.constructor(key=value, ...)``."""
+    node = ast.parse(text, mode='eval').body
+    call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
+    name, _, constructor = ast.unparse(call.func).partition('.')
+    component = registry.get(name)
+    parameters = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+    return (getattr(component, constructor) if constructor else component)(**parameters)
+
+
+def attempt(step: Callable[[], np.ndarray]) -> tuple[np.ndarray | None, str]:
+    """Labels and seconds of a step, or None and its error."""
+    start = time.perf_counter()
+    try:
+        return step(), f'{time.perf_counter() - start:.1f}'
+    except Exception as error:  # a failure must not cost the other rows
+        return None, f'{type(error).__name__}: {error}'.replace('|', '\\|').replace('\n', ' ')
+
+
+def scores(labels: np.ndarray, pids: np.ndarray, outliers: str) -> str:
+    """Cells of ``SCORES``, then clusters and outliers."""
+    found = label_quality(labels, pids, outliers)
+    triples = (
+        ' / '.join(f'{found[f"{kind}_{part}"]:.3f}' for part in ('precision', 'recall', 'f'))
+        for kind in ('pairwise', 'bcubed')
+    )
+    return ' | '.join(
+        [*triples, f'{found["nmi"]:.3f}', f'{found["clusters"]:.0f}', f'{found["outliers"]:.0f}']
+    )
+
+
+def table(title: str, columns: str) -> list[str]:
+    """Title and head of a table."""
+    head = f'| labels | corrector | {columns} |'
+    return ['', title, '', head, '|---' * (head.count('|') - 1) + '|']
+
+
+def score_pairs(
+    data: Data, labelers: dict[str, Callable[[], np.ndarray]], correctors: dict[str, Any]
+) -> Iterator[str]:
+    """The two tables of one input, line by line; lines of the first come when their labels are there."""
+    yield from table(
+        'Outliers as clusters of their own:', f'{SCORES} | clusters | outliers | label s | correct s'
+    )
+    kept = table('Images with a cluster only:', f'{SCORES} | clusters | outliers')
+    for labels_name, label in labelers.items():
+        labels, label_seconds = attempt(label)
+        if labels is None:
+            yield f'| {labels_name} | | {label_seconds} |'
+            continue
+        for name, corrector in correctors.items():
+            corrected, seconds = attempt(partial(corrector, data.features, labels, cam_ids=data.cams))
+            row = f'| {labels_name} | {name} |'
+            if corrected is None:
+                yield f'{row} {seconds} |'
+                continue
+            yield f'{row} {scores(corrected, data.pids, "singletons")} | {label_seconds} | {seconds} |'
+            kept.append(f'{row} {scores(corrected, data.pids, "dropped")} |')
+    yield from kept
+
+
+def command_line() -> str:
+    """The command as typed, without the places of files."""
+    words = iter(sys.argv[1:])
+    shown = ['python', 'tools/benchmarks/bench_label_quality.py']
+    for word in words:
+        if word == '--output':
+            next(words)
+        elif word == '--features':
+            name = next(words).partition('=')[0]
+            shown += [word, f'{name}={name}.npz']
+        else:
+            shown.append(word)
+    return shlex.join(shown)
+
+
+def parse_args() -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument(
+        '--features',
+        action='append',
+        default=[],
+        metavar='NAME=FILE',
+        help='file of features; may be repeated',
+    )
+    parser.add_argument(
+        '--synthetic', type=int, metavar='N', help='made-up features of N images (without --features: 3000)'
+    )
+    parser.add_argument(
+        '--labelers', nargs='*', default=sorted(PSEUDO_LABELERS.module_dict), help='default: all of them'
+    )
+    parser.add_argument(
+        '--correctors', nargs='*', default=sorted(LABEL_CORRECTORS.module_dict), help='default: all of them'
+    )
+    parser.add_argument(
+        '--published',
+        nargs='*',
+        type=int,
+        default=[],
+        metavar='N',
+        help='correct with the published GLC on N sub-graphs too (in full: 404)',
+    )
+    parser.add_argument(
+        '--planted',
+        nargs='*',
+        type=float,
+        default=[],
+        metavar='SHARE',
+        help='take the true identities with this share of merged, split or missing ones as labels too',
+    )
+    parser.add_argument('--seed', type=int, default=0, help='of made-up features and planted noise')
+    parser.add_argument('--output', type=Path, metavar='FILE', help='write a Markdown document too')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Print the tables of every input."""
+    args = parse_args()
+    published = [f'GLC.published(subgraphs_per_epoch={count // 2})' for count in args.published]  # two epochs
+    correctors = {text: build(LABEL_CORRECTORS, text) for text in [*args.correctors, *published]}
+    labelers = {text: build(PSEUDO_LABELERS, text) for text in args.labelers}
+    inputs = {name: load(path) for name, _, path in (item.partition('=') for item in args.features)}
+    if args.synthetic or not inputs:
+        inputs['made-up features'] = make_up(args.synthetic or 3000, args.seed)
+
+    lines = []
+    for name, data in inputs.items():
+        sources = {text: partial(labeler, data.features, data.cams) for text, labeler in labelers.items()}
+        for kind in KINDS_OF_NOISE:
+            for share in args.planted:
+                noisy = partial(planted_noise, data.pids, kind, share, args.seed)
+                sources[f'true, {100 * share:g} % {kind}'] = noisy
+        title = f'{name}: {len(data.pids):,} images, {len(np.unique(data.pids)):,} identities'
+        for line in chain(['', f'## {title}'], score_pairs(data, sources, correctors)):
+            lines.append(line)
+            print(line, flush=True)
+    if args.output:
+        args.output.write_text(DOCUMENT.format(command=command_line(), tables='\n'.join(lines)))
+
+
+if __name__ == '__main__':
+    main()
