@@ -45,7 +45,7 @@ class KMeansLabeler(BaseLabeler):
         self.seed = seed
 
     def _label(self, features: Tensor, cam_ids: np.ndarray | None) -> np.ndarray:
-        kmeans = KMeans(min(self.num_clusters, len(features)), random_state=self.seed)
+        kmeans = KMeans(min(self.num_clusters, len(features)), n_init='auto', random_state=self.seed)
         return compact_labels(kmeans.fit_predict(features.cpu().numpy()))
 
 
