@@ -1,2 +1,2 @@
-_base_ = '../glc/resnet50_msmt_usl.py'
+_base_ = '../glc/resnet50_msmt_usl_published.py'
 default_hooks = dict(pseudo_label=dict(corrector=None))

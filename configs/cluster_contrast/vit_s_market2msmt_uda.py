@@ -1,2 +1,2 @@
-_base_ = '../glc/vit_s_market2msmt_uda.py'
+_base_ = '../glc/vit_s_market2msmt_uda_published.py'
 default_hooks = dict(pseudo_label=dict(corrector=None))

@@ -3,11 +3,10 @@ _base_ = [
     '../_base_/models/vit_s_pass.py',
     '../_base_/datasets/msmt17.py',
     '../_base_/schedules/usl_50e.py',
-    '../_base_/labelers/jaccard_dbscan_glc.py',
+    '../_base_/labelers/consensus_metric.py',
 ]
 model = dict(
     backbone=dict(init_cfg=dict(checkpoint='pretrained/vit_s_pass_market1501.pth')),
     neck=dict(multi=True, fusion='mean'),
     bn_group_size=128,
 )
-default_hooks = dict(pseudo_label=dict(labeler=dict(eps=0.7)))

@@ -3,7 +3,6 @@ _base_ = [
     '../_base_/models/vit_s_pass.py',
     '../_base_/datasets/msmt17.py',
     '../_base_/schedules/usl_50e.py',
-    '../_base_/labelers/jaccard_dbscan_glc.py',
+    '../_base_/labelers/consensus_metric.py',
 ]
 model = dict(neck=dict(fusion='mean'), bn_group_size=128)
-default_hooks = dict(pseudo_label=dict(labeler=dict(eps=0.7)))

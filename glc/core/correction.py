@@ -24,9 +24,11 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from typing_extensions import Self
 
-from glc.core.communities import map_equation_communities
+from glc.core.cameras import camera_views, center_cameras
+from glc.core.communities import AUTO_CUTS, cut_communities
 from glc.core.gcn import LinkPredictor, aggregate_neighbors, focal_loss
-from glc.core.graph import knn_graph, normalized_adjacency
+from glc.core.graph import KNNGraph, knn_graph, normalized_adjacency
+from glc.core.jaccard import encoding_distance, reciprocal_encodings
 from glc.core.labels import (
     ArrayOrTensor,
     as_labels,
@@ -39,6 +41,9 @@ from glc.core.labels import (
 _PAIRS_PER_BLOCK = 2**15  # 64 MiB of float32 at 512 channels
 _ROWS_PER_BLOCK = 2**13
 _HELDOUT_STRIDE = 8
+
+#: Neighbourhood sizes of the graph that GLC re-links, see :func:`glc.core.jaccard.jaccard_distance`.
+LINK_SCALES = (10, 20, 40, 80)
 
 # Closed ranges of the parameters of GLC.
 _INTEGERS = {
@@ -63,6 +68,7 @@ _REALS = {
     'gamma': (0, np.inf),
     'link_threshold': (0, 1),
     'overlap_threshold': (0, 1),
+    'max_outliers': (0, 1),
 }
 
 
@@ -147,18 +153,19 @@ class GLC(BaseCorrector):
 
     ``fit`` trains a :class:`glc.core.gcn.LinkPredictor` on sub-graphs: a random cluster and those nearest to
     it, their members joined to their nearest neighbours; the target of an edge is "same pseudo label".
-    ``predict`` keeps the likely links of the nearest-neighbour graph of all images and finds the clusters in
-    them: communities of a random walk, or, as published, connected components.
+    ``predict`` links the graph of all images anew and finds the clusters in it: communities of a random walk or,
+    as published, connected components of the likely links.
 
     The defaults differ from the published numbers (:meth:`published`) where those harm labels or time: fewer
     neighbours, channels and sub-graphs; inputs scaled and a classifier started as a distance, which make the
     network useful after few steps; a lower learning rate, at which the loss does not jump back to the start; an
-    early stop that is measured (``patience``); and communities instead of components, so that a false link
-    does not merge two people and an image is not dropped for lack of common links.
+    early stop that is measured (``patience``); and communities instead of components on the links that the
+    k-reciprocal neighbours support too, so that a false link does not merge two people and an image is not
+    dropped for lack of common links.
 
-    ``link_threshold`` decides how much noise is borne: where a share q of the true links is labelled "same",
-    the focal loss teaches probabilities well below q (0.58 for q = 0.7). A higher value separates cleaner labels
-    better and, with components, turns the images of noisier ones into outliers.
+    With components, ``link_threshold`` decides how much noise is borne: where a share q of the true links is
+    labelled "same", the focal loss teaches probabilities well below q (0.58 for q = 0.7). A higher value separates
+    cleaner labels better and turns the images of noisier ones into outliers.
 
     Args:
         k: Neighbours per image, itself included; with fewer images all of them are neighbours.
@@ -184,10 +191,14 @@ class GLC(BaseCorrector):
         patience: Stop when so many sub-graphs in a row did not lower the best loss so far, each measured before
             the sub-graph was trained on: then the network no longer learns what new labels follow, only what
             seen ones said. None trains on all of them.
-        linking: How links become clusters: 'communities'
-            (:func:`glc.core.communities.map_equation_communities`, weighted with the probabilities; a link needs
-            one of its two directions) or 'components' (:func:`cluster_links`).
-        link_threshold: Links must be more probable than this.
+        linking: How links become clusters. 'communities': every edge of the Jaccard graph at the scales
+            :data:`LINK_SCALES` gets its similarity times the root of the probability of its link, and
+            :func:`glc.core.communities.cut_communities` finds the clusters. 'components': the links of the
+            nearest neighbours alone, by :func:`cluster_links`.
+        max_outliers: For communities: share of the images left without a cluster at most, where that is possible.
+        use_cameras: Take out what the cameras put in, where they are known
+            (:func:`glc.core.cameras.camera_views`).
+        link_threshold: For components: links must be more probable than this.
         overlap_threshold: For components: linked images must share more than this part of their links.
         min_cluster_size: Clusters of fewer images become outliers.
         seed: Seed of the weights and of all sampling; the global random state is left alone.
@@ -222,7 +233,7 @@ class GLC(BaseCorrector):
         k: int = 20,
         hidden_dim: int = 128,
         epochs: int = 2,
-        subgraphs_per_epoch: int = 6,
+        subgraphs_per_epoch: int = 4,
         clusters_per_subgraph: int = 350,
         member_fraction: float = 0.9,
         min_nodes: int = 100,
@@ -238,6 +249,8 @@ class GLC(BaseCorrector):
         distance_start: bool = True,
         patience: int | None = 2,
         linking: str = 'communities',
+        max_outliers: float = 0.1,
+        use_cameras: bool = True,
         link_threshold: float = 0.6,
         overlap_threshold: float = 0.6,
         min_cluster_size: int = 5,
@@ -264,6 +277,8 @@ class GLC(BaseCorrector):
         self.distance_start = distance_start
         self.patience = patience
         self.linking = linking
+        self.max_outliers = max_outliers
+        self.use_cameras = use_cameras
         self.link_threshold = link_threshold
         self.overlap_threshold = overlap_threshold
         self.min_cluster_size = min_cluster_size
@@ -299,18 +314,25 @@ class GLC(BaseCorrector):
             'distance_start': False,
             'patience': None,
             'linking': 'components',
+            'use_cameras': False,
             'link_threshold': 0.6,
             'overlap_threshold': 0.6,
             'min_cluster_size': 5,
         }
         return cls(**{**numbers, **overrides})
 
-    def fit(self, features: np.ndarray | Tensor, labels: np.ndarray | Tensor) -> Self:
+    def fit(
+        self,
+        features: np.ndarray | Tensor,
+        labels: np.ndarray | Tensor,
+        cam_ids: np.ndarray | Tensor | None = None,
+    ) -> Self:
         """Train the network on the labelled images.
 
         Args:
             features: Features (N, D); rows are scaled to unit length first.
             labels: Integer labels (N,); negative = outlier, not used.
+            cam_ids: Camera of every image (N,), where known, for ``use_cameras``.
 
         Returns:
             The corrector itself.
@@ -327,6 +349,8 @@ class GLC(BaseCorrector):
         with self._timed('fit'):
             x = as_unit_features(features)
             y = as_labels(labels, len(x)).cpu().numpy()
+            if self.use_cameras and cam_ids is not None:
+                x = center_cameras(x, cam_ids)
             labelled = np.flatnonzero(y >= 0)
             clusters = compact_labels(y[labelled])
             self._check_labels(clusters)
@@ -335,11 +359,12 @@ class GLC(BaseCorrector):
                 self._train(x[labelled].to(self._target_device()), clusters)
         return self
 
-    def predict(self, features: ArrayOrTensor) -> ArrayOrTensor:
+    def predict(self, features: ArrayOrTensor, cam_ids: np.ndarray | Tensor | None = None) -> ArrayOrTensor:
         """Link the nearest-neighbour graph of all images and number its clusters.
 
         Args:
             features: Features (N, D); rows are scaled to unit length first.
+            cam_ids: Camera of every image (N,), where known, for ``use_cameras``.
 
         Returns:
             int64 labels (N,), of the kind and on the device of ``features``: -1 = outlier, others 0..C-1.
@@ -348,12 +373,22 @@ class GLC(BaseCorrector):
             sklearn.exceptions.NotFittedError: ``fit`` was not called.
             ValueError: Features are empty, not (N, D) or not finite, or D is not the D of ``fit``.
         """
-        probabilities = self.predict_links(features)
-        with self._timed('clusters'):
-            labels = self._cluster(probabilities)
+        if self.linking == 'components':
+            known = cam_ids if self.use_cameras else None
+            x = as_unit_features(features)
+            probabilities = self.predict_links(x if known is None else center_cameras(x, known))
+            with self._timed('clusters'):
+                labels = cluster_links(
+                    probabilities, self.link_threshold, self.overlap_threshold, self.min_cluster_size
+                )
+        else:
+            distance = self._link_distance(features, cam_ids if self.use_cameras else None)
+            with self._timed('clusters'):
+                labels, _ = cut_communities(
+                    distance, 'auto', self.max_outliers, self.min_cluster_size, self.seed
+                )
         return like(torch.from_numpy(labels), features)
 
-    @torch.no_grad()
     def predict_links(self, features: np.ndarray | Tensor) -> sparse.csr_array:
         """Probability that two neighbours show the same person, the input of :func:`cluster_links`.
 
@@ -367,36 +402,66 @@ class GLC(BaseCorrector):
             sklearn.exceptions.NotFittedError: ``fit`` was not called.
             ValueError: Features are empty, not (N, D) or not finite, or D is not the D of ``fit``.
         """
-        check_is_fitted(self, 'network_')
-        x = as_unit_features(features).to(self._target_device())
-        fitted = self.network_.conv1.weight.shape[0] // 2
-        if x.shape[1] != fitted:
-            raise ValueError(f'fitted on features of {fitted} channels, got {x.shape[1]}')
+        x = self._checked(features)
         with self._timed('graph'):
             graph = knn_graph(x, self.k)
             inputs = self._inputs(x, normalized_adjacency(graph))
         with self._timed('links'):
             neighbors = graph.indices[:, 1:]
-            rows = torch.arange(len(x), device=x.device).repeat_interleave(neighbors.shape[1])
-            cols = torch.from_numpy(neighbors.ravel()).to(x.device)
-            first, second = self.network_.encode(inputs)
-            blocks = [
-                self.network_.score_pairs(first, second, *pairs).softmax(dim=1)[:, 1]
-                for pairs in zip(rows.split(_PAIRS_PER_BLOCK), cols.split(_PAIRS_PER_BLOCK), strict=True)
-            ]
-        probabilities = torch.cat(blocks).cpu().numpy()
+            rows = np.arange(len(x)).repeat(neighbors.shape[1])
+            probabilities = self._probabilities(inputs, rows, neighbors.ravel())
         indptr = np.arange(len(x) + 1) * neighbors.shape[1]
         return sparse.csr_array((probabilities, neighbors.ravel(), indptr), shape=(len(x), len(x)))
 
-    def _cluster(self, probabilities: sparse.csr_array) -> np.ndarray:
-        if self.linking == 'components':
-            return cluster_links(
-                probabilities, self.link_threshold, self.overlap_threshold, self.min_cluster_size
+    def _correct(
+        self, features: ArrayOrTensor, labels: np.ndarray | Tensor, cam_ids: np.ndarray | Tensor | None
+    ) -> ArrayOrTensor:
+        return self.fit(features, labels, cam_ids).predict(features, cam_ids)
+
+    def _link_distance(
+        self, features: np.ndarray | Tensor, cam_ids: np.ndarray | Tensor | None
+    ) -> sparse.csr_array:
+        """1 - sqrt(p) (1 - d), d the multi-scale Jaccard distance, p the probability of a link; where d is small."""
+        x = self._checked(features)
+        with self._timed('graph'):
+            x, graphs = camera_views(x, cam_ids, max(self.k, *LINK_SCALES))
+            nearest = KNNGraph(graphs[0].indices[:, : self.k], graphs[0].similarities[:, : self.k])
+            inputs = self._inputs(x, normalized_adjacency(nearest))
+            encodings = [
+                encoding for graph in graphs for encoding in reciprocal_encodings(x, LINK_SCALES, graph=graph)
+            ]
+            distance = encoding_distance(encodings, AUTO_CUTS[-1])
+        with self._timed('links'):
+            edges = sparse.triu(distance, k=1).tocoo()
+            there, back = (
+                self._probabilities(inputs, *ends)
+                for ends in ((edges.row, edges.col), (edges.col, edges.row))
             )
-        links = probabilities.maximum(probabilities.T)
-        links.data[links.data <= self.link_threshold] = 0
-        links.eliminate_zeros()
-        return map_equation_communities(links, self.min_cluster_size, self.seed)
+            similarity = (1 - edges.data) * np.sqrt((there + back) / 2)
+        upper = sparse.csr_array((1 - similarity, (edges.row, edges.col)), shape=edges.shape)
+        return upper + upper.T
+
+    def _checked(self, features: np.ndarray | Tensor) -> Tensor:
+        """Unit features on the device of the network."""
+        check_is_fitted(self, 'network_')
+        x = as_unit_features(features).to(self._target_device())
+        fitted = self.network_.conv1.weight.shape[0] // 2
+        if x.shape[1] != fitted:
+            raise ValueError(f'fitted on features of {fitted} channels, got {x.shape[1]}')
+        return x
+
+    @torch.no_grad()
+    def _probabilities(self, inputs: Tensor, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+        """Probability of "same" of every pair (E,)."""
+        first, second = self.network_.encode(inputs)
+        ends = (
+            torch.from_numpy(side).long().to(inputs.device).split(_PAIRS_PER_BLOCK) for side in (rows, cols)
+        )
+        blocks = [
+            self.network_.score_pairs(first, second, *pairs).softmax(dim=1)[:, 1]
+            for pairs in zip(*ends, strict=True)
+        ]
+        return torch.cat(blocks).cpu().numpy()
 
     def _train(self, features: Tensor, labels: np.ndarray) -> None:
         """Train on random sub-graphs: features (N, D) and labels (N,) of the labelled images only."""

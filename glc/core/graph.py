@@ -15,6 +15,7 @@ from torch import Tensor
 
 from glc.core.approximate import likely_neighbours
 from glc.core.labels import as_unit_features
+from glc.core.sharding import gather_blocks, own_rows
 from glc.core.similarity import pair_similarities
 
 EXACT_LIMIT = 150_000
@@ -66,6 +67,8 @@ def knn_graph(
 ) -> KNNGraph:
     """The k nearest neighbours by cosine similarity, exact or, of very many images, nearly so.
 
+    Within :func:`glc.core.sharding.shared_work`, every process searches for its share of the images.
+
     A backend proposes a few more than k candidates in float32. Their similarities are computed in float64 and
     rounded to float32, which fixes the order whatever library, thread count or block size did the search. So the
     exact backends give the same neighbours. The approximate one misses some (less than 1% of 30 neighbours on
@@ -96,8 +99,10 @@ def knn_graph(
         raise ValueError(f'block_size must be at least 1, got {block_size}')
     x = as_unit_features(features)
     backend = _resolve_backend(backend, x.device, len(x))
-    rows = torch.arange(len(x), device=x.device)
-    return KNNGraph(*_neighbours(x, rows, min(k, len(x)), backend, block_size))
+    share = own_rows(len(x))
+    rows = torch.arange(share.start, share.stop, device=x.device)
+    shares = gather_blocks([_neighbours(x, rows, min(k, len(x)), backend, block_size)])
+    return KNNGraph(*(np.concatenate(parts) for parts in zip(*shares, strict=True)))
 
 
 def normalized_adjacency(graph: KNNGraph) -> sparse.csr_array:

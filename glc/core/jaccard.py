@@ -113,6 +113,8 @@ def reciprocal_encodings(
 def encoding_distance(encodings: list[sparse.csr_array], max_distance: float = 1.0) -> sparse.csr_array:
     """Mean Jaccard distance between the rows of several V, by inverted lists of the images of a column.
 
+    Within :func:`glc.core.sharding.shared_work`, every process computes its share of the pairs.
+
     Args:
         encodings: Matrices (N, N) of :func:`reciprocal_encodings`, of any scales, graphs or features.
         max_distance: Larger distances are left out.

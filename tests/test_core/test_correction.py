@@ -37,7 +37,14 @@ def planted(num_ids=30, size=12, dim=32, spread=0.1, noise=0.15, seed=0):
 
 
 def small_glc(**parameters):
-    defaults = {'k': 12, 'hidden_dim': 32, 'epochs': 1, 'steps_per_subgraph': 40, 'device': 'cpu'}
+    defaults = {
+        'k': 12,
+        'hidden_dim': 32,
+        'epochs': 1,
+        'subgraphs_per_epoch': 2,
+        'steps_per_subgraph': 40,
+        'device': 'cpu',
+    }
     return GLC(**{**defaults, **parameters})
 
 
@@ -63,6 +70,10 @@ def test_published_schedule():
         'gamma': 2.0,
         'scale_inputs': False,
         'distance_start': False,
+        'patience': None,
+        'linking': 'components',
+        'max_outliers': 0.1,
+        'use_cameras': False,
         'link_threshold': 0.6,
         'overlap_threshold': 0.6,
         'min_cluster_size': 5,
@@ -282,7 +293,9 @@ def test_predicted_links_are_the_dense_softmax(monkeypatch):
 @pytest.mark.parametrize('seed', range(3))
 def test_planted_noise_is_cleaned(seed):
     features, noisy, truth = planted(seed=seed)
-    corrected = GLC(gamma=0.0, link_threshold=0.5, seed=seed, device='cpu')(features, noisy)
+    corrected = GLC(
+        subgraphs_per_epoch=2, gamma=0.0, linking='components', link_threshold=0.5, seed=seed, device='cpu'
+    )(features, noisy)
     before, after = label_quality(noisy, truth), label_quality(corrected, truth)
     assert after['pairwise_f'] > before['pairwise_f'] + 0.15
     assert after['bcubed_f'] > before['bcubed_f'] + 0.15

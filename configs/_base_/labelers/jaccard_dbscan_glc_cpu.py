@@ -2,7 +2,9 @@
 _base_ = './jaccard_dbscan.py'
 default_hooks = dict(
     pseudo_label=dict(
-        corrector=dict(type='GLC', k=15, subgraphs_per_epoch=8, link_threshold=0.6, overlap_threshold=0.6),
+        corrector=dict(
+            type='GLC', k=15, subgraphs_per_epoch=8, patience=None, linking='components', use_cameras=False
+        ),
         correct_begin=4,
         correct_interval=2,
     )

@@ -17,6 +17,7 @@ from glc.core.clustering import BaseLabeler
 from glc.core.correction import BaseCorrector
 from glc.core.labels import PseudoLabels
 from glc.core.quality import label_change, label_quality
+from glc.core.sharding import shared_work
 from glc.engine.feature_extractor import FeatureExtractor
 from glc.registry import HOOKS, LABEL_CORRECTORS, PSEUDO_LABELERS
 
@@ -29,7 +30,8 @@ class PseudoLabelHook(Hook):
     from the corrector, centroids. In every epoch the model's memory bank is reset to the centroids of the current
     labels. Labels and centroids go into the checkpoint, since epochs that do not label need them after a resume.
 
-    One process labels, the others wait for its result or its error. Ground truth, where the data set has it, is
+    All processes share the work of the labeler (:func:`glc.core.sharding.shared_work`); one corrects, and the others
+    take its result or its error. Ground truth, where the data set has it, is
     scored in the log and used for nothing else.
 
     Args:
@@ -149,19 +151,29 @@ class PseudoLabelHook(Hook):
         start = time.perf_counter()
         features = self._extract(runner.model)
         seconds = {'extract': time.perf_counter() - start}
+        try:
+            self._check_features(runner, features)
+            with shared_work():
+                labels = self._timed(
+                    seconds, 'label', self.labeler, features, cam_ids=runner.train_dataloader.dataset.cam_ids
+                )
+        except Exception as error:
+            labels = error
         result: list[PseudoLabels | Exception | None] = [None]
         if get_rank() == 0:
             try:
-                result[0] = self._make_labels(runner, features, seconds)
+                result[0] = self._make_labels(runner, features, labels, seconds)
             except Exception as error:
                 result[0] = error
         broadcast_object_list(result)
-        if isinstance(result[0], Exception):
-            raise result[0]
-        assert result[0] is not None
+        for outcome in (labels, result[0]):
+            if isinstance(outcome, Exception):
+                raise outcome
+        assert isinstance(result[0], PseudoLabels)
         return result[0]
 
-    def _make_labels(self, runner: Runner, features: Tensor, seconds: dict[str, float]) -> PseudoLabels:
+    @staticmethod
+    def _check_features(runner: Runner, features: Tensor) -> None:
         dataset = runner.train_dataloader.dataset
         bad = torch.nonzero(~torch.isfinite(features).all(1)).flatten()
         if len(bad):
@@ -170,7 +182,12 @@ class PseudoLabelHook(Hook):
                 f'epoch {runner.epoch}: the features of {len(bad)} images are not finite ({names}): training diverged, '
                 'lower the learning rate and resume from an earlier checkpoint'
             )
-        labels = self._timed(seconds, 'label', self.labeler, features, cam_ids=dataset.cam_ids)
+
+    def _make_labels(
+        self, runner: Runner, features: Tensor, labels: Tensor | Exception, seconds: dict[str, float]
+    ) -> PseudoLabels:
+        if isinstance(labels, Exception):
+            raise labels
         count = int(labels.max()) + 1
         if count < 2:
             problem = (

@@ -1,0 +1,13 @@
+# UDA Market-1501 -> MSMT17, PASS ViT-S/16; from a network trained with labels on Market-1501: DBSCAN labels and GLC as published.
+_base_ = [
+    '../_base_/models/vit_s_pass.py',
+    '../_base_/datasets/msmt17.py',
+    '../_base_/schedules/usl_50e.py',
+    '../_base_/labelers/jaccard_dbscan_glc.py',
+]
+model = dict(
+    backbone=dict(init_cfg=dict(checkpoint='pretrained/vit_s_pass_market1501.pth')),
+    neck=dict(multi=True, fusion='mean'),
+    bn_group_size=128,
+)
+default_hooks = dict(pseudo_label=dict(labeler=dict(eps=0.7)))

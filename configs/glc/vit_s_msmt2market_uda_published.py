@@ -1,0 +1,13 @@
+# UDA MSMT17 -> Market-1501, PASS ViT-S/16; from a network trained with labels on MSMT17: DBSCAN labels and GLC as published.
+_base_ = [
+    '../_base_/models/vit_s_pass.py',
+    '../_base_/datasets/market1501.py',
+    '../_base_/schedules/usl_50e.py',
+    '../_base_/labelers/jaccard_dbscan_glc.py',
+]
+model = dict(
+    backbone=dict(init_cfg=dict(checkpoint='pretrained/vit_s_pass_msmt17.pth')),
+    neck=dict(multi=True, fusion='cat'),
+    bn_group_size=64,
+)
+default_hooks = dict(pseudo_label=dict(labeler=dict(eps=0.6)))
