@@ -89,7 +89,7 @@ def shift_by_camera(
     """Give every image a random camera and move it by the offset of that camera.
 
     Args:
-        features: Unit features (N, D).
+        features: Features (N, D), of about unit length.
         num_cameras: Number of cameras.
         shift: Length of the offsets, which have random directions. On Market-1501, the cameras' mean features lie 0.02
             to 0.09 (ViT-S/16) or 0.09 to 0.16 (OSNet trained elsewhere) from the mean of all.

@@ -63,10 +63,11 @@ def load(path: str) -> Data:
         return Data(features.astype(np.float32), file['pid'].astype(np.int64), file['cam'].astype(np.int64))
 
 
-def make_up(num_images: int, seed: int) -> Data:
-    """Synthetic features under six cameras."""
-    features, pids = synthetic_identities(num_images, dim=256, seed=seed)
-    features, cams = shift_by_camera(features, num_cameras=6, shift=0.1, seed=seed)
+def make_up(num_images: int, seed: int, dim: int = 256) -> Data:
+    """Synthetic features under six cameras, with as much noise again as there is signal: people get mixed up."""
+    features, pids = synthetic_identities(num_images, dim, seed)
+    features += np.random.default_rng([seed, 1]).normal(scale=dim**-0.5, size=features.shape)
+    features, cams = shift_by_camera(features, num_cameras=6, shift=0.15, seed=seed)
     return Data(features, pids, cams)
 
 
