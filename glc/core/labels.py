@@ -12,6 +12,7 @@ from torch import Tensor
 ArrayOrTensor = TypeVar('ArrayOrTensor', np.ndarray, Tensor)
 
 _UNIT_TOLERANCE = 1e-6
+_BLOCK_ROWS = 2**14
 
 
 def as_unit_features(features: np.ndarray | Tensor) -> Tensor:
@@ -31,8 +32,9 @@ def as_unit_features(features: np.ndarray | Tensor) -> Tensor:
     if x.ndim != 2 or 0 in x.shape:
         raise ValueError(f'features must be a non-empty (N, D) array, got shape {tuple(x.shape)}')
     x = x.to(torch.float32)
-    norms = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float64)
-    finite = norms.isfinite().squeeze(1)
+    # In blocks, as a float64 copy of all features would be the largest array of a labelling.
+    norms = torch.cat([torch.linalg.vector_norm(rows.double(), dim=1) for rows in x.split(_BLOCK_ROWS)])
+    finite = norms.isfinite()
     if not finite.all():
         rows = (~finite).nonzero().squeeze(1)
         shown = ', '.join(map(str, rows[:5].tolist())) + (', ...' if len(rows) > 5 else '')
@@ -42,7 +44,12 @@ def as_unit_features(features: np.ndarray | Tensor) -> Tensor:
         )
     if ((norms - 1).abs().lt(_UNIT_TOLERANCE) | norms.eq(0)).all():
         return x
-    return (x / norms.where(norms > 0, 1.0)).to(torch.float32)
+    divisors = norms.where(norms > 0, 1.0)[:, None]
+    unit = torch.empty_like(x)
+    blocks = (part.split(_BLOCK_ROWS) for part in (x, divisors, unit))
+    for rows, divisor, result in zip(*blocks, strict=True):
+        result.copy_(rows / divisor)
+    return unit
 
 
 def as_labels(labels: np.ndarray | Tensor, num_images: int | None = None, name: str = 'labels') -> Tensor:
