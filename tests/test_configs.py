@@ -13,7 +13,6 @@ import glc.models  # noqa: F401
 from glc.core.clustering import JaccardDBSCAN, MultiScaleConsensus
 from glc.core.correction import GLC
 from glc.core.memory import ClusterMemory
-from glc.core.metric import MetricConsensus
 from glc.registry import (
     HOOKS,
     LABEL_CORRECTORS,
@@ -77,9 +76,11 @@ def test_leaf_is_short_and_builds_its_parts(leaf):
     cfg = load(leaf)
     hooks = {name: HOOKS.build(hook) for name, hook in cfg.default_hooks.items()}
     label_hook = hooks['pseudo_label']
-    dbscan = leaf.startswith('cluster_contrast/') or 'published' in leaf or 'restart' in leaf or 'demo' in leaf
+    dbscan = (
+        leaf.startswith('cluster_contrast/') or 'published' in leaf or 'restart' in leaf or 'demo' in leaf
+    )
     assert isinstance(label_hook.labeler, JaccardDBSCAN if dbscan else MultiScaleConsensus)
-    assert isinstance(label_hook.corrector, (GLC if dbscan else MetricConsensus, type(None)))
+    assert isinstance(label_hook.corrector, (GLC, type(None)))
     assert (label_hook.corrector is None) == leaf.startswith('cluster_contrast/')
     assert isinstance(MEMORY_BANKS.build(cfg.model.head.memory), ClusterMemory)
     METRICS.build(cfg.val_evaluator)
@@ -198,7 +199,9 @@ def test_learning_rate_per_epoch(leaf, segments):
 
 
 def test_glc_numbers_are_the_published_ones():
-    corrector = LABEL_CORRECTORS.build(load('glc/vit_s_market_usl_published.py').default_hooks.pseudo_label.corrector)
+    corrector = LABEL_CORRECTORS.build(
+        load('glc/vit_s_market_usl_published.py').default_hooks.pseudo_label.corrector
+    )
     assert corrector.get_params() == GLC.published().get_params()
 
 

@@ -3,6 +3,6 @@ _base_ = [
     '../_base_/models/resnet50.py',
     '../_base_/datasets/msmt17.py',
     '../_base_/schedules/usl_50e.py',
-    '../_base_/labelers/consensus_metric.py',
+    '../_base_/labelers/consensus_glc.py',
 ]
 model = dict(bn_group_size=128)

@@ -3,7 +3,7 @@ _base_ = [
     '../_base_/models/vit_s_pass.py',
     '../_base_/datasets/msmt17.py',
     '../_base_/schedules/usl_50e.py',
-    '../_base_/labelers/consensus_metric.py',
+    '../_base_/labelers/consensus_glc.py',
 ]
 model = dict(
     backbone=dict(init_cfg=dict(checkpoint='pretrained/vit_s_pass_market1501.pth')),

@@ -1,4 +1,4 @@
-# UDA Market-1501 -> MSMT17, PASS ViT-S/16; from a network trained with labels on Market-1501: DBSCAN labels and GLC as published.
+# UDA Market-1501 -> MSMT17, PASS ViT-S/16, DBSCAN labels and GLC as published; from a network trained on Market-1501.
 _base_ = [
     '../_base_/models/vit_s_pass.py',
     '../_base_/datasets/msmt17.py',

@@ -1,4 +1,4 @@
-# UDA MSMT17 -> Market-1501, PASS ViT-S/16; from a network trained with labels on MSMT17: DBSCAN labels and GLC as published.
+# UDA MSMT17 -> Market-1501, PASS ViT-S/16, DBSCAN labels and GLC as published; from a network trained on MSMT17.
 _base_ = [
     '../_base_/models/vit_s_pass.py',
     '../_base_/datasets/market1501.py',

@@ -19,6 +19,9 @@ from glc.core.communities import cut_communities, largest_cut
 from glc.core.jaccard import encoding_distance, reciprocal_encodings
 from glc.core.labels import ArrayOrTensor, as_labels, as_unit_features, like
 
+#: Smallest and largest eps of ``eps='auto'``.
+KNEE_RANGE = (0.3, 0.5)
+
 
 class BaseLabeler(ClusterMixin, BaseEstimator):
     """Base of pseudo-labelers; a scikit-learn clusterer (``fit``, ``fit_predict``, ``get_params``) too.
@@ -278,14 +281,16 @@ def knee_distance(distance: sparse.csr_array, min_samples: int) -> float:
 
     Within a person these distances rise slowly, to other people steeply. The knee is the point of the sorted curve
     farthest below the line from its first to its last point (Satopaa et al., Finding a Kneedle in a Haystack, 2011).
-    Images with fewer neighbours than that count as 1 apart.
+    Images with fewer neighbours than that count as 1 apart. The curve of strong features has its knee where many
+    images of a person are still farther apart, that of weak ones where people are long chained together, so the result
+    is kept within :data:`KNEE_RANGE`: at its upper end, 0.5, the encodings of two images share 2/3 of their weight.
 
     Args:
         distance: Sparse distances (N, N) with a diagonal, absent entries are 1 apart.
         min_samples: Neighbours, itself included.
 
     Returns:
-        The distance at the knee, in (0, 1).
+        The distance at the knee, moved into the range.
     """
     sizes = np.diff(distance.indptr)
     ends = distance.indptr[:-1] + min_samples - 1
@@ -296,4 +301,4 @@ def knee_distance(distance: sparse.csr_array, min_samples: int) -> float:
     heights.sort()
     chord = np.linspace(heights[0], heights[-1], len(heights))
     knee = float(heights[np.argmax(chord - heights)])
-    return min(max(knee, 0.01), 0.99)
+    return min(max(knee, KNEE_RANGE[0]), KNEE_RANGE[1])

@@ -119,11 +119,13 @@ def _communities(
     """Run an algorithm of networkit on the images in the order of the weights that they hold.
 
     Such algorithms move one image after the other, so their result depends on the order: this one stays the same
-    when the images are permuted.
+    when the images are permuted, unless some hold the same weight.
     """
     networkit = import_module('networkit')  # takes seconds to import
-    images = np.argsort(similarity.sum(axis=1), kind='stable')
-    upper = sparse.triu(similarity[images][:, images], k=1).tocoo()
+    images = np.argsort(similarity.sum(axis=1, dtype=np.float64), kind='stable')
+    upper = sparse.triu(similarity[images][:, images], k=1).tocsr()
+    upper.sort_indices()
+    upper = upper.tocoo()
     graph = networkit.GraphFromCoo(
         (upper.data.astype(np.float64), (upper.row, upper.col)), n=len(images), weighted=True
     )

@@ -1,0 +1,132 @@
+"""Camera views and the learnt metric against dense float64 formulas and on planted noise."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.linalg import sqrtm
+from sklearn.base import clone
+
+from glc.core.cameras import balance_cameras, camera_levels, camera_views, center_cameras
+from glc.core.clustering import MultiScaleConsensus
+from glc.core.correction import GLC, UnusableLabelsError
+from glc.core.graph import knn_graph
+from glc.core.metric import MetricConsensus, within_class_whitening
+from glc.core.quality import label_quality
+
+
+def seen_by_cameras(num_ids=24, size=12, dim=32, spread=0.5, camera=1.2, seed=0):
+    """Features of people who stand before three cameras, each of which adds an offset of its own."""
+    rng = np.random.default_rng(seed)
+    truth = np.repeat(np.arange(num_ids), size)
+    cams = np.tile(np.arange(3), len(truth) // 3)
+    features = rng.normal(size=(num_ids, dim))[truth] + camera * rng.normal(size=(3, dim))[cams]
+    features = features + spread * rng.normal(size=(len(truth), dim))
+    return (features / np.linalg.norm(features, axis=1, keepdims=True)).astype(np.float32), cams, truth
+
+
+def test_center_cameras_against_the_formula():
+    features, cams, _ = seen_by_cameras()
+    x = features.astype(np.float64)
+    for camera in range(3):
+        own = cams == camera
+        mean = (features[own].astype(np.float64).sum(0) + 20 * features.mean(0)) / (own.sum() + 20)
+        x[own] -= mean
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    np.testing.assert_allclose(center_cameras(features, 7 - cams), x, atol=1e-5)
+
+
+def test_levels_and_balanced_neighbours_against_a_loop():
+    features, cams, _ = seen_by_cameras(num_ids=12)
+    x = features.astype(np.float64)
+    similarity = x @ x.T
+    np.fill_diagonal(similarity, -1)
+    raw = np.array(
+        [[np.sort(similarity[cams == a][:, cams == b])[:, -10:].mean() for b in range(3)] for a in range(3)]
+    )
+    levels = camera_levels(features, cams)
+    np.testing.assert_allclose(levels, (raw + raw.T) / 2, atol=1e-5)
+
+    graph = balance_cameras(knn_graph(features, len(x)), cams, levels, k=8, strength=0.5)
+    scores = similarity - 0.5 * levels.numpy()[cams[:, None], cams]
+    np.fill_diagonal(scores, np.inf)
+    np.testing.assert_array_equal(graph.indices, np.argsort(-scores, axis=1)[:, :8])
+
+
+def test_balanced_neighbours_cross_cameras():
+    features, cams, truth = seen_by_cameras()
+    _, (plain, balanced) = camera_views(features, cams, 12)
+    raw = knn_graph(features, 12)
+    right = [(truth[graph.indices] == truth[:, None]).mean() for graph in (raw, plain, balanced)]
+    assert right[0] < right[1] <= right[2] + 0.02
+    assert len(camera_views(features, None, 12)[1]) == 1
+    assert len(camera_views(features, np.zeros_like(cams), 12)[1]) == 1
+
+
+@pytest.mark.parametrize('shrinkage', [0.1, 0.5, 1.0])
+def test_whitening_is_the_inverse_root_of_the_shrunk_covariance(shrinkage):
+    rng = np.random.default_rng(0)
+    features, labels = rng.normal(size=(60, 5)), rng.integers(4, size=60)
+    covariance = sum(np.cov(features[labels == c].T, bias=True) * (labels == c).sum() for c in range(4))
+    covariance /= np.trace(covariance) / 5
+    expected = np.linalg.inv(sqrtm((1 - shrinkage) * covariance + shrinkage * np.eye(5)).real)
+    metric = within_class_whitening(torch.tensor(features), torch.tensor(labels), shrinkage)
+    np.testing.assert_allclose(metric, expected, atol=1e-5)
+
+
+def noisy(truth, kind, seed=0):
+    rng = np.random.default_rng(seed)
+    if kind == 'merged':
+        return truth // 2
+    if kind == 'split':
+        return 2 * truth + rng.integers(2, size=len(truth))
+    if kind == 'outliers':
+        return np.where(rng.random(len(truth)) < 0.4, -1, truth)
+    return np.where(rng.random(len(truth)) < 0.3, rng.integers(truth.max() + 1, size=len(truth)), truth)
+
+
+@pytest.mark.parametrize('kind', ['merged', 'split', 'outliers', 'wrong'])
+@pytest.mark.parametrize('with_cameras', [False, True])
+def test_planted_noise_is_corrected(kind, with_cameras):
+    features, cams, truth = seen_by_cameras(camera=1.2 if with_cameras else 0.0)
+    labels = noisy(truth, kind)
+    corrector = MetricConsensus(k1=(6, 12), k2=3)
+    corrected = corrector(features, labels, cams if with_cameras else None)
+    before, after = (label_quality(found, truth) for found in (labels, corrected))
+    assert after['pairwise_f'] > max(before['pairwise_f'], 0.95)
+    assert after['bcubed_f'] > max(before['bcubed_f'], 0.95)
+
+
+def test_cameras_reach_labelers_and_correctors():
+    features, cams, truth = seen_by_cameras()
+    small = {
+        'hidden_dim': 16,
+        'epochs': 1,
+        'subgraphs_per_epoch': 1,
+        'steps_per_subgraph': 20,
+        'device': 'cpu',
+    }
+    labels = MultiScaleConsensus(k1=(6, 12), k2=3)(features, cams)
+    for method in (
+        lambda cam_ids: MultiScaleConsensus(k1=(6, 12), k2=3)(features, cam_ids),
+        lambda cam_ids: MetricConsensus(k1=(6, 12), k2=3)(features, labels, cam_ids),
+        lambda cam_ids: GLC(k=12, **small)(features, labels, cam_ids),
+    ):
+        known, unknown = (label_quality(method(cam_ids), truth)['pairwise_f'] for cam_ids in (cams, None))
+        assert known > unknown
+
+
+def test_unusable_labels_and_parameters():
+    features, _, truth = seen_by_cameras(num_ids=6)
+    with pytest.raises(UnusableLabelsError, match='1 clusters'):
+        MetricConsensus().fit(features, np.zeros_like(truth))
+    with pytest.raises(UnusableLabelsError, match='0 clusters'):
+        MetricConsensus().fit(features, np.full_like(truth, -1))
+    with pytest.raises(UnusableLabelsError, match='two different images'):
+        MetricConsensus().fit(features, np.arange(len(truth)))
+    with pytest.raises(ValueError, match='shrinkage'):
+        MetricConsensus(shrinkage=0).fit(features, truth)
+    with pytest.raises(ValueError, match='fitted on features of 32 channels'):
+        MetricConsensus().fit(features, truth).predict(features[:, :8])
+    with pytest.warns(UserWarning, match='labels left as they are'):
+        MetricConsensus()(features, np.full_like(truth, -1))
+    assert clone(MetricConsensus(k2=4)).get_params()['k2'] == 4

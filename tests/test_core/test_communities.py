@@ -1,0 +1,138 @@
+"""Communities: the map equation against brute force, and what must not change the result."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+from sklearn.metrics import adjusted_rand_score
+
+from glc.core.clustering import (
+    KNEE_RANGE,
+    JaccardDBSCAN,
+    JaccardMapEquation,
+    MultiScaleConsensus,
+    knee_distance,
+)
+from glc.core.communities import AUTO_CUTS, cut_communities, leiden_communities, map_equation_communities
+from glc.core.jaccard import jaccard_distance
+from glc.core.quality import label_quality
+from tests.test_core.oracles import clustered_features, naive_jaccard
+
+
+def codelength(weights, labels):
+    """Two-level map equation in bits, float64, from its definition (Rosvall et al. 2009, equation 1)."""
+    weights = weights / weights.sum()
+    visits = weights.sum(axis=1)
+
+    def entropy(shares):
+        shares = np.asarray(shares)[np.asarray(shares) > 0]
+        return -(shares / shares.sum() * np.log2(shares / shares.sum())).sum() if len(shares) else 0.0
+
+    exits = [weights[labels == c][:, labels != c].sum() for c in np.unique(labels)]
+    length = sum(exits) * entropy(exits)
+    for c, leaving in zip(np.unique(labels), exits, strict=True):
+        inside = [leaving, *visits[labels == c]]
+        length += sum(inside) * entropy(inside)
+    return length
+
+
+def test_map_equation_finds_the_shortest_code_of_a_small_graph():
+    rng = np.random.default_rng(0)
+    weights = 0.05 * rng.random((7, 7))
+    for group in ([0, 1, 2], [3, 4], [5, 6]):
+        weights[np.ix_(group, group)] += 1
+    weights = np.triu(weights, 1) + np.triu(weights, 1).T
+    partitions = (np.array(p) for p in itertools.product(range(4), repeat=7) if p[0] == 0)
+    best = min(partitions, key=lambda labels: codelength(weights, labels))
+    found = map_equation_communities(sparse.csr_array(weights))
+    assert codelength(weights, found) == pytest.approx(codelength(weights, best))
+    assert adjusted_rand_score(found, best) == 1
+
+
+@pytest.mark.parametrize('search', [map_equation_communities, leiden_communities])
+@pytest.mark.parametrize('size', [1, 4])
+def test_graphs_without_edges_and_small_communities(search, size):
+    empty = sparse.csr_array((6, 6))
+    np.testing.assert_array_equal(search(empty, min_size=size), np.arange(6) if size == 1 else [-1] * 6)
+
+
+@settings(deadline=None, max_examples=15)
+@given(seed=st.integers(0, 10_000))
+def test_permuting_the_images_permutes_the_communities(seed):
+    rng = np.random.default_rng(seed)
+    identity = rng.integers(8, size=90)
+    dense = np.where(identity[:, None] == identity, 0.2, 0.6) + 0.4 * rng.random((90, 90))
+    dense = np.triu(dense, 1) + np.triu(dense, 1).T
+    distance = sparse.csr_array(np.where(dense < 0.7, dense, 0))
+    order = rng.permutation(90)
+    labels, _ = cut_communities(distance, 'auto', 0.1, 3)
+    permuted, _ = cut_communities(distance[order][:, order], 'auto', 0.1, 3)
+    assert adjusted_rand_score(labels[order], permuted) == 1
+    np.testing.assert_array_equal(labels[order] < 0, permuted < 0)
+
+
+def test_auto_cut_is_the_tightest_that_leaves_few_over():
+    distance = jaccard_distance(clustered_features(200, 20, 0.8, seed=1), (6, 12), 3, AUTO_CUTS[-1])
+    left = [np.mean(cut_communities(distance, cut, 1.0, 4)[0] < 0) for cut in AUTO_CUTS]
+    assert left[0] > left[-1]
+    for share in (left[0], left[2], left[-1]):
+        expected = next(cut for cut, outliers in zip(AUTO_CUTS, left, strict=True) if outliers <= share)
+        assert cut_communities(distance, 'auto', share, 4)[1] == expected
+    assert cut_communities(distance, 'auto', -1.0, 4)[1] == AUTO_CUTS[-1]
+
+
+@pytest.mark.parametrize('cut', [0, 1, 'knee'])
+def test_bad_cut(cut):
+    with pytest.raises(ValueError, match='cut must lie'):
+        MultiScaleConsensus(cut=cut)(clustered_features(20, 2))
+
+
+def test_several_scales_are_the_mean_of_their_dense_distances():
+    features = clustered_features(80, 6, 0.3, seed=5)
+    expected = np.mean([naive_jaccard(features, k1, 4) for k1 in (6, 10, 25)], axis=0)
+    distance = jaccard_distance(features, (6, 10, 25), 4)
+    dense = np.where(distance.toarray() > 0, distance.toarray(), 1)
+    np.testing.assert_allclose(dense, expected, atol=1e-6)
+
+
+def test_knee_of_the_sorted_distances():
+    heights = np.concatenate([np.linspace(0.1, 0.4, 40), np.linspace(0.41, 0.95, 10)])
+    distance = sparse.diags_array(heights, format='csr')  # every image's first neighbour is itself
+    chord = np.linspace(heights[0], heights[-1], 50)
+    assert knee_distance(distance, 1) == pytest.approx(heights[np.argmax(chord - heights)])
+    assert knee_distance(distance, 2) == KNEE_RANGE[1]  # nobody has a second neighbour: all 1 apart
+
+
+def test_auto_eps_is_kept_and_used():
+    labeler = JaccardDBSCAN(eps='auto', k1=12, k2=3)
+    features = clustered_features(120, 8, 0.2, seed=2)
+    labels = labeler(features)
+    assert KNEE_RANGE[0] <= labeler.eps_ <= KNEE_RANGE[1]
+    np.testing.assert_array_equal(labels, JaccardDBSCAN(eps=labeler.eps_, k1=12, k2=3)(features))
+    with pytest.raises(ValueError, match="or be 'auto', got 'knee'"):
+        JaccardDBSCAN(eps='knee')(features)
+
+
+@pytest.mark.parametrize(
+    'labeler', [JaccardMapEquation(k1=12, k2=3), MultiScaleConsensus(k1=(6, 12), k2=3)], ids=['one', 'many']
+)
+@pytest.mark.parametrize(
+    'features',
+    [np.ones((30, 4)), np.eye(30), np.zeros((20, 4)), np.ones((1, 3)), np.eye(3)],
+    ids=['duplicates', 'all outliers', 'zero vectors', 'one image', 'fewer than k'],
+)
+def test_degenerate_features(labeler, features):
+    labels = labeler(features)
+    assert labels.shape == (len(features),)
+    assert set(np.unique(labels)) <= set(range(-1, len(features)))
+
+
+def test_scaled_and_rotated_features_give_the_same_labels():
+    features = clustered_features(150, 10, 0.3, seed=3)
+    rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(features.shape[1],) * 2))[0]
+    labels = MultiScaleConsensus(k1=(6, 12), k2=3)(features)
+    assert adjusted_rand_score(labels, MultiScaleConsensus(k1=(6, 12), k2=3)(7 * features @ rotation)) == 1
+    assert label_quality(labels, np.arange(150) % 10)['pairwise_f'] >= 0

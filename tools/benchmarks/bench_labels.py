@@ -1,0 +1,160 @@
+"""Time and memory of pseudo labels and their correction, against a plain dense implementation.
+
+    python tools/benchmarks/bench_labels.py --sizes 12936x384 32621x768 --correctors GLC MetricConsensus
+
+The features are made up (``synthetic_identities`` in _data.py). Every measurement runs in a fresh process, since a
+process only knows its peak memory so far; times are medians of ``--repeats`` after one run on 2,000 images, which loads
+libraries and compiled kernels. The dense baseline does what the k-reciprocal encoding's authors wrote, with three N x N
+matrices and a loop over the images, and runs up to ``--dense-limit`` images. ``--growth`` takes several sizes of one D
+and fits the exponent of N for everything but the exact search; ``--plot`` draws it.
+"""
+
+import argparse
+import multiprocessing
+import resource
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.cluster import DBSCAN
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from _data import synthetic_identities
+
+import glc.engine  # noqa: F401
+from glc.core.clustering import JaccardDBSCAN
+from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS
+
+WARM_UP = 2000
+
+
+def dense_labels(x: np.ndarray, k1: int = 30, k2: int = 6, eps: float = 0.6) -> np.ndarray:
+    """k-reciprocal Jaccard distance and DBSCAN with dense matrices and a loop."""
+    similarity = x @ x.T
+    ranks = np.argsort(-similarity, axis=1)[:, :k1]
+    half = ranks[:, : round(k1 / 2) + 1]
+    encoding = np.zeros_like(similarity)
+    for i in range(len(x)):
+        own = ranks[i][(ranks[ranks[i]] == i).any(axis=1)]
+        members = own
+        for j in own:
+            others = half[j][(half[half[j]] == j).any(axis=1)]
+            if 3 * np.isin(others, own).sum() > 2 * len(others):
+                members = np.union1d(members, others)
+        weights = np.exp(2 * similarity[i, members] - 2)
+        encoding[i, members] = weights / weights.sum()
+    encoding = np.stack([encoding[nearest].mean(axis=0) for nearest in ranks[:, :k2]])
+    distance = np.empty_like(encoding)
+    for i, row in enumerate(encoding):
+        columns = np.flatnonzero(row)
+        shared = np.minimum(row[columns], encoding[:, columns]).sum(axis=1)
+        distance[i] = (1 - shared / (2 - shared)).clip(0)
+    return DBSCAN(eps=eps, min_samples=4, metric='precomputed').fit_predict(distance)
+
+
+def run(kind: str, features: np.ndarray, device: str) -> dict[str, float]:
+    """Seconds of the stages of one method."""
+    x = torch.from_numpy(features).to(device)
+    start = time.perf_counter()
+    if kind == 'dense':
+        dense_labels(features)
+        return {'total': time.perf_counter() - start}
+    if kind in PSEUDO_LABELERS:
+        labeler = PSEUDO_LABELERS.build({'type': kind})
+        labeler(x)
+        return {'total': time.perf_counter() - start, **labeler.timings_}
+    labels = JaccardDBSCAN()(x)
+    start = time.perf_counter()
+    corrector = LABEL_CORRECTORS.build({'type': kind})
+    corrector(x, labels)
+    return {'total': time.perf_counter() - start, **getattr(corrector, 'timings_', {})}
+
+
+def measure(kind: str, num_images: int, dim: int, repeats: int, device: str) -> dict[str, float]:
+    """Median seconds of the stages, and peak memory above the features in GiB."""
+    run(kind, synthetic_identities(WARM_UP, dim, 1)[0], device)
+    features = synthetic_identities(num_images, dim, 0)[0]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    runs = [run(kind, features, device) for _ in range(repeats)]
+    result = {stage: statistics.median(times[stage] for times in runs) for stage in runs[0]}
+    result['gib'] = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20
+    if device != 'cpu':
+        result['device_gib'] = torch.cuda.max_memory_allocated() / 2**30
+    return result
+
+
+def in_fresh_process(*args) -> dict[str, float]:
+    """``measure`` in a process of its own."""
+    with multiprocessing.get_context('spawn').Pool(1) as pool:
+        return pool.apply(measure, args)
+
+
+def exponents(results: dict[tuple[str, int], dict[str, float]], plot: str | None) -> None:
+    """Print the exponent of N of every method and draw the times, without the search of the neighbours."""
+    lines = {}
+    for (kind, num_images), result in results.items():
+        if kind != 'dense':
+            seconds = result['total'] - result.get('knn', result.get('graph', 0.0))
+            lines.setdefault(kind, []).append((num_images, seconds))
+    print('\n| work without the search of neighbours | exponent of N |\n|---|---|')
+    for kind, points in lines.items():
+        sizes, seconds = np.log(np.array(points)).T
+        print(f'| {kind} | {np.polyfit(sizes, seconds, 1)[0]:.2f} |')
+    if plot:
+        import matplotlib
+
+        matplotlib.use('Agg')
+        from matplotlib import pyplot
+
+        for kind, points in lines.items():
+            pyplot.loglog(*zip(*points, strict=True), marker='o', label=kind)
+        pyplot.xlabel('images')
+        pyplot.ylabel('seconds without the search of neighbours')
+        pyplot.legend()
+        pyplot.savefig(plot, dpi=120)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--sizes', nargs='+', default=['12936x384'], help='images x channels')
+    parser.add_argument('--labelers', nargs='*', default=['JaccardDBSCAN', 'MultiScaleConsensus'])
+    parser.add_argument('--correctors', nargs='*', default=[], help='on the labels of JaccardDBSCAN')
+    parser.add_argument('--dense-limit', type=int, default=13000, help='most images for the dense baseline')
+    parser.add_argument('--repeats', type=int, default=3)
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--growth', action='store_true', help='fit the exponent of N')
+    parser.add_argument('--plot', help='file for the picture of --growth')
+    args = parser.parse_args()
+
+    results: dict[tuple[str, int], dict[str, float]] = {}
+    print(f'{torch.get_num_threads()} threads, device {args.device}')
+    print('| images x channels | work | s | stages, s | GiB over the features | times faster than dense |')
+    print('|---|---|---|---|---|---|')
+    for size in args.sizes:
+        num_images, dim = map(int, size.split('x'))
+        kinds = ['dense'] * (num_images <= args.dense_limit) + args.labelers + args.correctors
+        for kind in kinds:
+            repeats = 1 if kind == 'dense' else args.repeats
+            result = in_fresh_process(kind, num_images, dim, repeats, args.device)
+            results[kind, num_images] = result
+            stages = ', '.join(f'{k} {v:.2f}' for k, v in result.items() if k not in ('total', 'gib'))
+            dense = results.get(('dense', num_images))
+            comparable = dense and kind == 'JaccardDBSCAN'
+            ratio = f'{dense["total"] / result["total"]:.0f}' if comparable else '-'
+            print(
+                f'| {size} | {kind} | {result["total"]:.2f} | {stages} | {result["gib"]:.2f} | {ratio} |',
+                flush=True,
+            )
+    if args.growth:
+        exponents(results, args.plot)
+
+
+if __name__ == '__main__':
+    main()
