@@ -188,6 +188,8 @@ class GLC(BaseCorrector):
             square of 1; without it the first sub-graphs teach next to nothing.
         distance_start: Start the classifier as a distance
             (:meth:`glc.core.gcn.LinkPredictor.start_as_distance`), not at random.
+        clip_norm: Longest gradient of a step; longer ones are shortened to it, which keeps few images with
+            contradictory labels from blowing up the network. None: no limit.
         patience: Stop when so many sub-graphs in a row did not lower the best loss so far, each measured before
             the sub-graph was trained on: then the network no longer learns what new labels follow, only what
             seen ones said. None trains on all of them.
@@ -247,6 +249,7 @@ class GLC(BaseCorrector):
         gamma: float = 2.0,
         scale_inputs: bool = True,
         distance_start: bool = True,
+        clip_norm: float | None = 1.0,
         patience: int | None = 2,
         linking: str = 'communities',
         max_outliers: float = 0.1,
@@ -275,6 +278,7 @@ class GLC(BaseCorrector):
         self.gamma = gamma
         self.scale_inputs = scale_inputs
         self.distance_start = distance_start
+        self.clip_norm = clip_norm
         self.patience = patience
         self.linking = linking
         self.max_outliers = max_outliers
@@ -312,6 +316,7 @@ class GLC(BaseCorrector):
             'gamma': 2.0,
             'scale_inputs': False,
             'distance_start': False,
+            'clip_norm': None,
             'patience': None,
             'linking': 'components',
             'use_cameras': False,
@@ -513,6 +518,8 @@ class GLC(BaseCorrector):
             loss = self._loss(inputs, rows[edge], cols[edge], same[edge])
             optimizer.zero_grad()
             loss.backward()
+            if self.clip_norm is not None:
+                torch.nn.utils.clip_grad_norm_(self.network_.parameters(), self.clip_norm)
             optimizer.step()
             losses.append(loss.detach())
         mean = float(torch.stack(losses).mean())
@@ -545,6 +552,8 @@ class GLC(BaseCorrector):
 
         if self.linking not in ('communities', 'components'):
             raise ValueError(f"linking must be 'communities' or 'components', got {self.linking!r}")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ValueError(f'clip_norm must be None or above 0, got {self.clip_norm}')
         if self.patience is not None and self.patience < 1:
             raise ValueError(f'patience must be None or at least 1, got {self.patience}')
 

@@ -70,6 +70,7 @@ def test_published_schedule():
         'gamma': 2.0,
         'scale_inputs': False,
         'distance_start': False,
+        'clip_norm': None,
         'patience': None,
         'linking': 'components',
         'max_outliers': 0.1,

@@ -19,6 +19,7 @@ default_hooks = dict(
             lr=0.1,
             scale_inputs=False,
             distance_start=False,
+            clip_norm=None,
             patience=None,
             linking='components',
             use_cameras=False,

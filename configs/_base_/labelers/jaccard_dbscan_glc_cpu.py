@@ -3,7 +3,13 @@ _base_ = './jaccard_dbscan.py'
 default_hooks = dict(
     pseudo_label=dict(
         corrector=dict(
-            type='GLC', k=15, subgraphs_per_epoch=8, patience=None, linking='components', use_cameras=False
+            type='GLC',
+            k=15,
+            subgraphs_per_epoch=8,
+            clip_norm=None,
+            patience=None,
+            linking='components',
+            use_cameras=False,
         ),
         correct_begin=4,
         correct_interval=2,
