@@ -111,12 +111,7 @@ class JaccardLabeler(BaseLabeler):
         cam_ids = cam_ids if self.use_cameras else None
         features, graphs = camera_views(features, cam_ids, int(np.max(self.k1)), self.backend)
         times.append(perf_counter())
-        encodings = [
-            encoding
-            for graph in graphs
-            for encoding in reciprocal_encodings(features, self.k1, self.k2, graph)
-        ]
-        distance = encoding_distance(encodings, max_distance)
+        distance = encoding_distance(reciprocal_encodings(features, self.k1, self.k2, graphs), max_distance)
         times.append(perf_counter())
         labels = self._cluster(distance)
         times.append(perf_counter())

@@ -41,6 +41,7 @@ from glc.core.labels import (
 _PAIRS_PER_BLOCK = 2**15  # 64 MiB of float32 at 512 channels
 _ROWS_PER_BLOCK = 2**13
 _HELDOUT_STRIDE = 8
+_ALL = slice(None)
 
 #: Neighbourhood sizes of the graph that GLC re-links, see :func:`glc.core.jaccard.jaccard_distance`.
 LINK_SCALES = (10, 20, 40, 80)
@@ -410,11 +411,10 @@ class GLC(BaseCorrector):
         x = self._checked(features)
         with self._timed('graph'):
             graph = knn_graph(x, self.k)
-            inputs = self._inputs(x, normalized_adjacency(graph))
         with self._timed('links'):
             neighbors = graph.indices[:, 1:]
             rows = np.arange(len(x)).repeat(neighbors.shape[1])
-            probabilities = self._probabilities(inputs, rows, neighbors.ravel())
+            probabilities = self._probabilities(self._encode(x, graph), rows, neighbors.ravel())
         indptr = np.arange(len(x) + 1) * neighbors.shape[1]
         return sparse.csr_array((probabilities, neighbors.ravel(), indptr), shape=(len(x), len(x)))
 
@@ -431,15 +431,12 @@ class GLC(BaseCorrector):
         with self._timed('graph'):
             x, graphs = camera_views(x, cam_ids, max(self.k, *LINK_SCALES))
             nearest = KNNGraph(graphs[0].indices[:, : self.k], graphs[0].similarities[:, : self.k])
-            inputs = self._inputs(x, normalized_adjacency(nearest))
-            encodings = [
-                encoding for graph in graphs for encoding in reciprocal_encodings(x, LINK_SCALES, graph=graph)
-            ]
-            distance = encoding_distance(encodings, AUTO_CUTS[-1])
+            distance = encoding_distance(reciprocal_encodings(x, LINK_SCALES, graph=graphs), AUTO_CUTS[-1])
         with self._timed('links'):
             edges = sparse.triu(distance, k=1).tocoo()
+            encoded = self._encode(x, nearest)
             there, back = (
-                self._probabilities(inputs, *ends)
+                self._probabilities(encoded, *ends)
                 for ends in ((edges.row, edges.col), (edges.col, edges.row))
             )
             similarity = (1 - edges.data) * np.sqrt((there + back) / 2)
@@ -456,17 +453,29 @@ class GLC(BaseCorrector):
         return x
 
     @torch.no_grad()
-    def _probabilities(self, inputs: Tensor, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
-        """Probability of "same" of every pair (E,)."""
-        first, second = self.network_.encode(inputs)
-        ends = (
-            torch.from_numpy(side).long().to(inputs.device).split(_PAIRS_PER_BLOCK) for side in (rows, cols)
-        )
+    def _encode(self, features: Tensor, graph: KNNGraph) -> tuple[Tensor, Tensor]:
+        """What the head knows of every image, two tensors (N, H)."""
+        adjacency = normalized_adjacency(graph)
         blocks = [
-            self.network_.score_pairs(first, second, *pairs).softmax(dim=1)[:, 1]
-            for pairs in zip(*ends, strict=True)
+            self.network_.encode(self._inputs(features, adjacency, slice(start, start + _ROWS_PER_BLOCK)))
+            for start in range(0, len(features), _ROWS_PER_BLOCK)
         ]
-        return torch.cat(blocks).cpu().numpy()
+        first, second = (torch.cat(parts) for parts in zip(*blocks, strict=True))
+        return first, second
+
+    @torch.no_grad()
+    def _probabilities(
+        self, encoded: tuple[Tensor, Tensor], rows: np.ndarray, cols: np.ndarray
+    ) -> np.ndarray:
+        """Probability of "same" of every pair (E,)."""
+        device = encoded[0].device
+        probabilities = np.empty(len(rows), np.float32)
+        for start in range(0, len(rows), _PAIRS_PER_BLOCK):
+            pairs = slice(start, start + _PAIRS_PER_BLOCK)
+            ends = (torch.from_numpy(side[pairs]).long().to(device) for side in (rows, cols))
+            scores = self.network_.score_pairs(*encoded, *ends).softmax(dim=1)[:, 1]
+            probabilities[pairs] = scores.cpu().numpy()
+        return probabilities
 
     def _train(self, features: Tensor, labels: np.ndarray) -> None:
         """Train on random sub-graphs: features (N, D) and labels (N,) of the labelled images only."""
@@ -532,9 +541,9 @@ class GLC(BaseCorrector):
     def _loss(self, inputs: Tensor, rows: Tensor, cols: Tensor, same: Tensor) -> Tensor:
         return focal_loss(self.network_(inputs, rows, cols), same, self.gamma)
 
-    def _inputs(self, features: Tensor, adjacency: sparse.csr_array) -> Tensor:
+    def _inputs(self, features: Tensor, adjacency: sparse.csr_array, rows: slice = _ALL) -> Tensor:
         scale = features.shape[1] ** 0.5 if self.scale_inputs else 1.0
-        return scale * aggregate_neighbors(features, adjacency)
+        return aggregate_neighbors(features, adjacency, rows).mul_(scale)
 
     def _target_device(self) -> torch.device:
         default = 'cuda' if torch.cuda.is_available() else 'cpu'
@@ -549,7 +558,6 @@ class GLC(BaseCorrector):
             value = getattr(self, name)
             if not isinstance(value, Real) or not low <= float(value) <= high:
                 raise ValueError(f'{name} must be a number from {low} to {high}, got {value!r}')
-
         if self.linking not in ('communities', 'components'):
             raise ValueError(f"linking must be 'communities' or 'components', got {self.linking!r}")
         if self.clip_norm is not None and not self.clip_norm > 0:

@@ -12,18 +12,19 @@ from scipy import sparse
 from torch import Tensor, nn
 
 
-def aggregate_neighbors(features: Tensor, adjacency: sparse.csr_array) -> Tensor:
+def aggregate_neighbors(features: Tensor, adjacency: sparse.csr_array, rows: slice = slice(None)) -> Tensor:
     """Put the weighted mean of its neighbours beside the feature of every image: ``[x, A x]``.
 
     Args:
         features: (N, D) float32.
         adjacency: (N, N) sparse, rows sum to 1, as :func:`glc.core.graph.normalized_adjacency` gives it.
+        rows: The M images to do this for, all by default.
 
     Returns:
-        (N, 2 D) float32 on the device of ``features``, the input of :class:`GraphConvolution`.
+        (M, 2 D) float32 on the device of ``features``, the input of :class:`GraphConvolution`.
     """
-    neighbors = torch.from_numpy(adjacency @ features.cpu().numpy())
-    return torch.cat([features, neighbors.to(features)], dim=1)
+    neighbors = torch.from_numpy(adjacency[rows] @ features.cpu().numpy())
+    return torch.cat([features[rows], neighbors.to(features)], dim=1)
 
 
 class GraphConvolution(nn.Module):

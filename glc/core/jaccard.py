@@ -78,18 +78,21 @@ def jaccard_distance(
 
 
 def reciprocal_encodings(
-    features: np.ndarray | Tensor, k1: int | Sequence[int] = 30, k2: int = 6, graph: KNNGraph | None = None
+    features: np.ndarray | Tensor,
+    k1: int | Sequence[int] = 30,
+    k2: int = 6,
+    graph: KNNGraph | Sequence[KNNGraph] | None = None,
 ) -> list[sparse.csr_array]:
-    """The V of :func:`jaccard_distance`, after query expansion, for every k1.
+    """The V of :func:`jaccard_distance`, after query expansion, for every graph and every k1.
 
     Args:
         features: Features (N, D); rows are scaled to unit length first.
         k1: See :func:`jaccard_distance`.
         k2: See :func:`jaccard_distance`.
-        graph: See :func:`jaccard_distance`. Only its order of the neighbours counts.
+        graph: See :func:`jaccard_distance`; or several, of the same images. Only their order of the neighbours counts.
 
     Returns:
-        float64 sparse matrices (N, N), one for every k1, whose rows sum to 1.
+        float32 sparse matrices (N, N), one for every graph and k1, whose rows sum to 1.
 
     Raises:
         ValueError: A parameter is out of range, or the graph does not fit the features or k1.
@@ -100,14 +103,17 @@ def reciprocal_encodings(
     x = as_unit_features(features)
     if graph is None:
         graph = knn_graph(x, max(scales))
-    if graph.num_nodes != len(x) or graph.k < min(max(scales), len(x)):
-        raise ValueError(
-            f'the graph has {graph.num_nodes} images and {graph.k} neighbours, '
-            f'but the features have {len(x)} images and k1={k1}'
-        )
-    ranks = graph.indices[:, : max(scales)].astype(np.int32)
     vectors = np.ascontiguousarray(x.cpu().numpy())
-    return [_encoding(vectors, ranks, scale, k2) for scale in scales]
+    encodings = []
+    for nearest in [graph] if isinstance(graph, KNNGraph) else graph:
+        if nearest.num_nodes != len(x) or nearest.k < min(max(scales), len(x)):
+            raise ValueError(
+                f'the graph has {nearest.num_nodes} images and {nearest.k} neighbours, '
+                f'but the features have {len(x)} images and k1={k1}'
+            )
+        ranks = nearest.indices[:, : max(scales)].astype(np.int32)
+        encodings += [_encoding(vectors, ranks, scale, k2) for scale in scales]
+    return encodings
 
 
 def encoding_distance(encodings: list[sparse.csr_array], max_distance: float = 1.0) -> sparse.csr_array:
@@ -123,12 +129,11 @@ def encoding_distance(encodings: list[sparse.csr_array], max_distance: float = 1
         Sparse distances (N, N) as :func:`jaccard_distance` returns them.
     """
     num_images = encodings[0].shape[0]
-    kernel = partial(
-        mean_distances,
-        *_concatenated(encodings),
-        *_concatenated([encoding.tocsc() for encoding in encodings]),
-        float(np.float32(max_distance)),
+    by_row, by_column = (
+        tuple((m.indptr.astype(np.int64), m.indices.astype(np.int32, copy=False), m.data) for m in matrices)
+        for matrices in (encodings, [encoding.tocsc() for encoding in encodings])
     )
+    kernel = partial(mean_distances, by_row, by_column, float(np.float32(max_distance)))
     blocks = parallel_rows(kernel, own_triangle_rows(num_images))
     indptr, columns, distances = join_rows(gather_blocks(list(blocks)))
     upper = sparse.csr_array((distances.clip(_TINY), columns, indptr), shape=(num_images, num_images))
@@ -149,7 +154,7 @@ def _encoding(vectors: np.ndarray, ranks: np.ndarray, k1: int, k2: int) -> spars
     shape = (len(ranks), len(ranks))
     nearest = ranks[:, :k2]
     average = neighbour_matrix(nearest, np.full(nearest.shape, 1 / nearest.shape[1]))
-    return average @ sparse.csr_array((weights, columns, indptr), shape=shape)
+    return (average @ sparse.csr_array((weights, columns, indptr), shape=shape)).astype(np.float32)
 
 
 def _mutual(ranks: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -157,12 +162,3 @@ def _mutual(ranks: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     blocks = list(parallel_rows(partial(mutual_neighbours, ranks, k), range(len(ranks))))
     counts, members = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     return counts, members
-
-
-def _concatenated(matrices: list[sparse.csr_array]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Starts (S, N + 1), indices and values of S compressed matrices in common arrays."""
-    offsets = np.cumsum([0] + [matrix.nnz for matrix in matrices[:-1]])
-    indptr = np.stack(
-        [matrix.indptr.astype(np.int64) + offset for matrix, offset in zip(matrices, offsets, strict=True)]
-    )
-    return indptr, np.concatenate([m.indices for m in matrices]), np.concatenate([m.data for m in matrices])

@@ -17,6 +17,7 @@ import torch
 
 Result = TypeVar('Result')
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray]
+Compressed = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 _ROWS_PER_BLOCK = 2048
 
@@ -114,12 +115,8 @@ def expanded_sets(
 
 @numba.njit(nogil=True, cache=True)
 def mean_distances(
-    indptr: np.ndarray,
-    columns: np.ndarray,
-    values: np.ndarray,
-    column_indptr: np.ndarray,
-    rows: np.ndarray,
-    row_values: np.ndarray,
+    rows: tuple[Compressed, ...],
+    columns: tuple[Compressed, ...],
     max_distance: float,
     start: int,
     stop: int,
@@ -127,12 +124,8 @@ def mean_distances(
     """Mean over S matrices of ``1 - s / (2 - s)``, ``s = sum_l min(V[i, l], V[j, l])``, of the pairs i < j.
 
     Args:
-        indptr: Row starts (S, N + 1) of S matrices whose rows sum to 1, in the concatenated arrays below.
-        columns: Columns of all entries, row by row.
-        values: Their values.
-        column_indptr: Column starts (S, N + 1) of the same entries, sorted by column.
-        rows: Rows of all entries, column by column, rising within each.
-        row_values: Their values.
+        rows: S matrices whose rows sum to 1, by rows: starts (N + 1,), columns and values.
+        columns: The same by columns: starts (N + 1,), rows, rising within each column, and values.
         max_distance: Larger distances are left out, and those of pairs that no matrix joins.
         start: First row i.
         stop: Row after the last.
@@ -140,7 +133,7 @@ def mean_distances(
     Returns:
         Number of kept j (M,) of the M rows; the j, rising within each row; their float32 distances.
     """
-    num_matrices, num_images = indptr.shape[0], indptr.shape[1] - 1
+    num_images = len(rows[0][0]) - 1
     sums = np.zeros(num_images)
     means = np.zeros(num_images)
     touched = np.empty(num_images, np.int32)
@@ -151,23 +144,25 @@ def mean_distances(
     filled = 0
     for i in range(start, stop):
         num_met = 0
-        for matrix in range(num_matrices):
+        for matrix in range(len(rows)):
+            row_starts, row_columns, row_values = rows[matrix]
+            column_starts, column_rows, column_values = columns[matrix]
             num_touched = 0
-            for entry in range(indptr[matrix, i], indptr[matrix, i + 1]):
-                value, column = values[entry], columns[entry]
-                other = column_indptr[matrix, column + 1] - 1
-                while other >= column_indptr[matrix, column] and rows[other] > i:
-                    j = rows[other]
+            for entry in range(row_starts[i], row_starts[i + 1]):
+                value, column = row_values[entry], row_columns[entry]
+                other = column_starts[column + 1] - 1
+                while other >= column_starts[column] and column_rows[other] > i:
+                    j = column_rows[other]
                     if sums[j] == 0:
                         touched[num_touched] = j
                         num_touched += 1
-                    sums[j] += min(value, row_values[other])
+                    sums[j] += min(value, column_values[other])
                     other -= 1
             for j in touched[:num_touched]:
                 if means[j] == 0:
                     met[num_met] = j
                     num_met += 1
-                means[j] += sums[j] / (2 - sums[j]) / num_matrices
+                means[j] += sums[j] / (2 - sums[j]) / len(rows)
                 sums[j] = 0
         if filled + num_met > len(found):
             found = np.append(found, np.empty(len(found) + num_met, np.int32))

@@ -140,12 +140,11 @@ class MetricConsensus(BaseCorrector):
         x, (plain, *_) = camera_views(x, cam_ids, k, self.backend)
         z, (*_, learnt) = camera_views((x - self.mean_.to(x)) @ self.metric_.to(x), cam_ids, k, self.backend)
         times.append(perf_counter())
-        encodings = [
-            encoding
-            for view, graph in ((x, plain), (z, learnt))
-            for encoding in reciprocal_encodings(view, self.k1, self.k2, graph)
-        ]
-        distance = encoding_distance(encodings, largest_cut(self.cut))
+        distance = encoding_distance(
+            reciprocal_encodings(x, self.k1, self.k2, plain)
+            + reciprocal_encodings(z, self.k1, self.k2, learnt),
+            largest_cut(self.cut),
+        )
         times.append(perf_counter())
         labels, self.cut_ = cut_communities(
             distance, self.cut, self.max_outliers, self.min_cluster_size, self.seed

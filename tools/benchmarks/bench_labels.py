@@ -2,11 +2,12 @@
 
     python tools/benchmarks/bench_labels.py --sizes 12936x384 32621x768 --correctors GLC MetricConsensus
 
-The features are made up (``synthetic_identities`` in _data.py). Every measurement runs in a fresh process, since a
-process only knows its peak memory so far; times are medians of ``--repeats`` after one run on 2,000 images, which loads
-libraries and compiled kernels. The dense baseline does what the k-reciprocal encoding's authors wrote, with three N x N
-matrices and a loop over the images, and runs up to ``--dense-limit`` images. ``--growth`` takes several sizes of one D
-and fits the exponent of N for everything but the exact search; ``--plot`` draws it.
+The features are made up (``synthetic_identities`` in _data.py) and saved for all rows of a size. Every measurement
+runs in a fresh process, since a process only knows its peak memory so far; times are medians of ``--repeats`` after
+one run on 2,000 images, which loads libraries and compiled kernels. The dense baseline does what the k-reciprocal
+encoding's authors wrote, with three N x N matrices and a loop over the images, and runs up to ``--dense-limit`` images.
+``--growth`` takes several sizes of one D and fits the exponent of N for everything but the exact search; ``--plot``
+draws it.
 """
 
 import argparse
@@ -14,8 +15,11 @@ import multiprocessing
 import resource
 import statistics
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +32,8 @@ from _data import synthetic_identities
 import glc.engine  # noqa: F401
 from glc.core.clustering import JaccardDBSCAN
 from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS
+
+Result = TypeVar('Result')
 
 WARM_UP = 2000
 
@@ -63,7 +69,7 @@ def run(kind: str, features: np.ndarray, device: str) -> dict[str, float]:
     if kind == 'dense':
         dense_labels(features)
         return {'total': time.perf_counter() - start}
-    if kind in PSEUDO_LABELERS:
+    if kind in PSEUDO_LABELERS.module_dict:
         labeler = PSEUDO_LABELERS.build({'type': kind})
         labeler(x)
         return {'total': time.perf_counter() - start, **labeler.timings_}
@@ -74,10 +80,15 @@ def run(kind: str, features: np.ndarray, device: str) -> dict[str, float]:
     return {'total': time.perf_counter() - start, **getattr(corrector, 'timings_', {})}
 
 
-def measure(kind: str, num_images: int, dim: int, repeats: int, device: str) -> dict[str, float]:
-    """Median seconds of the stages, and peak memory above the features in GiB."""
-    run(kind, synthetic_identities(WARM_UP, dim, 1)[0], device)
-    features = synthetic_identities(num_images, dim, 0)[0]
+def make(path: str, num_images: int, dim: int) -> None:
+    """Save made-up features."""
+    np.save(path, synthetic_identities(num_images, dim, 0)[0])
+
+
+def measure(kind: str, path: str, repeats: int, device: str) -> dict[str, float]:
+    """Median seconds of the stages, and peak memory above the features of a file in GiB."""
+    features = np.load(path)
+    run(kind, features[:WARM_UP].copy(), device)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     runs = [run(kind, features, device) for _ in range(repeats)]
     result = {stage: statistics.median(times[stage] for times in runs) for stage in runs[0]}
@@ -87,10 +98,19 @@ def measure(kind: str, num_images: int, dim: int, repeats: int, device: str) -> 
     return result
 
 
-def in_fresh_process(*args) -> dict[str, float]:
-    """``measure`` in a process of its own."""
+def in_fresh_process(function: Callable[..., Result], *args: Any) -> Result:
+    """Call the function in a process of its own."""
     with multiprocessing.get_context('spawn').Pool(1) as pool:
-        return pool.apply(measure, args)
+        return pool.apply(function, args)
+
+
+def row(size: str, kind: str, result: dict[str, float], dense: dict[str, float] | None) -> str:
+    """A row of the table."""
+    stages = ', '.join(
+        f'{name} {value:.2f}' for name, value in result.items() if name not in ('total', 'gib')
+    )
+    ratio = f'{dense["total"] / result["total"]:.0f}' if dense and kind == 'JaccardDBSCAN' else '-'
+    return f'| {size} | {kind} | {result["total"]:.2f} | {stages} | {result["gib"]:.2f} | {ratio} |'
 
 
 def exponents(results: dict[tuple[str, int], dict[str, float]], plot: str | None) -> None:
@@ -140,18 +160,15 @@ def main() -> None:
     for size in args.sizes:
         num_images, dim = map(int, size.split('x'))
         kinds = ['dense'] * (num_images <= args.dense_limit) + args.labelers + args.correctors
-        for kind in kinds:
-            repeats = 1 if kind == 'dense' else args.repeats
-            result = in_fresh_process(kind, num_images, dim, repeats, args.device)
-            results[kind, num_images] = result
-            stages = ', '.join(f'{k} {v:.2f}' for k, v in result.items() if k not in ('total', 'gib'))
-            dense = results.get(('dense', num_images))
-            comparable = dense and kind == 'JaccardDBSCAN'
-            ratio = f'{dense["total"] / result["total"]:.0f}' if comparable else '-'
-            print(
-                f'| {size} | {kind} | {result["total"]:.2f} | {stages} | {result["gib"]:.2f} | {ratio} |',
-                flush=True,
-            )
+        with tempfile.TemporaryDirectory() as folder:
+            features = f'{folder}/features.npy'
+            in_fresh_process(make, features, num_images, dim)
+            for kind in kinds:
+                repeats = 1 if kind == 'dense' else args.repeats
+                results[kind, num_images] = in_fresh_process(measure, kind, features, repeats, args.device)
+                print(
+                    row(size, kind, results[kind, num_images], results.get(('dense', num_images))), flush=True
+                )
     if args.growth:
         exponents(results, args.plot)
 
