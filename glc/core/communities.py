@@ -11,7 +11,9 @@ from scipy import sparse
 
 from glc.core.labels import compact_labels
 
-AUTO_CUTS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75)
+#: Tightest and loosest cut of ``cut='auto'``.
+CUT_RANGE = (0.5, 0.75)
+_CUT_STEP = 0.005
 
 
 def map_equation_communities(similarity: sparse.csr_array, min_size: int = 1, seed: int = 0) -> np.ndarray:
@@ -78,7 +80,8 @@ def cut_communities(
 
     A tight cut keeps people apart but leaves images over. Data sets of people hold few images without a second
     one, so many outliers say, without ground truth, that a cut is too tight for the features: ``cut='auto'`` is
-    the tightest of :data:`AUTO_CUTS` at which at most ``max_outliers`` of the images are outliers, or the loosest.
+    the tightest in :data:`CUT_RANGE` at which at most ``max_outliers`` of the images are outliers, found by bisection,
+    or the loosest.
 
     Args:
         distance: Sparse distances (N, N), see :func:`glc.core.jaccard.jaccard_distance`.
@@ -93,21 +96,64 @@ def cut_communities(
     Raises:
         ValueError: The cut is out of range.
     """
-    largest_cut(cut)
-    for tried in AUTO_CUTS if isinstance(cut, str) else (cut,):
+
+    def label(tried: float) -> tuple[np.ndarray, float]:
         edges = distance.copy()
         edges.data = np.where(distance.data <= np.float32(tried), 1 - distance.data, 0)
         edges.eliminate_zeros()
-        labels = map_equation_communities(edges, min_size, seed)
-        if np.mean(labels < 0) <= max_outliers:
-            break
-    return labels, tried
+        return map_equation_communities(edges, min_size, seed), tried
+
+    def leaves_few_over(result: tuple[np.ndarray, float]) -> bool:
+        return float(np.mean(result[0] < 0)) <= max_outliers
+
+    loosest = largest_cut(cut)
+    if not isinstance(cut, str):
+        return label(cut)
+    tightest = CUT_RANGE[0]
+    result = label(tightest)
+    if leaves_few_over(result):
+        return result
+    result = label(loosest)
+    while leaves_few_over(result) and loosest - tightest > _CUT_STEP:
+        tried = label((tightest + loosest) / 2)
+        if leaves_few_over(tried):
+            result, loosest = tried, tried[1]
+        else:
+            tightest = tried[1]
+    return result
+
+
+def part_labels(distance: sparse.csr_array, labels: np.ndarray, weight: float) -> sparse.csr_array:
+    """Distances that lean a little on labels: images with different labels get less similar.
+
+    Where the graph is undecided, the labels decide, which keeps what was right; where it is sure, they do not.
+
+    Args:
+        distance: Sparse distances (N, N).
+        labels: Integer labels (N,); negative = outlier, no opinion.
+        weight: Share of its similarity, 1 - distance, that a pair with different labels loses, in [0, 1].
+
+    Returns:
+        Sparse distances (N, N) at the same places.
+
+    Example:
+        >>> distance = sparse.csr_array(np.full((3, 3), 0.5))
+        >>> part_labels(distance, np.array([0, 1, -1]), 0.1).toarray()
+        array([[0.5 , 0.55, 0.5 ],
+               [0.55, 0.5 , 0.5 ],
+               [0.5 , 0.5 , 0.5 ]])
+    """
+    own, other = np.repeat(labels, np.diff(distance.indptr)), labels[distance.indices]
+    apart = (own != other) & (own >= 0) & (other >= 0)
+    parted = distance.copy()
+    parted.data[apart] = 1 - (1 - weight) * (1 - distance.data[apart])
+    return parted
 
 
 def largest_cut(cut: float | str) -> float:
     """The largest distance that :func:`cut_communities` looks at for this cut."""
     if cut == 'auto':
-        return AUTO_CUTS[-1]
+        return CUT_RANGE[1]
     if isinstance(cut, str) or not 0 < cut < 1:
         raise ValueError(f"cut must lie in (0, 1) or be 'auto', got {cut!r}")
     return cut

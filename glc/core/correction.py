@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from numbers import Integral, Real
@@ -25,7 +25,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from glc.core.cameras import camera_views, center_cameras
-from glc.core.communities import AUTO_CUTS, cut_communities
+from glc.core.communities import cut_communities, largest_cut, part_labels
 from glc.core.gcn import LinkPredictor, aggregate_neighbors, focal_loss
 from glc.core.graph import KNNGraph, knn_graph, normalized_adjacency
 from glc.core.jaccard import encoding_distance, reciprocal_encodings
@@ -42,9 +42,6 @@ _PAIRS_PER_BLOCK = 2**15  # 64 MiB of float32 at 512 channels
 _ROWS_PER_BLOCK = 2**13
 _HELDOUT_STRIDE = 8
 _ALL = slice(None)
-
-#: Neighbourhood sizes of the graph that GLC re-links, see :func:`glc.core.jaccard.jaccard_distance`.
-LINK_SCALES = (10, 20, 40, 80)
 
 # Closed ranges of the parameters of GLC.
 _INTEGERS = {
@@ -70,6 +67,7 @@ _REALS = {
     'link_threshold': (0, 1),
     'overlap_threshold': (0, 1),
     'max_outliers': (0, 1),
+    'label_weight': (0, 1),
 }
 
 
@@ -194,11 +192,14 @@ class GLC(BaseCorrector):
         patience: Stop when so many sub-graphs in a row did not lower the best loss so far, each measured before
             the sub-graph was trained on: then the network no longer learns what new labels follow, only what
             seen ones said. None trains on all of them.
-        linking: How links become clusters. 'communities': every edge of the Jaccard graph at the scales
-            :data:`LINK_SCALES` gets its similarity times the root of the probability of its link, and
+        linking: How links become clusters. 'communities': every edge of the Jaccard graph at the
+            ``scales`` gets its similarity times the root of the probability of its link, and
             :func:`glc.core.communities.cut_communities` finds the clusters. 'components': the links of the
             nearest neighbours alone, by :func:`cluster_links`.
+        scales: For communities: neighbourhood sizes, see :func:`glc.core.jaccard.jaccard_distance`.
         max_outliers: For communities: share of the images left without a cluster at most, where that is possible.
+        label_weight: For communities: share of its similarity that a pair with different labels loses
+            (:func:`glc.core.communities.part_labels`), which keeps labels that are nearly right.
         use_cameras: Take out what the cameras put in, where they are known
             (:func:`glc.core.cameras.camera_views`).
         link_threshold: For components: links must be more probable than this.
@@ -212,8 +213,8 @@ class GLC(BaseCorrector):
         network_: The trained network.
         history_: Mean loss of every sub-graph trained on.
         heldout_: Loss of every sub-graph before it was trained on; empty without ``patience``.
-        timings_: Seconds of 'fit' (all training), 'graph' (the graph of all images), 'links' (their
-            probabilities) and 'clusters'.
+        timings_: Seconds of 'fit' (all training), 'graph' (the neighbours of all images), 'jaccard' (for communities:
+            the distances), 'links' (their probabilities) and 'clusters'.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -253,7 +254,9 @@ class GLC(BaseCorrector):
         clip_norm: float | None = 1.0,
         patience: int | None = 2,
         linking: str = 'communities',
+        scales: Sequence[int] = (10, 20, 40, 80),
         max_outliers: float = 0.1,
+        label_weight: float = 0.05,
         use_cameras: bool = True,
         link_threshold: float = 0.6,
         overlap_threshold: float = 0.6,
@@ -282,7 +285,9 @@ class GLC(BaseCorrector):
         self.clip_norm = clip_norm
         self.patience = patience
         self.linking = linking
+        self.scales = scales
         self.max_outliers = max_outliers
+        self.label_weight = label_weight
         self.use_cameras = use_cameras
         self.link_threshold = link_threshold
         self.overlap_threshold = overlap_threshold
@@ -365,12 +370,18 @@ class GLC(BaseCorrector):
                 self._train(x[labelled].to(self._target_device()), clusters)
         return self
 
-    def predict(self, features: ArrayOrTensor, cam_ids: np.ndarray | Tensor | None = None) -> ArrayOrTensor:
+    def predict(
+        self,
+        features: ArrayOrTensor,
+        cam_ids: np.ndarray | Tensor | None = None,
+        labels: np.ndarray | Tensor | None = None,
+    ) -> ArrayOrTensor:
         """Link the nearest-neighbour graph of all images and number its clusters.
 
         Args:
             features: Features (N, D); rows are scaled to unit length first.
             cam_ids: Camera of every image (N,), where known, for ``use_cameras``.
+            labels: Labels (N,) that these images have, where known, for ``label_weight``; negative = outlier.
 
         Returns:
             int64 labels (N,), of the kind and on the device of ``features``: -1 = outlier, others 0..C-1.
@@ -384,16 +395,19 @@ class GLC(BaseCorrector):
             x = as_unit_features(features)
             probabilities = self.predict_links(x if known is None else center_cameras(x, known))
             with self._timed('clusters'):
-                labels = cluster_links(
+                corrected = cluster_links(
                     probabilities, self.link_threshold, self.overlap_threshold, self.min_cluster_size
                 )
         else:
             distance = self._link_distance(features, cam_ids if self.use_cameras else None)
+            if labels is not None:
+                known_labels = as_labels(labels, distance.shape[0]).cpu().numpy()
+                distance = part_labels(distance, known_labels, self.label_weight)
             with self._timed('clusters'):
-                labels, _ = cut_communities(
+                corrected, _ = cut_communities(
                     distance, 'auto', self.max_outliers, self.min_cluster_size, self.seed
                 )
-        return like(torch.from_numpy(labels), features)
+        return like(torch.from_numpy(corrected), features)
 
     def predict_links(self, features: np.ndarray | Tensor) -> sparse.csr_array:
         """Probability that two neighbours show the same person, the input of :func:`cluster_links`.
@@ -421,7 +435,7 @@ class GLC(BaseCorrector):
     def _correct(
         self, features: ArrayOrTensor, labels: np.ndarray | Tensor, cam_ids: np.ndarray | Tensor | None
     ) -> ArrayOrTensor:
-        return self.fit(features, labels, cam_ids).predict(features, cam_ids)
+        return self.fit(features, labels, cam_ids).predict(features, cam_ids, labels)
 
     def _link_distance(
         self, features: np.ndarray | Tensor, cam_ids: np.ndarray | Tensor | None
@@ -429,9 +443,12 @@ class GLC(BaseCorrector):
         """1 - sqrt(p) (1 - d), d the multi-scale Jaccard distance, p the probability of a link; where d is small."""
         x = self._checked(features)
         with self._timed('graph'):
-            x, graphs = camera_views(x, cam_ids, max(self.k, *LINK_SCALES))
+            x, graphs = camera_views(x, cam_ids, max(self.k, *self.scales))
             nearest = KNNGraph(graphs[0].indices[:, : self.k], graphs[0].similarities[:, : self.k])
-            distance = encoding_distance(reciprocal_encodings(x, LINK_SCALES, graph=graphs), AUTO_CUTS[-1])
+        with self._timed('jaccard'):
+            distance = encoding_distance(
+                reciprocal_encodings(x, self.scales, graph=graphs), largest_cut('auto')
+            )
         with self._timed('links'):
             edges = sparse.triu(distance, k=1).tocoo()
             encoded = self._encode(x, nearest)

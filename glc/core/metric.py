@@ -12,7 +12,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from glc.core.cameras import camera_views, center_cameras
-from glc.core.communities import cut_communities, largest_cut
+from glc.core.communities import cut_communities, largest_cut, part_labels
 from glc.core.correction import BaseCorrector, UnusableLabelsError
 from glc.core.jaccard import encoding_distance, reciprocal_encodings
 from glc.core.labels import ArrayOrTensor, as_labels, as_unit_features, compact_labels, like
@@ -38,6 +38,8 @@ class MetricConsensus(BaseCorrector):
             :func:`glc.core.communities.cut_communities`.
         max_outliers: Share of the images that ``cut='auto'`` leaves without a cluster at most, where it can.
         min_cluster_size: Clusters of fewer images become outliers.
+        label_weight: Share of its similarity that a pair with different labels loses
+            (:func:`glc.core.communities.part_labels`), which keeps labels that are nearly right.
         backend: Search of the neighbours, see :func:`glc.core.graph.knn_graph`.
         seed: Seed of the order in which images move between communities.
 
@@ -71,6 +73,7 @@ class MetricConsensus(BaseCorrector):
         cut: float | str = 'auto',
         max_outliers: float = 0.1,
         min_cluster_size: int = 4,
+        label_weight: float = 0.05,
         backend: str = 'auto',
         seed: int = 0,
     ) -> None:
@@ -80,6 +83,7 @@ class MetricConsensus(BaseCorrector):
         self.cut = cut
         self.max_outliers = max_outliers
         self.min_cluster_size = min_cluster_size
+        self.label_weight = label_weight
         self.backend = backend
         self.seed = seed
 
@@ -116,12 +120,18 @@ class MetricConsensus(BaseCorrector):
         self.timings_ = {'fit': perf_counter() - started}
         return self
 
-    def predict(self, features: ArrayOrTensor, cam_ids: np.ndarray | Tensor | None = None) -> ArrayOrTensor:
+    def predict(
+        self,
+        features: ArrayOrTensor,
+        cam_ids: np.ndarray | Tensor | None = None,
+        labels: np.ndarray | Tensor | None = None,
+    ) -> ArrayOrTensor:
         """Label all images.
 
         Args:
             features: Features (N, D); rows are scaled to unit length first.
             cam_ids: Camera of every image (N,), where known.
+            labels: Labels (N,) that these images have, where known, for ``label_weight``; negative = outlier.
 
         Returns:
             int64 labels (N,), of the kind and on the device of ``features``: -1 = outlier, others 0..C-1.
@@ -146,17 +156,19 @@ class MetricConsensus(BaseCorrector):
             largest_cut(self.cut),
         )
         times.append(perf_counter())
-        labels, self.cut_ = cut_communities(
+        if labels is not None:
+            distance = part_labels(distance, as_labels(labels, len(x)).cpu().numpy(), self.label_weight)
+        corrected, self.cut_ = cut_communities(
             distance, self.cut, self.max_outliers, self.min_cluster_size, self.seed
         )
         times.append(perf_counter())
         self.timings_.update(zip(('knn', 'jaccard', 'cluster'), np.diff(times).tolist(), strict=True))
-        return like(torch.from_numpy(labels), features)
+        return like(torch.from_numpy(corrected), features)
 
     def _correct(
         self, features: ArrayOrTensor, labels: np.ndarray | Tensor, cam_ids: np.ndarray | Tensor | None
     ) -> ArrayOrTensor:
-        return self.fit(features, labels, cam_ids).predict(features, cam_ids)
+        return self.fit(features, labels, cam_ids).predict(features, cam_ids, labels)
 
 
 def within_class_whitening(features: Tensor, labels: Tensor, shrinkage: float) -> Tensor:

@@ -16,7 +16,13 @@ from glc.core.clustering import (
     MultiScaleConsensus,
     knee_distance,
 )
-from glc.core.communities import AUTO_CUTS, cut_communities, leiden_communities, map_equation_communities
+from glc.core.communities import (
+    CUT_RANGE,
+    cut_communities,
+    leiden_communities,
+    map_equation_communities,
+    part_labels,
+)
 from glc.core.jaccard import jaccard_distance
 from glc.core.quality import label_quality
 from tests.test_core.oracles import clustered_features, naive_jaccard
@@ -75,13 +81,19 @@ def test_permuting_the_images_permutes_the_communities(seed):
 
 
 def test_auto_cut_is_the_tightest_that_leaves_few_over():
-    distance = jaccard_distance(clustered_features(200, 20, 0.8, seed=1), (6, 12), 3, AUTO_CUTS[-1])
-    left = [np.mean(cut_communities(distance, cut, 1.0, 4)[0] < 0) for cut in AUTO_CUTS]
-    assert left[0] > left[-1]
-    for share in (left[0], left[2], left[-1]):
-        expected = next(cut for cut, outliers in zip(AUTO_CUTS, left, strict=True) if outliers <= share)
-        assert cut_communities(distance, 'auto', share, 4)[1] == expected
-    assert cut_communities(distance, 'auto', -1.0, 4)[1] == AUTO_CUTS[-1]
+    tightest, loosest = CUT_RANGE
+    distance = jaccard_distance(clustered_features(200, 20, 0.8, seed=1), (6, 12), 3, loosest)
+
+    def left_over(cut: float) -> float:
+        return np.mean(cut_communities(distance, cut, 1.0, 4)[0] < 0)
+
+    assert left_over(loosest) < left_over(tightest)
+    for share in np.linspace(left_over(loosest), left_over(tightest), 5):
+        labels, cut = cut_communities(distance, 'auto', share, 4)
+        assert np.mean(labels < 0) == left_over(cut) <= share
+        last_step = (loosest - tightest) / 64
+        assert cut == tightest or left_over(cut - last_step) > share
+    assert cut_communities(distance, 'auto', -1.0, 4)[1] == loosest
 
 
 @pytest.mark.parametrize('cut', [0, 1, 'knee'])
@@ -136,3 +148,14 @@ def test_scaled_and_rotated_features_give_the_same_labels():
     labels = MultiScaleConsensus(k1=(6, 12), k2=3)(features)
     assert adjusted_rand_score(labels, MultiScaleConsensus(k1=(6, 12), k2=3)(7 * features @ rotation)) == 1
     assert label_quality(labels, np.arange(150) % 10)['pairwise_f'] >= 0
+
+
+def test_undecided_graphs_follow_the_labels_and_clear_ones_do_not():
+    labels = np.repeat([0, 1], 4)
+    inside = np.kron(np.eye(2), np.ones((4, 4)))
+    for between, weight, clusters in ((0.45, 0.0, 1), (0.45, 0.8, 2), (1.0, 0.05, 1), (0.0, 0.05, 2)):
+        distance = sparse.csr_array(1 - 0.9 * np.maximum(inside, between))
+        parted = part_labels(distance, labels, weight)
+        np.testing.assert_allclose(1 - parted.toarray(), 0.9 * np.where(inside, 1, between * (1 - weight)))
+        assert len(np.unique(cut_communities(parted, 0.9, 1.0, 1)[0])) == clusters
+    np.testing.assert_array_equal(part_labels(distance, np.full(8, -1), 0.5).toarray(), distance.toarray())

@@ -6,8 +6,8 @@ The features are made up (``synthetic_identities`` in _data.py) and saved for al
 runs in a fresh process, since a process only knows its peak memory so far; times are medians of ``--repeats`` after
 one run on 2,000 images, which loads libraries and compiled kernels. The dense baseline does what the k-reciprocal
 encoding's authors wrote, with three N x N matrices and a loop over the images, and runs up to ``--dense-limit`` images.
-``--growth`` takes several sizes of one D and fits the exponent of N for everything but the exact search; ``--plot``
-draws it.
+``--growth`` takes several sizes of one D and fits the exponent of N for every stage but the search of neighbours, whose
+growth bench_graph.py shows; ``--plot`` draws it.
 """
 
 import argparse
@@ -114,26 +114,26 @@ def row(size: str, kind: str, result: dict[str, float], dense: dict[str, float] 
 
 
 def exponents(results: dict[tuple[str, int], dict[str, float]], plot: str | None) -> None:
-    """Print the exponent of N of every method and draw the times, without the search of the neighbours."""
+    """Print the exponent of N of every stage but the search of neighbours, and draw the times."""
     lines = {}
     for (kind, num_images), result in results.items():
-        if kind != 'dense':
-            seconds = result['total'] - result.get('knn', result.get('graph', 0.0))
-            lines.setdefault(kind, []).append((num_images, seconds))
-    print('\n| work without the search of neighbours | exponent of N |\n|---|---|')
-    for kind, points in lines.items():
+        for stage, seconds in result.items():
+            if stage not in ('total', 'knn', 'graph', 'gib', 'device_gib'):
+                lines.setdefault(f'{kind}: {stage}', []).append((num_images, seconds))
+    print('\n| stage | exponent of N |\n|---|---|')
+    for stage, points in lines.items():
         sizes, seconds = np.log(np.array(points)).T
-        print(f'| {kind} | {np.polyfit(sizes, seconds, 1)[0]:.2f} |')
+        print(f'| {stage} | {np.polyfit(sizes, seconds, 1)[0]:.2f} |')
     if plot:
         import matplotlib
 
         matplotlib.use('Agg')
         from matplotlib import pyplot
 
-        for kind, points in lines.items():
-            pyplot.loglog(*zip(*points, strict=True), marker='o', label=kind)
+        for stage, points in lines.items():
+            pyplot.loglog(*zip(*points, strict=True), marker='o', label=stage)
         pyplot.xlabel('images')
-        pyplot.ylabel('seconds without the search of neighbours')
+        pyplot.ylabel('seconds')
         pyplot.legend()
         pyplot.savefig(plot, dpi=120)
 
