@@ -419,7 +419,7 @@ def test_progress_wraps_the_subgraphs():
     glc(features, labels)
     assert seen == [0, 1, 2, 3]
     assert len(glc.history_) == 4
-    assert set(glc.timings_) == {'fit', 'graph', 'links', 'clusters'}
+    assert set(glc.timings_) == {'fit', 'graph', 'jaccard', 'links', 'clusters'}
 
 
 def test_scikit_learn_conventions():
