@@ -150,6 +150,33 @@ def part_labels(distance: sparse.csr_array, labels: np.ndarray, weight: float) -
     return parted
 
 
+def follow_labels(clusters: np.ndarray, labels: np.ndarray, share: float) -> np.ndarray:
+    """Let images without a cluster follow the images of their label, where nearly all of these are in one cluster.
+
+    Args:
+        clusters: Clusters (N,), -1 = outlier, others 0..C-1.
+        labels: Integer labels (N,); negative = outlier.
+        share: Images of a label are followed where more than this share of all of them is in one cluster.
+
+    Returns:
+        int64 clusters (N,) in which some outliers have a cluster.
+
+    Example:
+        >>> follow_labels(np.array([0, 0, 0, -1, 1, -1]), np.array([5, 5, 5, 5, 6, 6]), 0.7)
+        array([ 0,  0,  0,  0,  1, -1])
+    """
+    label = compact_labels(labels)
+    if min(label.max(), clusters.max()) < 0:
+        return clusters
+    known = np.flatnonzero((label >= 0) & (clusters >= 0))
+    counts = sparse.csr_array(
+        (np.ones(len(known)), (label[known], clusters[known])), shape=(label.max() + 1, clusters.max() + 1)
+    )
+    followed = counts.max(axis=1).toarray().ravel() > share * np.bincount(label[label >= 0])
+    target = np.where(followed, counts.argmax(axis=1).ravel(), -1)
+    return np.where((clusters < 0) & (label >= 0), target[label], clusters)
+
+
 def largest_cut(cut: float | str) -> float:
     """The largest distance that :func:`cut_communities` looks at for this cut."""
     if cut == 'auto':

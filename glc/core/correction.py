@@ -25,7 +25,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from glc.core.cameras import camera_views, center_cameras
-from glc.core.communities import cut_communities, largest_cut, part_labels
+from glc.core.communities import cut_communities, follow_labels, largest_cut
 from glc.core.gcn import LinkPredictor, aggregate_neighbors, focal_loss
 from glc.core.graph import KNNGraph, knn_graph, normalized_adjacency
 from glc.core.jaccard import encoding_distance, reciprocal_encodings
@@ -67,7 +67,7 @@ _REALS = {
     'link_threshold': (0, 1),
     'overlap_threshold': (0, 1),
     'max_outliers': (0, 1),
-    'label_weight': (0, 1),
+    'follow_share': (0, 1),
 }
 
 
@@ -198,8 +198,8 @@ class GLC(BaseCorrector):
             nearest neighbours alone, by :func:`cluster_links`.
         scales: For communities: neighbourhood sizes, see :func:`glc.core.jaccard.jaccard_distance`.
         max_outliers: For communities: share of the images left without a cluster at most, where that is possible.
-        label_weight: For communities: share of its similarity that a pair with different labels loses
-            (:func:`glc.core.communities.part_labels`), which keeps labels that are nearly right.
+        follow_share: For communities: images left without a cluster follow those of their label where more than this
+            share of them is in one cluster (:func:`glc.core.communities.follow_labels`).
         use_cameras: Take out what the cameras put in, where they are known
             (:func:`glc.core.cameras.camera_views`).
         link_threshold: For components: links must be more probable than this.
@@ -256,7 +256,7 @@ class GLC(BaseCorrector):
         linking: str = 'communities',
         scales: Sequence[int] = (10, 20, 40, 80),
         max_outliers: float = 0.1,
-        label_weight: float = 0.05,
+        follow_share: float = 0.8,
         use_cameras: bool = True,
         link_threshold: float = 0.6,
         overlap_threshold: float = 0.6,
@@ -287,7 +287,7 @@ class GLC(BaseCorrector):
         self.linking = linking
         self.scales = scales
         self.max_outliers = max_outliers
-        self.label_weight = label_weight
+        self.follow_share = follow_share
         self.use_cameras = use_cameras
         self.link_threshold = link_threshold
         self.overlap_threshold = overlap_threshold
@@ -381,7 +381,7 @@ class GLC(BaseCorrector):
         Args:
             features: Features (N, D); rows are scaled to unit length first.
             cam_ids: Camera of every image (N,), where known, for ``use_cameras``.
-            labels: Labels (N,) that these images have, where known, for ``label_weight``; negative = outlier.
+            labels: Labels (N,) that these images have, where known, for communities to lean on; negative = outlier.
 
         Returns:
             int64 labels (N,), of the kind and on the device of ``features``: -1 = outlier, others 0..C-1.
@@ -400,13 +400,13 @@ class GLC(BaseCorrector):
                 )
         else:
             distance = self._link_distance(features, cam_ids if self.use_cameras else None)
-            if labels is not None:
-                known_labels = as_labels(labels, distance.shape[0]).cpu().numpy()
-                distance = part_labels(distance, known_labels, self.label_weight)
             with self._timed('clusters'):
                 corrected, _ = cut_communities(
                     distance, 'auto', self.max_outliers, self.min_cluster_size, self.seed
                 )
+                if labels is not None:
+                    known = as_labels(labels, len(corrected)).cpu().numpy()
+                    corrected = follow_labels(corrected, known, self.follow_share)
         return like(torch.from_numpy(corrected), features)
 
     def predict_links(self, features: np.ndarray | Tensor) -> sparse.csr_array:

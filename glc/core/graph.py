@@ -18,7 +18,7 @@ from glc.core.labels import as_unit_features
 from glc.core.sharding import gather_blocks, own_rows
 from glc.core.similarity import pair_similarities
 
-EXACT_LIMIT = 150_000
+EXACT_LIMIT = 50_000
 """Images up to which the default backend of :func:`knn_graph` is exact."""
 
 # A float32 search is asked for this many neighbours beyond k, so that it surely finds the k best of float64,

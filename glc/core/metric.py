@@ -12,7 +12,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from glc.core.cameras import camera_views, center_cameras
-from glc.core.communities import cut_communities, largest_cut, part_labels
+from glc.core.communities import cut_communities, follow_labels, largest_cut, part_labels
 from glc.core.correction import BaseCorrector, UnusableLabelsError
 from glc.core.jaccard import encoding_distance, reciprocal_encodings
 from glc.core.labels import ArrayOrTensor, as_labels, as_unit_features, compact_labels, like
@@ -40,6 +40,8 @@ class MetricConsensus(BaseCorrector):
         min_cluster_size: Clusters of fewer images become outliers.
         label_weight: Share of its similarity that a pair with different labels loses
             (:func:`glc.core.communities.part_labels`), which keeps labels that are nearly right.
+        follow_share: Images left without a cluster follow those of their label where more than this share of them is
+            in one cluster (:func:`glc.core.communities.follow_labels`).
         backend: Search of the neighbours, see :func:`glc.core.graph.knn_graph`.
         seed: Seed of the order in which images move between communities.
 
@@ -74,6 +76,7 @@ class MetricConsensus(BaseCorrector):
         max_outliers: float = 0.1,
         min_cluster_size: int = 4,
         label_weight: float = 0.05,
+        follow_share: float = 0.8,
         backend: str = 'auto',
         seed: int = 0,
     ) -> None:
@@ -84,6 +87,7 @@ class MetricConsensus(BaseCorrector):
         self.max_outliers = max_outliers
         self.min_cluster_size = min_cluster_size
         self.label_weight = label_weight
+        self.follow_share = follow_share
         self.backend = backend
         self.seed = seed
 
@@ -131,7 +135,7 @@ class MetricConsensus(BaseCorrector):
         Args:
             features: Features (N, D); rows are scaled to unit length first.
             cam_ids: Camera of every image (N,), where known.
-            labels: Labels (N,) that these images have, where known, for ``label_weight``; negative = outlier.
+            labels: Labels (N,) that these images have, where known, to lean on; negative = outlier.
 
         Returns:
             int64 labels (N,), of the kind and on the device of ``features``: -1 = outlier, others 0..C-1.
@@ -156,11 +160,14 @@ class MetricConsensus(BaseCorrector):
             largest_cut(self.cut),
         )
         times.append(perf_counter())
-        if labels is not None:
-            distance = part_labels(distance, as_labels(labels, len(x)).cpu().numpy(), self.label_weight)
+        known = None if labels is None else as_labels(labels, len(x)).cpu().numpy()
+        if known is not None:
+            distance = part_labels(distance, known, self.label_weight)
         corrected, self.cut_ = cut_communities(
             distance, self.cut, self.max_outliers, self.min_cluster_size, self.seed
         )
+        if known is not None:
+            corrected = follow_labels(corrected, known, self.follow_share)
         times.append(perf_counter())
         self.timings_.update(zip(('knn', 'jaccard', 'cluster'), np.diff(times).tolist(), strict=True))
         return like(torch.from_numpy(corrected), features)

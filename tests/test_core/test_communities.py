@@ -19,11 +19,13 @@ from glc.core.clustering import (
 from glc.core.communities import (
     CUT_RANGE,
     cut_communities,
+    follow_labels,
     leiden_communities,
     map_equation_communities,
     part_labels,
 )
 from glc.core.jaccard import jaccard_distance
+from glc.core.labels import compact_labels
 from glc.core.quality import label_quality
 from tests.test_core.oracles import clustered_features, naive_jaccard
 
@@ -159,3 +161,16 @@ def test_undecided_graphs_follow_the_labels_and_clear_ones_do_not():
         np.testing.assert_allclose(1 - parted.toarray(), 0.9 * np.where(inside, 1, between * (1 - weight)))
         assert len(np.unique(cut_communities(parted, 0.9, 1.0, 1)[0])) == clusters
     np.testing.assert_array_equal(part_labels(distance, np.full(8, -1), 0.5).toarray(), distance.toarray())
+
+
+@given(st.lists(st.tuples(st.integers(-1, 3), st.integers(-2, 3)), min_size=1, max_size=30), st.floats(0, 1))
+def test_images_left_over_follow_their_label(pairs, share):
+    found, labels = (np.array(side) for side in zip(*pairs, strict=True))
+    clusters = compact_labels(found)
+    expected = clusters.copy()
+    for image in np.flatnonzero((clusters < 0) & (labels >= 0)):
+        others = clusters[labels == labels[image]]
+        counts = np.bincount(others[others >= 0], minlength=1)
+        if counts.max() > share * len(others):
+            expected[image] = counts.argmax()
+    np.testing.assert_array_equal(follow_labels(clusters, labels, share), expected)

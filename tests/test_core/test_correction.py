@@ -75,7 +75,7 @@ def test_published_schedule():
         'linking': 'components',
         'scales': (10, 20, 40, 80),
         'max_outliers': 0.1,
-        'label_weight': 0.05,
+        'follow_share': 0.8,
         'use_cameras': False,
         'link_threshold': 0.6,
         'overlap_threshold': 0.6,
