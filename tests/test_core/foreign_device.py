@@ -5,7 +5,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only
 
 FOREIGN = torch.device('lazy')
-_MIXES_DEVICES = ('aten._to_copy.', 'aten.copy_.', 'aten.index.', 'aten.index_put')
 
 
 class ForeignTensor(torch.Tensor):
@@ -43,8 +42,7 @@ class ForeignDevice(TorchDispatchMode):
         to_foreign = bool(wrapped) if device is None else device.type == FOREIGN.type
         if to_foreign and device is not None:
             kwargs['device'] = torch.device('cpu')
-        mixed = wrapped and any(leaf.ndim for leaf in tensors if not isinstance(leaf, ForeignTensor))
-        if mixed and not str(func).startswith(_MIXES_DEVICES):
+        if len({isinstance(leaf, ForeignTensor) for leaf in _bound(func, tensors) if leaf.ndim}) == 2:
             raise RuntimeError(f'{func}: tensors on {FOREIGN} and on the CPU')
         args, kwargs = tree_map_only(ForeignTensor, lambda tensor: tensor.inner, (args, kwargs))
         result = func(*args, **kwargs)
@@ -52,6 +50,16 @@ class ForeignDevice(TorchDispatchMode):
         if not to_foreign or into_cpu:
             return result
         return tree_map_only(torch.Tensor, lambda inner: _wrapped(inner, wrapped), result)
+
+
+def _bound(func, tensors):
+    """The tensors that must be on one device: CUDA takes indices from the CPU too, but none of its own for the CPU."""
+    name = func._schema.name
+    if name in ('aten::_to_copy', 'aten::copy_'):
+        return []
+    if name.startswith('aten::index_put') and isinstance(tensors[0], ForeignTensor):
+        return [tensors[0], tensors[-1]]
+    return tensors[:1] if name == 'aten::index' and isinstance(tensors[0], ForeignTensor) else tensors
 
 
 def _wrapped(inner, known):
