@@ -89,11 +89,11 @@ def knn_graph(
     Args:
         features: Features (N, D); rows are scaled to unit length first.
         k: Neighbours per image, itself included; with fewer than k images all N are returned.
-        backend: 'faiss' (exact flat index on the CPU), 'torch' (exact, blocks of matrix products on the
-            features' device), 'approximate' (lists of similar images, on the features' device), or 'auto':
-            approximate for more than :data:`EXACT_LIMIT` images, else faiss where it is installed and the
-            features are on the CPU, else torch. On macOS 'auto' does not take faiss, because the OpenMP
-            libraries of the two wheels crash each other there.
+        backend: 'faiss' (exact; on the features' GPU with faiss-gpu, else on the CPU), 'torch' (exact, blocks of
+            matrix products on the features' device), 'approximate' (lists of similar images, on the features'
+            device), or 'auto': approximate for more than :data:`EXACT_LIMIT` images, else faiss where it is
+            installed and the features are on the CPU, else torch. On macOS 'auto' does not take faiss, because the
+            OpenMP libraries of the two wheels crash each other there.
         block_size: Images per block of the search (approximate: of the final ordering); None makes blocks of
             about 64 MiB of similarities.
 
@@ -202,6 +202,13 @@ def _searcher(x: Tensor, backend: str) -> Callable[[Tensor, int], tuple[Tensor, 
     if backend == 'torch':
         return lambda queries, count: (queries @ x.T).topk(count, dim=1)
     faiss = importlib.import_module('faiss')
+    if x.device.type != 'cpu' and hasattr(faiss, 'StandardGpuResources'):
+        importlib.import_module('faiss.contrib.torch_utils')  # lets knn_gpu take tensors
+        resources = faiss.StandardGpuResources()
+        metric, device = faiss.METRIC_INNER_PRODUCT, x.get_device()
+        return lambda queries, count: faiss.knn_gpu(
+            resources, queries, x, count, metric=metric, device=device
+        )
     index = faiss.IndexFlatIP(x.shape[1])
     index.add(x.cpu().numpy())
 
