@@ -313,8 +313,8 @@ class NeighbourVoting(TransductiveCorrector):
 
     def _pass(self, features: Tensor, labels: np.ndarray) -> np.ndarray:
         _check_share('min_share', self.min_share)
-        graph = knn_graph(features, self.k, self.backend)
-        weights = neighbour_matrix(graph.indices, graph.similarities.clip(0, 1).astype(np.float64))
+        indices, similarities = knn_graph(features, self.k, self.backend).arrays()
+        weights = neighbour_matrix(indices, similarities.clip(0, 1).astype(np.float64))
         enough = self.min_share * weights.sum(axis=1)
         for _ in range(self.rounds):
             voters = np.flatnonzero(labels >= 0)

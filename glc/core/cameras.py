@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glc.core.graph import KNNGraph, knn_graph
+from glc.core.graph import KNNGraph, as_graph, knn_graph
 from glc.core.labels import as_labels, as_unit_features
 
 _SAMPLE = 4096
@@ -57,8 +57,8 @@ def camera_levels(features: np.ndarray | Tensor, cam_ids: np.ndarray | Tensor) -
     x = as_unit_features(features)
     cameras, camera = as_labels(cam_ids, len(x), 'cam_ids').to(x.device).unique(return_inverse=True)
     members = [(camera == c).nonzero().squeeze(1) for c in range(len(cameras))]
-    sums = torch.zeros(len(cameras), len(cameras), device=x.device)
-    counts = torch.zeros(len(cameras), 1, device=x.device)
+    # Sums in float64, so that their order (which CUDA does not fix) leaves no trace in the float32 result.
+    sums = torch.zeros(len(cameras), len(cameras), dtype=torch.float64, device=x.device)
     sample = torch.arange(0, len(x), max(1, len(x) // _SAMPLE), device=x.device)
     for rows in sample.split(max(64, _BLOCK_SIMILARITIES // len(x))):
         similarities = x[rows] @ x.T
@@ -66,9 +66,9 @@ def camera_levels(features: np.ndarray | Tensor, cam_ids: np.ndarray | Tensor) -
         nearest = [
             similarities[:, own].topk(min(_NEAREST, len(own)), dim=1).values.mean(1) for own in members
         ]
-        sums.index_add_(0, camera[rows], torch.stack(nearest, dim=1))
-        counts.index_add_(0, camera[rows], torch.ones(len(rows), 1, device=x.device))
-    levels = sums / counts.clip(min=1)
+        sums.index_add_(0, camera[rows], torch.stack(nearest, dim=1).double())
+    counts = camera[sample].bincount(minlength=len(cameras))[:, None]
+    levels = (sums / counts.clip(min=1)).float()
     unseen = (counts == 0) | (counts == 0).T
     return torch.where(unseen, levels + levels.T, (levels + levels.T) / 2)
 
@@ -86,14 +86,15 @@ def balance_cameras(
         strength: Share of the level to subtract; 0 keeps the plain neighbours.
 
     Returns:
-        The k best of the candidates, the image itself first, with their similarities less the levels.
+        The k best of the candidates, the image itself first, with their similarities less the levels, on the device
+        of these.
     """
-    camera = np.unique(np.asarray(cam_ids), return_inverse=True)[1]
-    offsets = strength * levels.cpu().numpy()
-    scores = graph.similarities - offsets[camera[:, None], camera[graph.indices]]
-    scores[:, 0] = np.inf
-    order = np.argsort(-scores, axis=1, kind='stable')[:, :k]
-    return KNNGraph(np.take_along_axis(graph.indices, order, 1), np.take_along_axis(scores, order, 1))
+    indices, similarities = graph.tensors(levels.device)
+    camera = as_labels(cam_ids, len(indices), 'cam_ids').to(levels.device).unique(return_inverse=True)[1]
+    scores = similarities - strength * levels[camera[:, None], camera[indices]]
+    scores[:, 0] = torch.inf
+    order = scores.sort(dim=1, descending=True, stable=True).indices[:, :k]
+    return as_graph(indices.gather(1, order), scores.gather(1, order))
 
 
 def camera_views(

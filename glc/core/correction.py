@@ -426,7 +426,7 @@ class GLC(BaseCorrector):
         with self._timed('graph'):
             graph = knn_graph(x, self.k)
         with self._timed('links'):
-            neighbors = graph.indices[:, 1:]
+            neighbors = graph.arrays()[0][:, 1:]
             rows = np.arange(len(x)).repeat(neighbors.shape[1])
             probabilities = self._probabilities(self._encode(x, graph), rows, neighbors.ravel())
         indptr = np.arange(len(x) + 1) * neighbors.shape[1]

@@ -23,8 +23,17 @@ def aggregate_neighbors(features: Tensor, adjacency: sparse.csr_array, rows: sli
     Returns:
         (M, 2 D) float32 on the device of ``features``, the input of :class:`GraphConvolution`.
     """
-    neighbors = torch.from_numpy(adjacency[rows] @ features.cpu().numpy())
-    return torch.cat([features[rows], neighbors.to(features)], dim=1)
+    own = adjacency[rows]
+    if features.device.type == 'cpu':
+        neighbors = torch.from_numpy(own @ features.numpy())
+    else:
+        columns, starts, weights = (
+            torch.from_numpy(part).to(features.device) for part in (own.indices, own.indptr, own.data)
+        )
+        neighbors = F.embedding_bag(
+            columns, features, starts, mode='sum', per_sample_weights=weights, include_last_offset=True
+        )
+    return torch.cat([features[rows], neighbors], dim=1)
 
 
 class GraphConvolution(nn.Module):

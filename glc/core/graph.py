@@ -15,7 +15,7 @@ from torch import Tensor
 
 from glc.core.approximate import likely_neighbours
 from glc.core.labels import as_unit_features
-from glc.core.sharding import gather_blocks, own_rows
+from glc.core.sharding import gather_rows, own_rows
 from glc.core.similarity import pair_similarities
 
 EXACT_LIMIT = 50_000
@@ -38,6 +38,8 @@ class KNNGraph:
             by falling similarity, equal ones by rising index.
         similarities: float32 array (N, k): their cosine similarities, in [-1, 1] up to rounding.
 
+    The arrays are NumPy's, or tensors on the device of the features where that is not the CPU.
+
     Example:
         >>> graph = knn_graph(np.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]]), k=2)
         >>> graph.indices
@@ -48,8 +50,8 @@ class KNNGraph:
         (3, 2)
     """
 
-    indices: np.ndarray
-    similarities: np.ndarray
+    indices: np.ndarray | Tensor
+    similarities: np.ndarray | Tensor
 
     @property
     def num_nodes(self) -> int:
@@ -60,6 +62,15 @@ class KNNGraph:
     def k(self) -> int:
         """Number of neighbours per image, itself included."""
         return int(self.indices.shape[1])
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Indices and similarities in NumPy."""
+        indices, similarities = self.tensors(torch.device('cpu'))
+        return indices.numpy(), similarities.numpy()
+
+    def tensors(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Indices and similarities on a device."""
+        return torch.as_tensor(self.indices).to(device), torch.as_tensor(self.similarities).to(device)
 
 
 def knn_graph(
@@ -78,11 +89,11 @@ def knn_graph(
     Args:
         features: Features (N, D); rows are scaled to unit length first.
         k: Neighbours per image, itself included; with fewer than k images all N are returned.
-        backend: 'faiss' (exact flat index on the CPU), 'torch' (exact, blocks of matrix products on the
-            features' device), 'approximate' (lists of similar images, on the features' device), or 'auto':
-            approximate for more than :data:`EXACT_LIMIT` images, else faiss where it is installed and the
-            features are on the CPU, else torch. On macOS 'auto' does not take faiss, because the OpenMP
-            libraries of the two wheels crash each other there.
+        backend: 'faiss' (exact; on the features' GPU with faiss-gpu, else on the CPU), 'torch' (exact, blocks of
+            matrix products on the features' device), 'approximate' (lists of similar images, on the features'
+            device), or 'auto': approximate for more than :data:`EXACT_LIMIT` images, else faiss where it is
+            installed and the features are on the CPU, else torch. On macOS 'auto' does not take faiss, because the
+            OpenMP libraries of the two wheels crash each other there.
         block_size: Images per block of the search (approximate: of the final ordering); None makes blocks of
             about 64 MiB of similarities.
 
@@ -101,8 +112,15 @@ def knn_graph(
     backend = _resolve_backend(backend, x.device, len(x))
     share = own_rows(len(x))
     rows = torch.arange(share.start, share.stop, device=x.device)
-    shares = gather_blocks([_neighbours(x, rows, min(k, len(x)), backend, block_size)])
-    return KNNGraph(*(np.concatenate(parts) for parts in zip(*shares, strict=True)))
+    own = _neighbours(x, rows, min(k, len(x)), backend, block_size)
+    return as_graph(*(gather_rows(part) for part in own))
+
+
+def as_graph(indices: Tensor, similarities: Tensor) -> KNNGraph:
+    """A graph of tensors (N, k), as :class:`KNNGraph` has them on their device."""
+    if indices.device.type == 'cpu':
+        return KNNGraph(indices.numpy(), similarities.numpy())
+    return KNNGraph(indices, similarities)
 
 
 def normalized_adjacency(graph: KNNGraph) -> sparse.csr_array:
@@ -118,10 +136,9 @@ def normalized_adjacency(graph: KNNGraph) -> sparse.csr_array:
         float32 sparse matrix (N, N) with rows that sum to 1.
     """
     num_nodes = graph.num_nodes
-    is_self = graph.indices == np.arange(num_nodes)[:, None]
-    adjacency = neighbour_matrix(
-        graph.indices, np.where(is_self, np.float32(0), graph.similarities.clip(0, 1))
-    )
+    indices, similarities = graph.arrays()
+    is_self = indices == np.arange(num_nodes)[:, None]
+    adjacency = neighbour_matrix(indices, np.where(is_self, np.float32(0), similarities.clip(0, 1)))
     adjacency = adjacency.maximum(adjacency.T) + sparse.eye_array(num_nodes, dtype=np.float32, format='csr')
     adjacency.eliminate_zeros()
     adjacency.sort_indices()
@@ -143,7 +160,7 @@ def neighbour_matrix(indices: np.ndarray, values: np.ndarray) -> sparse.csr_arra
 
 def _neighbours(
     x: Tensor, rows: Tensor, k: int, backend: str, block_size: int | None
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Tensor, Tensor]:
     """Indices and similarities (R, k) of the neighbours of the ``rows`` (R,), as KNNGraph has them."""
     width = min(k + _MARGIN, len(x))
     if backend == 'approximate':
@@ -156,13 +173,13 @@ def _neighbours(
         chosen = (
             _first_neighbours(x, block, *search(x[block], width), k) for block in rows.split(block_size)
         )
-    indices = np.empty((len(rows), k), np.int64)
-    similarities = np.empty((len(rows), k), np.float32)
+    indices = torch.empty(len(rows), k, dtype=torch.int64, device=x.device)
+    similarities = torch.empty(len(rows), k, device=x.device)
     start = 0
     for block_indices, block_similarities in chosen:
         stop = start + len(block_indices)
-        indices[start:stop] = block_indices.cpu().numpy()
-        similarities[start:stop] = block_similarities.cpu().numpy()
+        indices[start:stop] = block_indices
+        similarities[start:stop] = block_similarities
         start = stop
     return indices, similarities
 
@@ -185,6 +202,13 @@ def _searcher(x: Tensor, backend: str) -> Callable[[Tensor, int], tuple[Tensor, 
     if backend == 'torch':
         return lambda queries, count: (queries @ x.T).topk(count, dim=1)
     faiss = importlib.import_module('faiss')
+    if x.device.type != 'cpu' and hasattr(faiss, 'StandardGpuResources'):
+        importlib.import_module('faiss.contrib.torch_utils')  # lets knn_gpu take tensors
+        resources = faiss.StandardGpuResources()
+        metric, device = faiss.METRIC_INNER_PRODUCT, x.get_device()
+        return lambda queries, count: faiss.knn_gpu(
+            resources, queries, x, count, metric=metric, device=device
+        )
     index = faiss.IndexFlatIP(x.shape[1])
     index.add(x.cpu().numpy())
 

@@ -6,8 +6,9 @@ without dense matrices.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 from scipy import sparse
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from glc.core.graph import KNNGraph, knn_graph, neighbour_matrix
 from glc.core.kernels import (
+    Rows,
     expanded_sets,
     gaussian_rows,
     join_rows,
@@ -24,6 +26,9 @@ from glc.core.kernels import (
 )
 from glc.core.labels import as_unit_features
 from glc.core.sharding import gather_blocks, own_triangle_rows
+from glc.core.torch_jaccard import CompressedRows, encode_rows, near_pairs
+
+Encoding: TypeAlias = sparse.csr_array | CompressedRows
 
 _TINY = np.finfo(np.float32).tiny
 
@@ -82,7 +87,7 @@ def reciprocal_encodings(
     k1: int | Sequence[int] = 30,
     k2: int = 6,
     graph: KNNGraph | Sequence[KNNGraph] | None = None,
-) -> list[sparse.csr_array]:
+) -> list[Encoding]:
     """The V of :func:`jaccard_distance`, after query expansion, for every graph and every k1.
 
     Args:
@@ -92,7 +97,8 @@ def reciprocal_encodings(
         graph: See :func:`jaccard_distance`; or several, of the same images. Only their order of the neighbours counts.
 
     Returns:
-        float32 sparse matrices (N, N), one for every graph and k1, whose rows sum to 1.
+        float32 sparse matrices (N, N), one for every graph and k1, whose rows sum to 1: of scipy, or compressed rows
+        on the device of the features where that is not the CPU.
 
     Raises:
         ValueError: A parameter is out of range, or the graph does not fit the features or k1.
@@ -103,7 +109,7 @@ def reciprocal_encodings(
     x = as_unit_features(features)
     if graph is None:
         graph = knn_graph(x, max(scales))
-    vectors = np.ascontiguousarray(x.cpu().numpy())
+    encode = _encoding if x.device.type == 'cpu' else encode_rows
     encodings = []
     for nearest in [graph] if isinstance(graph, KNNGraph) else graph:
         if nearest.num_nodes != len(x) or nearest.k < min(max(scales), len(x)):
@@ -111,15 +117,16 @@ def reciprocal_encodings(
                 f'the graph has {nearest.num_nodes} images and {nearest.k} neighbours, '
                 f'but the features have {len(x)} images and k1={k1}'
             )
-        ranks = nearest.indices[:, : max(scales)].astype(np.int32)
-        encodings += [_encoding(vectors, ranks, scale, k2) for scale in scales]
+        ranks = nearest.tensors(x.device)[0][:, : max(scales)].int()
+        encodings += [encode(x, ranks, scale, k2) for scale in scales]
     return encodings
 
 
-def encoding_distance(encodings: list[sparse.csr_array], max_distance: float = 1.0) -> sparse.csr_array:
+def encoding_distance(encodings: list[Encoding], max_distance: float = 1.0) -> sparse.csr_array:
     """Mean Jaccard distance between the rows of several V, by inverted lists of the images of a column.
 
-    Within :func:`glc.core.sharding.shared_work`, every process computes its share of the pairs.
+    It runs on the device of the V; only the pairs that are kept leave it. Devices differ by rounding errors. Within
+    :func:`glc.core.sharding.shared_work`, every process computes its share of the pairs.
 
     Args:
         encodings: Matrices (N, N) of :func:`reciprocal_encodings`, of any scales, graphs or features.
@@ -128,21 +135,31 @@ def encoding_distance(encodings: list[sparse.csr_array], max_distance: float = 1
     Returns:
         Sparse distances (N, N) as :func:`jaccard_distance` returns them.
     """
-    num_images = encodings[0].shape[0]
-    by_row, by_column = (
-        tuple((m.indptr.astype(np.int64), m.indices.astype(np.int32, copy=False), m.data) for m in matrices)
-        for matrices in (encodings, [encoding.tocsc() for encoding in encodings])
-    )
-    kernel = partial(mean_distances, by_row, by_column, float(np.float32(max_distance)))
-    blocks = parallel_rows(kernel, own_triangle_rows(num_images))
+    limit = float(np.float32(max_distance))
+    if isinstance(encodings[0], CompressedRows):
+        num_images = len(encodings[0].starts) - 1
+        blocks = near_pairs(encodings, limit, own_triangle_rows(num_images))
+    else:
+        num_images = encodings[0].shape[0]
+        blocks = _near_pairs(encodings, limit, own_triangle_rows(num_images))
     indptr, columns, distances = join_rows(gather_blocks(list(blocks)))
     upper = sparse.csr_array((distances.clip(_TINY), columns, indptr), shape=(num_images, num_images))
     diagonal = sparse.diags_array(np.full(num_images, _TINY), format='csr')
     return (upper + upper.T + diagonal).tocsr()
 
 
-def _encoding(vectors: np.ndarray, ranks: np.ndarray, k1: int, k2: int) -> sparse.csr_array:
-    """V after query expansion: rows that sum to 1, of features (N, D) and their neighbours (N, K)."""
+def _near_pairs(encodings: list[sparse.csr_array], max_distance: float, rows: range) -> Iterator[Rows]:
+    """:func:`glc.core.torch_jaccard.near_pairs` on the CPU."""
+    by_row, by_column = (
+        tuple((m.indptr.astype(np.int64), m.indices.astype(np.int32, copy=False), m.data) for m in matrices)
+        for matrices in (encodings, [encoding.tocsc() for encoding in encodings])
+    )
+    return parallel_rows(partial(mean_distances, by_row, by_column, max_distance), rows)
+
+
+def _encoding(features: Tensor, neighbours: Tensor, k1: int, k2: int) -> sparse.csr_array:
+    """:func:`glc.core.torch_jaccard.encode_rows` on the CPU."""
+    vectors, ranks = (np.ascontiguousarray(part.numpy()) for part in (features, neighbours))
     rows = range(len(ranks))
     reciprocal = _mutual(ranks, min(k1, ranks.shape[1]))
     half = _mutual(ranks, min(round(k1 / 2) + 1, k1, ranks.shape[1]))

@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
 
+import torch
 import torch.distributed as dist
+from torch import Tensor
 
 Block = TypeVar('Block')
 
@@ -56,6 +58,13 @@ def gather_blocks(blocks: list[Block]) -> list[Block]:
     shares: list[list[Block]] = [[] for _ in range(dist.get_world_size())]
     dist.all_gather_object(shares, blocks)
     return [block for share in shares for block in share]
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """The rows of all processes, in the order of their ranks, on the device of this process's own."""
+    if _place()[1] == 1:
+        return rows
+    return torch.cat([block.to(rows.device) for block in gather_blocks([rows.cpu()])])
 
 
 def _place() -> tuple[int, int]:

@@ -1,11 +1,14 @@
+import importlib.util
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from glc.core.graph import KNNGraph, knn_graph, normalized_adjacency
+from tests.test_core.foreign_device import FOREIGN, ForeignDevice
 from tests.test_core.oracles import clustered_features, dense_similarities, naive_ranks
 
 
@@ -100,9 +103,32 @@ for backend in ['torch', 'faiss'] * 3:
 def test_gpu_gives_the_neighbours_of_the_cpu():
     features = torch.from_numpy(clustered_features(500, 9))
     expected = knn_graph(features, 15)
-    for backend in ('auto', 'torch'):
+    backends = ('auto', 'torch', 'faiss') if importlib.util.find_spec('faiss') else ('auto', 'torch')
+    for backend in backends:
         graph = knn_graph(features.cuda(), 15, backend)
-        np.testing.assert_array_equal(graph.indices, expected.indices)
+        assert graph.indices.is_cuda
+        np.testing.assert_array_equal(graph.arrays()[0], expected.indices)
+
+
+def test_faiss_gpu_gets_the_tensors_as_they_are(monkeypatch):
+    calls = []
+
+    def knn_gpu(resources, queries, base, count, metric, device):
+        calls.append((resources, metric))
+        assert queries.device == base.device == FOREIGN
+        return (queries @ base.T).topk(count, dim=1)
+
+    module = SimpleNamespace(
+        StandardGpuResources=lambda: 'gpu', METRIC_INNER_PRODUCT='product', knn_gpu=knn_gpu
+    )
+    module.__spec__ = importlib.util.spec_from_loader('faiss', None)
+    for name in ('faiss', 'faiss.contrib', 'faiss.contrib.torch_utils'):
+        monkeypatch.setitem(sys.modules, name, module)
+    features = clustered_features(50, 5)
+    with ForeignDevice():
+        graph = knn_graph(torch.from_numpy(features).to(FOREIGN), 6, 'faiss', block_size=20)
+        np.testing.assert_array_equal(graph.arrays()[0], naive_ranks(features, 6))
+    assert calls == [('gpu', 'product')] * 3
 
 
 def test_adjacency_equals_its_dense_definition():

@@ -10,12 +10,15 @@ from glc.core.clustering import JaccardDBSCAN, MultiScaleConsensus
 from glc.core.graph import knn_graph
 from glc.core.jaccard import jaccard_distance
 from glc.core.sharding import own_triangle_rows, shared_work
+from tests.test_core.foreign_device import FOREIGN, ForeignDevice
 from tests.test_core.oracles import clustered_features
 
 
 def results(features, cam_ids):
     graph = knn_graph(features, 12)
     distance = jaccard_distance(features, (6, 12), 3, max_distance=0.8, graph=graph)
+    with ForeignDevice():
+        foreign = JaccardDBSCAN(k1=12, k2=3)(torch.from_numpy(features).to(FOREIGN)).cpu()
     return {
         'indices': graph.indices,
         'similarities': graph.similarities,
@@ -24,6 +27,7 @@ def results(features, cam_ids):
         'dbscan': JaccardDBSCAN(k1=12, k2=3)(features),
         'consensus': MultiScaleConsensus(k1=(6, 12), k2=3)(features, cam_ids),
         'torch': JaccardDBSCAN(k1=12, k2=3, backend='torch')(features),
+        'device': foreign,
     }
 
 
