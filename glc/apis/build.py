@@ -9,6 +9,7 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from glc.engine.runner import ReIDRunner
 from glc.utils.checkpoint import load_model_checkpoint
 from glc.utils.memory import keep_freed_memory
 
@@ -50,8 +51,8 @@ def prepare_config(cfg: Config, launcher: str = 'none', amp: bool = False) -> Co
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Runner of a prepared config."""
-    return Runner.from_cfg(cfg)
+    """Runner of a prepared config; its ``load_from`` may be a published model."""
+    return ReIDRunner.from_cfg(cfg)
 
 
 def load_for_test(runner: Runner, checkpoint: str | None) -> None:
