@@ -417,8 +417,10 @@ def _compare(
     positions = next((key for key in raw if key.endswith('pos_embed')), '')  # all that is ever computed anew
     sources = {name: keys.get(id(value), positions or name) for name, value in state.items()}
     fitting = {name: value for name, value in state.items() if name in own and value.shape == own[name].shape}
-    other = [name for name in state if name in own and name not in fitting]
-    classifier = [name for name in other if name.startswith('head.')]
+    classifier, other = [], []
+    for name in state:
+        if name in own and name not in fitting:
+            (classifier if name.startswith('head.') else other).append(name)
     surplus = [name for name in state if name not in own]
     heads = [name for name in surplus if _is_head(name)]
     return fitting, LoadReport(
@@ -429,13 +431,9 @@ def _compare(
             for name, value in fitting.items()
             if name.endswith('pos_embed') and raw.get(sources[name], value).shape != value.shape
         ),
-        missing=_counted(
-            name for name in own if name not in fitting and name not in set(other) - set(classifier)
-        ),
+        missing=_counted(name for name in own if name not in fitting and name not in other),
         mismatched=_counted(
-            f'{name} {tuple(state[name].shape)} != {tuple(own[name].shape)}'
-            for name in other
-            if name not in classifier
+            f'{name} {tuple(state[name].shape)} != {tuple(own[name].shape)}' for name in other
         ),
         unexpected=_counted(sources[name] for name in surplus if name not in heads),
         dropped=_counted([*beside, *(sources[name] for name in (*heads, *classifier))]),

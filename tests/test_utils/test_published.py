@@ -285,6 +285,58 @@ def test_imagenet_ibn_resnets(save, one_block, old):
         torch.testing.assert_close(logits, source(images), atol=1e-5, rtol=1e-4)
 
 
+def osnet_names():
+    """Keys of torchreid's OSNet."""
+
+    def norm(name):
+        return [
+            f'{name}.{part}'
+            for part in ('weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked')
+        ]
+
+    def conv(name):
+        return [f'{name}.conv.weight', *norm(f'{name}.bn')]
+
+    names = [*conv('conv1'), *conv('conv5'), 'fc.0.weight', 'fc.0.bias', *norm('fc.1')]
+    for stage in ('conv2', 'conv3', 'conv4'):
+        for block in (f'{stage}.0', f'{stage}.1'):
+            streams = [
+                'conv2a',
+                *(f'conv2{s}.{i}' for s, length in (('b', 2), ('c', 3), ('d', 4)) for i in range(length)),
+            ]
+            for stream in (f'{block}.{stream}' for stream in streams):
+                names += [f'{stream}.conv1.weight', f'{stream}.conv2.weight', *norm(f'{stream}.bn')]
+            names += [*conv(f'{block}.conv1'), *conv(f'{block}.conv3')]
+            names += [
+                f'{block}.gate.{layer}.{part}' for layer in ('fc1', 'fc2') for part in ('weight', 'bias')
+            ]
+        names += conv(f'{stage}.0.downsample')
+        names += conv(f'{stage}.2.0') if stage != 'conv4' else []
+    return [*names, 'classifier.weight', 'classifier.bias']
+
+
+def test_osnet_of_torchreid(save):
+    model = OSNet('x0_25')
+    shapes = {name: value.shape for name, value in model.state_dict().items()}
+    content = {name: torch.rand(shapes.get(name, (9,))) for name in osnet_names()}
+    assert set(content) == {*shapes, 'classifier.weight', 'classifier.bias'}
+    trained = {f'module.{name}': value for name, value in content.items()}
+    for file, dropped in (
+        (content, 'classifier.weight'),
+        ({'state_dict': trained}, 'module.classifier.weight'),
+    ):
+        model = OSNet('x0_25')
+        report = load_backbone_checkpoint(model, save(file, 'osnet.pth.tar-60'))
+        assert (report.fraction, report.unexpected, report.dropped[0]) == (1, (), dropped)
+        loaded = model.state_dict()
+        assert all(torch.equal(loaded[name], content[name]) for name in shapes if 'num_batches' not in name)
+
+
+def test_names_of_torchreid_are_those_of_a_given_file():
+    given = torch.load(shared_data('weights/osnet_x0_25_msmt17.pth'), weights_only=True)
+    assert set(given) | {'classifier.weight', 'classifier.bias'} == set(osnet_names())
+
+
 # ---------------------------------------------------------------- the network of GLC
 
 

@@ -1,4 +1,4 @@
-"""Write published weights in our format, and tell what became of every tensor.
+r"""Write published weights in our format, and tell what became of every tensor.
 
 What the file is, is recognised by its keys; the config says which model the weights are for.
 
