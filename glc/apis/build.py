@@ -9,7 +9,8 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from glc.utils.checkpoint import load_checkpoint_file
+from glc.engine.runner import ReIDRunner
+from glc.utils.checkpoint import load_model_checkpoint
 from glc.utils.memory import keep_freed_memory
 
 
@@ -50,8 +51,8 @@ def prepare_config(cfg: Config, launcher: str = 'none', amp: bool = False) -> Co
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Runner of a prepared config."""
-    return Runner.from_cfg(cfg)
+    """Runner of a prepared config; its ``load_from`` may be a published model."""
+    return ReIDRunner.from_cfg(cfg)
 
 
 def load_for_test(runner: Runner, checkpoint: str | None) -> None:
@@ -59,8 +60,8 @@ def load_for_test(runner: Runner, checkpoint: str | None) -> None:
 
     Args:
         runner: Runner of a prepared config.
-        checkpoint: File to load; None initialises the model as training would, which evaluates a pretrained or
-            source-trained network as it is (direct transfer).
+        checkpoint: File to load, of ours or published; None initialises the model as training would, which
+            evaluates a pretrained or source-trained network as it is (direct transfer).
 
     Raises:
         RuntimeError: If the file does not fit the model.
@@ -69,24 +70,7 @@ def load_for_test(runner: Runner, checkpoint: str | None) -> None:
     if checkpoint is None:
         model.init_weights()
     else:
-        content = load_checkpoint_file(checkpoint)
-        state, own = content.get('state_dict', content), model.state_dict()
-        missing = [
-            name for name, value in own.items() if getattr(state.get(name), 'shape', None) != value.shape
-        ]
-        unexpected = [name for name in state if name not in own]
-        if missing or unexpected:
-            raise RuntimeError(
-                f"checkpoint '{checkpoint}' does not fit the config: {_some('missing or misshapen', missing)}, "
-                f'{_some("unexpected", unexpected)}; use the config it was trained with'
-            )
-        model.load_state_dict(state)
-        print_log(f"loaded all {len(own)} tensors of '{checkpoint}'", logger='current')
-
-
-def _some(what: str, names: list[str]) -> str:
-    shown = ', '.join(names[:3]) + (', ...' if len(names) > 3 else '')
-    return f'{len(names)} {what} tensors' + (f' ({shown})' if names else '')
+        load_model_checkpoint(model, checkpoint)
 
 
 def _init_processes(launcher: str, dist_cfg: dict) -> None:

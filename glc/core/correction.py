@@ -370,6 +370,21 @@ class GLC(BaseCorrector):
                 self._train(x[labelled].to(self._target_device()), clusters)
         return self
 
+    def use_network(self, network: LinkPredictor) -> Self:
+        """Take a network that is trained already, for instance the published one, instead of training one.
+
+        Args:
+            network: Moved to the device of the corrector. ``predict`` feeds it as it was trained if the parameters are
+                those of its training; the published network belongs to ``GLC.published()``.
+
+        Returns:
+            The corrector itself; a later ``fit`` trains a new network.
+        """
+        self._check_parameters()
+        self.timings_ = {}
+        self.network_ = network.to(self._target_device()).eval()
+        return self
+
     def predict(
         self,
         features: ArrayOrTensor,

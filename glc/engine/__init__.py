@@ -17,6 +17,7 @@ from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS
 from .feature_extractor import FeatureExtractor
 from .hooks import AverageBatchNormHook, EpochSeedHook, PlainCheckpointHook, PseudoLabelHook, RestartHook
 from .optim import CPUAmpOptimWrapper
+from .runner import ReIDRunner
 
 for labeler in (
     JaccardAgglomerative,
@@ -38,5 +39,6 @@ __all__ = [
     'FeatureExtractor',
     'PlainCheckpointHook',
     'PseudoLabelHook',
+    'ReIDRunner',
     'RestartHook',
 ]

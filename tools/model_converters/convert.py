@@ -1,0 +1,119 @@
+r"""Write published weights in our format, and tell what became of every tensor.
+
+What the file is, is recognised by its keys; the config says which model the weights are for.
+
+Examples:
+    python tools/model_converters/convert.py pass_usl_market.pth.tar --config configs/glc/vit_s_market_usl.py \
+        --out pretrained/vit_s_usl_market.pth
+    python tools/model_converters/convert.py gcn_backbone.pth gcn_head.pth --out pretrained/gcn.pth
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import torch
+from mmengine.config import Config, DictAction
+from torch import Tensor, nn
+
+import glc.models  # noqa: F401
+from glc.registry import MODELS
+from glc.utils.checkpoint import convert_state_dict, link_predictor_for, load_checkpoint_file
+from glc.utils.layouts import LAYOUTS, recognise_layout, unwrap_state_dict
+
+
+def parse_args() -> argparse.Namespace:
+    """Command line."""
+    layouts = '\n'.join(f'    {name:<10}{layout.about}' for name, layout in LAYOUTS.items())
+    parser = argparse.ArgumentParser(
+        description=f'{__doc__}\nLayouts:\n{layouts}', formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'checkpoints', nargs='+', type=Path, metavar='FILE', help='published file; two for the GCN'
+    )
+    parser.add_argument('--config', help='config of the model; not needed for the GCN')
+    parser.add_argument('--out', type=Path, required=True, metavar='FILE', help='file to write')
+    parser.add_argument(
+        '--layout', default='auto', choices=['auto', *LAYOUTS], help='default: recognised by the keys'
+    )
+    parser.add_argument(
+        '--hw-ratio',
+        type=int,
+        help='height / width of the images of the pre-training (2 for persons, 1 for ImageNet)',
+    )
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='overrides of the config'
+    )
+    return parser.parse_args()
+
+
+def build_model(args: argparse.Namespace, layout: str, state: dict[str, Tensor]) -> nn.Module:
+    """The model of the config, or the network of GLC."""
+    if layout == 'gcn':
+        return link_predictor_for({key.removeprefix('module.'): value for key, value in state.items()})
+    if args.config is None:
+        raise ValueError(f'the file has layout {layout}: name the config of the model with --config')
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options or {})
+    return MODELS.build(cfg.model)
+
+
+def convert(args: argparse.Namespace) -> None:
+    """Convert, print the table, and write.
+
+    Raises:
+        RuntimeError: If a file cannot be read, nothing matches, or shapes differ.
+        ValueError: If the config is needed, or the output is the input.
+        FileNotFoundError: If a file does not exist.
+    """
+    if args.out.resolve() in [path.resolve() for path in args.checkpoints]:
+        raise ValueError(f"'{args.out}' would be overwritten: name another --out")
+    state: dict[str, Tensor] = {}
+    for path in args.checkpoints:
+        state |= unwrap_state_dict(load_checkpoint_file(path))
+    layout = recognise_layout(state) if args.layout == 'auto' else args.layout
+    source = ', '.join(map(str, args.checkpoints))
+    converted, report = convert_state_dict(
+        build_model(args, layout, state), state, layout, args.hw_ratio, source
+    )
+    print(report.table())
+    print(
+        f'\n{source}: layout {layout}, {LAYOUTS[layout].about}\n'
+        f'{len(report.matched) - len(report.renamed)} matched, {len(report.renamed)} renamed, '
+        f'{len(report.dropped)} skipped, {len(report.unexpected)} unexpected, {len(report.missing)} missing'
+    )
+    if report.mismatched:
+        raise RuntimeError(
+            'not written, other shapes than the model of the config: ' + '; '.join(report.mismatched)
+        )
+    if not report.matched:
+        raise RuntimeError(
+            'not written, nothing matches: is it a checkpoint of another backbone, or another --layout?'
+        )
+    has_neck = any(name.startswith('neck.') for name in report.matched)
+    if report.unexpected and has_neck:
+        raise RuntimeError('not written, the model of the config has no ' + ', '.join(report.unexpected))
+    for what, names in (('unexpected', report.unexpected), ('missing', report.missing)):
+        if names:
+            print(
+                f'warning: {len(names)} {what}, see the table; it is no whole model, but a backbone can start from it'
+            )
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({'meta': {'converted_from': source, 'layout': layout}, 'state_dict': converted}, args.out)
+    print(f"wrote '{args.out}'")
+
+
+def main() -> int:
+    """Run; 1 where nothing was written."""
+    try:
+        convert(parse_args())
+    except (OSError, RuntimeError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
