@@ -1,5 +1,8 @@
 """Re-ranking and query expansion against the dense float64 formulas."""
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -163,6 +166,15 @@ def test_blocks_of_an_expansion_change_nothing(monkeypatch):
     monkeypatch.setattr(glc.core.reranking, '_BLENDED_ROWS', 7)
     for part, expected in zip(QueryExpansion(gallery=True)(*pair), whole, strict=True):
         np.testing.assert_allclose(part, expected, atol=1e-6)
+
+
+def test_the_methods_of_the_benchmark_agree(monkeypatch):
+    folder = Path(__file__).resolve().parents[2] / 'tools/benchmarks'
+    monkeypatch.syspath_prepend(folder)
+    measure = runpy.run_path(str(folder / 'bench_rerank.py'))['measure']
+    sparse, dense = (measure(kind, 30, 150, 16)[-1] for kind in ('sparse', 'dense'))
+    assert dense.shape == (20, 150)
+    np.testing.assert_allclose(sparse, dense, atol=5e-6)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
