@@ -87,6 +87,8 @@ def reciprocal_encodings(
     k1: int | Sequence[int] = 30,
     k2: int = 6,
     graph: KNNGraph | Sequence[KNNGraph] | None = None,
+    half: int | None = None,
+    scale: np.ndarray | None = None,
 ) -> list[Encoding]:
     """The V of :func:`jaccard_distance`, after query expansion, for every graph and every k1.
 
@@ -95,6 +97,8 @@ def reciprocal_encodings(
         k1: See :func:`jaccard_distance`.
         k2: See :func:`jaccard_distance`.
         graph: See :func:`jaccard_distance`; or several, of the same images. Only their order of the neighbours counts.
+        half: Neighbours, with itself, of the half sets H; None for round(k1 / 2) + 1, at most k1.
+        scale: Positive float64 array (N,) that divides the squared distances of row i in step 3; None for ones.
 
     Returns:
         float32 sparse matrices (N, N), one for every graph and k1, whose rows sum to 1: of scipy, or compressed rows
@@ -118,7 +122,7 @@ def reciprocal_encodings(
                 f'but the features have {len(x)} images and k1={k1}'
             )
         ranks = nearest.tensors(x.device)[0][:, : max(scales)].int()
-        encodings += [encode(x, ranks, scale, k2) for scale in scales]
+        encodings += [encode(x, ranks, width, k2, half, scale) for width in scales]
     return encodings
 
 
@@ -157,16 +161,20 @@ def _near_pairs(encodings: list[sparse.csr_array], max_distance: float, rows: ra
     return parallel_rows(partial(mean_distances, by_row, by_column, max_distance), rows)
 
 
-def _encoding(features: Tensor, neighbours: Tensor, k1: int, k2: int) -> sparse.csr_array:
+def _encoding(
+    features: Tensor, neighbours: Tensor, k1: int, k2: int, half: int | None, scale: np.ndarray | None
+) -> sparse.csr_array:
     """:func:`glc.core.torch_jaccard.encode_rows` on the CPU."""
     vectors, ranks = (np.ascontiguousarray(part.numpy()) for part in (features, neighbours))
     rows = range(len(ranks))
     reciprocal = _mutual(ranks, min(k1, ranks.shape[1]))
-    half = _mutual(ranks, min(round(k1 / 2) + 1, k1, ranks.shape[1]))
-    blocks = list(parallel_rows(partial(expanded_sets, *reciprocal, *half), rows))
+    halved = _mutual(ranks, min(round(k1 / 2) + 1 if half is None else half, k1, ranks.shape[1]))
+    blocks = list(parallel_rows(partial(expanded_sets, *reciprocal, *halved), rows))
     sizes, columns = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     indptr = np.concatenate([[0], sizes.cumsum()])
     weights = np.concatenate(list(parallel_rows(partial(gaussian_rows, vectors, indptr, columns), rows)))
+    if scale is not None:
+        weights **= np.repeat(1 / scale, sizes)
     weights /= np.repeat(np.add.reduceat(weights, indptr[:-1]), sizes)
     shape = (len(ranks), len(ranks))
     nearest = ranks[:, :k2]

@@ -180,6 +180,36 @@ def mean_distances(
     return sizes, found[:filled].copy(), distances[:filled].copy()
 
 
+@numba.njit(nogil=True, cache=True)
+def shared_weights(
+    rows: Compressed, columns: Compressed, num_others: int, start: int, stop: int
+) -> np.ndarray:
+    """``s[i, j] = sum_l min(V[i, l], W[j, l])`` of the rows of two sparse matrices.
+
+    Args:
+        rows: V (M, N) by rows: starts (M + 1,), columns and values.
+        columns: W (P, N) by columns: starts (N + 1,), rows and values.
+        num_others: Rows P of W.
+        start: First row i.
+        stop: Row after the last.
+
+    Returns:
+        Dense float32 values (B, P) of the B rows of V, summed in float64.
+    """
+    row_starts, row_columns, row_values = rows
+    column_starts, column_rows, column_values = columns
+    result = np.empty((stop - start, num_others), np.float32)
+    sums = np.empty(num_others)
+    for i in range(start, stop):
+        sums[:] = 0
+        for entry in range(row_starts[i], row_starts[i + 1]):
+            value, column = row_values[entry], row_columns[entry]
+            for other in range(column_starts[column], column_starts[column + 1]):
+                sums[column_rows[other]] += min(value, column_values[other])
+        result[i - start] = sums
+    return result
+
+
 @numba.njit(nogil=True, cache=True, fastmath=True)
 def gaussian_rows(
     features: np.ndarray, indptr: np.ndarray, columns: np.ndarray, start: int, stop: int

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from glc.core.labels import as_labels, as_unit_features
+
+BlockDistance = Callable[[range], Tensor]
+"""A distance of queries and gallery: the rows (B, G) of a range of B queries, smaller is nearer."""
 
 _BLOCK_SIMILARITIES = 2**23  # 32 MiB, and twice that for the indices of their sort
 
@@ -21,8 +24,9 @@ def evaluate_ranking(
     query_cams: np.ndarray | Tensor,
     gallery_cams: np.ndarray | Tensor,
     ranks: Sequence[int] = (1, 5, 10),
+    distance: BlockDistance | None = None,
 ) -> dict[str, float]:
-    """Rank the gallery for every query by cosine similarity and score the rankings.
+    """Rank the gallery for every query, by cosine similarity or a given distance, and score the rankings.
 
     Market-1501 protocol (Zheng et al., ICCV 2015): gallery images of unknown identity (negative) are never
     used; for a query, gallery images of its identity and its camera are ignored; a query with no other
@@ -39,6 +43,8 @@ def evaluate_ranking(
         query_cams: Cameras (Q,).
         gallery_cams: Cameras (G,).
         ranks: The ranks r at which CMC is returned, as 'rank<r>'.
+        distance: Ranks in place of the cosine similarity, e.g. that of
+            :class:`glc.core.reranking.KReciprocalReranking`.
 
     Returns:
         Fractions 'mAP', 'mINP' and 'rank<r>' for every r of ``ranks``.
@@ -57,7 +63,7 @@ def evaluate_ranking(
         raise ValueError(f'ranks must be at least 1, got {tuple(ranks)}')
     precisions, penalties, first_ranks = [], [], []
     for order, _, matches in _rankings(
-        query_features, gallery_features, query_pids, gallery_pids, query_cams, gallery_cams
+        query_features, gallery_features, query_pids, gallery_pids, query_cams, gallery_cams, distance
     ):
         query, column = (index.cpu().numpy() for index in matches.gather(1, order).nonzero(as_tuple=True))
         _, start, count = np.unique(query, return_index=True, return_counts=True)
@@ -89,6 +95,7 @@ def rank_gallery(
     query_cams: np.ndarray | Tensor,
     gallery_cams: np.ndarray | Tensor,
     top: int = 10,
+    distance: BlockDistance | None = None,
 ) -> np.ndarray:
     """The best gallery images of every query, ranked as ``evaluate_ranking`` ranks them.
 
@@ -100,6 +107,7 @@ def rank_gallery(
         query_cams: Cameras (Q,).
         gallery_cams: Cameras (G,).
         top: Images per query.
+        distance: See ``evaluate_ranking``.
 
     Returns:
         int64 array (Q, top) of rows of ``gallery_features``, best first; -1 where the gallery has no more.
@@ -118,13 +126,35 @@ def rank_gallery(
     result = np.full((len(query_pids), top), -1)
     start = 0
     for order, ignored, _ in _rankings(
-        query_features, gallery_features, query_pids, gallery_pids, query_cams, gallery_cams
+        query_features, gallery_features, query_pids, gallery_pids, query_cams, gallery_cams, distance
     ):
         best = order[:, :top]
         best = best.masked_fill(ignored.gather(1, best), -1)
         result[start : start + len(best), : best.shape[1]] = best.cpu().numpy()
         start += len(best)
     return result
+
+
+def query_and_gallery(
+    query_features: np.ndarray | Tensor, gallery_features: np.ndarray | Tensor
+) -> tuple[Tensor, Tensor]:
+    """Check and normalise the features of queries (Q, D) and gallery (G, D), on the device of the queries.
+
+    Raises:
+        ValueError: The features are not finite, or their dimensions differ.
+    """
+    query = as_unit_features(query_features)
+    gallery = as_unit_features(gallery_features).to(query.device)
+    if query.shape[1] != gallery.shape[1]:
+        raise ValueError(f'query features have {query.shape[1]} values, gallery features {gallery.shape[1]}')
+    return query, gallery
+
+
+def query_blocks(query: Tensor, gallery: Tensor) -> Iterator[range]:
+    """Ranges of queries whose float32 similarities to the gallery take about 32 MiB."""
+    step = max(1, _BLOCK_SIMILARITIES // len(gallery))
+    for start in range(0, len(query), step):
+        yield range(start, min(start + step, len(query)))
 
 
 def _rankings(
@@ -134,6 +164,7 @@ def _rankings(
     gallery_pids: np.ndarray | Tensor,
     query_cams: np.ndarray | Tensor,
     gallery_cams: np.ndarray | Tensor,
+    distance: BlockDistance | None,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Rank the gallery for blocks of B queries, in order; ignored images come last.
 
@@ -141,19 +172,16 @@ def _rankings(
         (B, G) each: the ranking as rows of the gallery; then for every row of the gallery whether the image
         is ignored and whether it is a true match.
     """
-    query = as_unit_features(query_features)
-    gallery = as_unit_features(gallery_features).to(query.device)
-    if query.shape[1] != gallery.shape[1]:
-        raise ValueError(f'query features have {query.shape[1]} values, gallery features {gallery.shape[1]}')
+    query, gallery = query_and_gallery(query_features, gallery_features)
     query_ids, gallery_ids = _both(query_pids, gallery_pids, query, gallery, 'identities')
     query_views, gallery_views = _both(query_cams, gallery_cams, query, gallery, 'cameras')
-    for block in torch.arange(len(query), device=query.device).split(
-        max(1, _BLOCK_SIMILARITIES // len(gallery))
-    ):
-        same_id = query_ids[block, None] == gallery_ids
-        ignored = (same_id & (query_views[block, None] == gallery_views)) | (gallery_ids < 0)
-        similarities = (query[block] @ gallery.T).masked_fill(ignored, -torch.inf)
-        yield similarities.argsort(dim=1, descending=True, stable=True), ignored, same_id & ~ignored
+    for block in query_blocks(query, gallery):
+        rows = slice(block.start, block.stop)
+        same_id = query_ids[rows, None] == gallery_ids
+        ignored = (same_id & (query_views[rows, None] == gallery_views)) | (gallery_ids < 0)
+        nearness = query[rows] @ gallery.T if distance is None else -distance(block).to(query.device)
+        ranking = nearness.masked_fill(ignored, -torch.inf).argsort(dim=1, descending=True, stable=True)
+        yield ranking, ignored, same_id & ~ignored
 
 
 def _both(

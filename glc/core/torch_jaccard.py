@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -54,7 +55,14 @@ class _Lists(NamedTuple):
     following: Tensor
 
 
-def encode_rows(features: Tensor, ranks: Tensor, k1: int, k2: int) -> CompressedRows:
+def encode_rows(
+    features: Tensor,
+    ranks: Tensor,
+    k1: int,
+    k2: int,
+    half: int | None = None,
+    scale: np.ndarray | None = None,
+) -> CompressedRows:
     """V of :func:`glc.core.jaccard.jaccard_distance`, after query expansion.
 
     Args:
@@ -62,11 +70,16 @@ def encode_rows(features: Tensor, ranks: Tensor, k1: int, k2: int) -> Compressed
         ranks: int32 neighbours (N, K) of every image, itself first, on the device of the features.
         k1: Neighbours among which reciprocal ones are looked for; K if there are fewer.
         k2: Neighbours over which V is averaged.
+        half: See :func:`glc.core.jaccard.reciprocal_encodings`.
+        scale: See :func:`glc.core.jaccard.reciprocal_encodings`.
 
     Returns:
         float32 rows that sum to 1.
     """
-    return _averaged(_gaussian_sets(features, ranks, k1), ranks[:, :k2])
+    halved = ranks[:, : min(round(k1 / 2) + 1 if half is None else half, k1)]
+    divisors = torch.ones(len(ranks)) if scale is None else torch.from_numpy(scale)
+    weights = _gaussian_sets(features, ranks[:, :k1], halved, divisors.to(features.device))
+    return _averaged(weights, ranks[:, :k2])
 
 
 def near_pairs(encodings: list[CompressedRows], max_distance: float, rows: range) -> Iterator[Rows]:
@@ -104,16 +117,16 @@ def near_pairs(encodings: list[CompressedRows], max_distance: float, rows: range
         yield counts, columns_, kept
 
 
-def _gaussian_sets(features: Tensor, ranks: Tensor, k1: int) -> CompressedRows:
+def _gaussian_sets(features: Tensor, ranks: Tensor, halved: Tensor, scale: Tensor) -> CompressedRows:
     """V before query expansion: the expanded sets, with float64 weights that sum to 1."""
-    near = _mutual(ranks[:, :k1])
-    half = _mutual(ranks[:, : min(round(k1 / 2) + 1, k1)])
+    near, half = _mutual(ranks), _mutual(halved)
     parts = []
     for block in _blocks(range(len(ranks)), _ITEM_BYTES * near.shape[1] * (half.shape[1] + 1)):
         members, distinct = _expanded(near[block.start : block.stop], half)
         rows, columns = distinct.nonzero()[:, 0] + block.start, members[distinct]
         scores = torch.full(members.shape, -torch.inf, dtype=torch.float64, device=ranks.device)
-        scores[distinct] = 2 * pair_similarities(features, rows, columns, dtype=torch.float64)
+        similarities = pair_similarities(features, rows, columns, dtype=torch.float64)
+        scores[distinct] = 2 * similarities / scale[rows]
         parts.append((distinct.sum(dim=1), columns, scores.softmax(dim=1)[distinct]))
     return _joined(parts)
 

@@ -1,12 +1,14 @@
 """Ranking scores of a query and gallery set."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from mmengine.evaluator import BaseMetric
 
 from glc.core.ranking import evaluate_ranking
+from glc.core.reranking import KReciprocalReranking, QueryExpansion
 from glc.registry import METRICS
 
 
@@ -14,17 +16,43 @@ from glc.registry import METRICS
 class ReIDMetric(BaseMetric):
     """mAP, mINP and Rank-1/5/10 under the Market-1501 protocol, in percent.
 
-    A query ignores gallery images of its own person and camera; a query without another match is not counted.
+    A query ignores gallery images of its own person and camera; a query without another match is not counted;
+    gallery images of unknown identity (negative) are never used.
+
+    The plain scores keep their names whatever else is asked for: 'mAP' is always comparable. The scores with
+    query expansion are named 'qe_mAP' and so on, those with re-ranking 'rerank_mAP', those with both
+    'qe_rerank_mAP'. Both see the features of the whole gallery, and no identity and no camera.
 
     Args:
         collect_device: Where the results of several processes are gathered, ``'cpu'`` or ``'gpu'``.
         prefix: Prefix of the names in the log.
+        rerank: Numbers of :class:`glc.core.reranking.KReciprocalReranking`, ``True`` for the published ones, or
+            ``None`` for no re-ranking.
+        query_expansion: Numbers of :class:`glc.core.reranking.QueryExpansion`, ``True`` for its defaults, or
+            ``None`` for no expansion.
+
+    Raises:
+        TypeError: If a number has an unknown name.
+        ValueError: If a number is out of range.
+
+    Example:
+        >>> metric = ReIDMetric(rerank=dict(k1=20, k2=6, lambda_value=0.3), query_expansion=dict(k=5, alpha=3.0))
+        >>> metric.rerank.lambda_value, metric.query_expansion.gallery
+        (0.3, False)
     """
 
     default_prefix = 'reid'
 
-    def __init__(self, collect_device: str = 'cpu', prefix: str | None = None) -> None:
+    def __init__(
+        self,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+        rerank: dict | bool | None = None,
+        query_expansion: dict | bool | None = None,
+    ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
+        self.rerank = _option(KReciprocalReranking, rerank)
+        self.query_expansion = _option(QueryExpansion, query_expansion)
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Keep the features and ids of a batch of predictions."""
@@ -36,13 +64,31 @@ class ReIDMetric(BaseMetric):
         """Scores in percent of all predictions."""
         features = torch.stack([feature for feature, _ in results])
         pids, cams, is_query = np.array([ids for _, ids in results]).T
-        query, gallery = is_query == 1, is_query == 0
+        query, gallery = is_query == 1, (is_query == 0) & (pids >= 0)
         if not query.any() or not gallery.any():
             raise RuntimeError(
                 f'evaluation needs query and gallery images, got {query.sum()} and {gallery.sum()}: '
                 "use split='test' of a data set that has both"
             )
-        scores = evaluate_ranking(
-            features[query], features[gallery], pids[query], pids[gallery], cams[query], cams[gallery]
-        )
-        return {name: round(100 * float(value), 2) for name, value in scores.items()}
+        compared = {'': (features[query], features[gallery])}
+        if self.query_expansion:
+            compared['qe_'] = self.query_expansion(*compared[''])
+        ids = pids[query], pids[gallery], cams[query], cams[gallery]
+        scores = {}
+        for name, pair in compared.items():
+            scores |= _percent(name, evaluate_ranking(*pair, *ids))
+            if self.rerank:
+                reranked = evaluate_ranking(*pair, *ids, distance=self.rerank(*pair))
+                scores |= _percent(f'{name}rerank_', reranked)
+        return scores
+
+
+def _option(kind: type, numbers: dict | bool | None) -> Any:
+    """Build ``kind`` from its numbers or, of True, its defaults; None where it is not asked for."""
+    if numbers is None or numbers is False:
+        return None
+    return kind() if numbers is True else kind(**numbers)
+
+
+def _percent(name: str, scores: dict[str, float]) -> dict[str, float]:
+    return {name + score: round(100 * float(value), 2) for score, value in scores.items()}

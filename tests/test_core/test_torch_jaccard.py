@@ -68,6 +68,14 @@ def test_mean_of_scales_within_a_distance(max_distance):
     np.testing.assert_allclose(found.toarray(), expected.toarray(), atol=1e-6)
 
 
+def test_half_sets_and_scales_of_their_own():
+    features = clustered_features(80, 6, 0.3, seed=3)
+    graph = knn_graph(features, 12)
+    scale = np.random.default_rng(0).uniform(0.5, 2, size=80)
+    found = encode_rows(as_unit_features(features), torch.from_numpy(graph.indices).int(), 12, 3, 5, scale)
+    assert_same_rows(found, reciprocal_encodings(features, 12, 3, graph, 5, scale)[0])
+
+
 def test_a_row_is_the_same_in_any_block_and_share(monkeypatch):
     features = clustered_features(90, 5, 0.3, seed=4)
     encodings = encodings_of(features, knn_graph(features, 12), (6, 12), 3)

@@ -1,7 +1,12 @@
+import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 
+from glc.core.ranking import evaluate_ranking
+from glc.core.reranking import KReciprocalReranking, QueryExpansion
 from glc.evaluation import ReIDMetric
+from glc.registry import METRICS
 
 
 def predictions(rows):
@@ -43,3 +48,82 @@ def test_query_without_gallery():
     metric.process({}, predictions(QUERY))
     with pytest.raises(RuntimeError, match="got 2 and 0: use split='test'"):
         metric.evaluate(size=2)
+
+
+def random_rows(num_queries=20, num_gallery=90, seed=0):
+    """Unit features of 6 people on 3 cameras; every ninth gallery image is of unknown identity."""
+    rng = np.random.default_rng(seed)
+    num = num_queries + num_gallery
+    pids, cams = rng.integers(6, size=num), rng.integers(3, size=num)
+    features = rng.normal(size=(6, 10))[pids] + 1.2 * rng.normal(size=(num, 10))
+    features = (features / np.linalg.norm(features, axis=1, keepdims=True)).astype(np.float32)
+    pids[num_queries::9] = -1
+    is_query = np.arange(num) < num_queries
+    return [
+        (feature.tolist(), int(pid), int(cam), bool(query))
+        for feature, pid, cam, query in zip(features, pids, cams, is_query, strict=True)
+    ]
+
+
+def evaluate(rows, **options):
+    metric = ReIDMetric(**options)
+    metric.process({}, predictions(rows))
+    return metric.evaluate(size=len(rows))
+
+
+def test_options_add_scores_and_leave_the_plain_ones():
+    rows = random_rows()
+    plain = evaluate(rows)
+    names = [name.removeprefix('reid/') for name in plain]
+    assert names == ['mAP', 'mINP', 'rank1', 'rank5', 'rank10']
+    scores = evaluate(rows, rerank=dict(k1=8, k2=3, lambda_value=0.2), query_expansion=dict(k=4, alpha=1.0))
+    prefixes = ('', 'rerank_', 'qe_', 'qe_rerank_')
+    assert list(scores) == [f'reid/{prefix}{name}' for prefix in prefixes for name in names]
+    assert {name: scores[name] for name in plain} == plain
+    assert len({scores[f'reid/{prefix}mAP'] for prefix in prefixes}) == 4
+
+
+def test_options_score_what_the_core_computes():
+    rows = [row for row in random_rows() if row[1] >= 0]
+    features, pids, cams, is_query = (np.array(part) for part in zip(*rows, strict=True))
+    query, gallery = features[is_query], features[~is_query]
+    ids = pids[is_query], pids[~is_query], cams[is_query], cams[~is_query]
+    scores = evaluate(rows, rerank=True, query_expansion=True)
+
+    def percent(*pair, **kwargs):
+        return pytest.approx(100 * evaluate_ranking(*pair, *ids, **kwargs)['mAP'], abs=0.006)
+
+    expanded = QueryExpansion(k=5, alpha=3.0)(query, gallery)
+    rerank = KReciprocalReranking(20, 6, 0.3)
+    assert scores['reid/rerank_mAP'] == percent(query, gallery, distance=rerank(query, gallery))
+    assert scores['reid/qe_mAP'] == percent(*expanded)
+    assert scores['reid/qe_rerank_mAP'] == percent(*expanded, distance=rerank(*expanded))
+
+
+def test_unknown_identities_take_no_part():
+    rows = random_rows()
+    known = [row for row in rows if row[1] >= 0]
+    assert len(known) < len(rows)
+    options = dict(rerank=dict(k1=8), query_expansion=dict(gallery=True))
+    assert evaluate(rows, **options) == evaluate(known, **options)
+
+
+def test_one_line_on_the_command_line_reaches_the_options():
+    cfg = Config(dict(val_evaluator=dict(type='ReIDMetric'), test_evaluator=dict(type='ReIDMetric')))
+    cfg.merge_from_dict({'test_evaluator.rerank': True, 'test_evaluator.query_expansion.k': 3})
+    metric = METRICS.build(cfg.test_evaluator)
+    assert metric.rerank == KReciprocalReranking(k1=20, k2=6, lambda_value=0.3)
+    assert metric.query_expansion == QueryExpansion(k=3)
+    plain = METRICS.build(cfg.val_evaluator)
+    assert plain.rerank is None
+    assert plain.query_expansion is None
+    assert ReIDMetric(rerank=False).rerank is None
+
+
+def test_bad_options_fail_at_once():
+    with pytest.raises(TypeError, match='k3'):
+        ReIDMetric(rerank=dict(k3=1))
+    with pytest.raises(ValueError, match='lambda_value'):
+        ReIDMetric(rerank=dict(lambda_value=2))
+    with pytest.raises(ValueError, match='at least 1'):
+        ReIDMetric(query_expansion=dict(k=0))
