@@ -35,7 +35,7 @@ batches = st.integers(1, 12).flatmap(
 )
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=50)
 @given(batches)
 def test_equals_a_double_loop(batch):
     features, labels = batch
