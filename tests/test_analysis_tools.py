@@ -1,5 +1,6 @@
 """The tools that extract features and score labels, as a command line would run them."""
 
+import json
 import runpy
 import sys
 from pathlib import Path
@@ -122,3 +123,29 @@ def test_planted_noise(planted_noise):
     assert (other != merged).any()
     with pytest.raises(ValueError, match='kind must be'):
         planted_noise(truth, 'wrong', 0.2, 0)
+
+
+def test_curves_are_means_by_epoch_and_the_later_log_counts(run, tmp_path):
+    logs = {
+        '20250101_000000': [
+            {'lr': 0.1, 'loss': 4.0, 'loss_id': 3.0, 'epoch': 1, 'iter': 1, 'step': 1},
+            {'lr': 0.1, 'loss': 2.0, 'loss_id': 1.0, 'epoch': 1, 'iter': 2, 'step': 2},
+            {'lr': 0.1, 'loss': 9.0, 'loss_id': 9.0, 'epoch': 2, 'iter': 3, 'step': 3},
+        ],
+        '20250102_000000': [
+            {'lr': 0.1, 'loss': 1.5, 'loss_id': 0.5, 'epoch': 2, 'iter': 3, 'step': 3},
+            {'reid/mAP': 41.25, 'reid/rank1': 60.0, 'reid/mINP': 5.0, 'step': 2},
+        ],
+    }
+    for folder, records in logs.items():
+        path = tmp_path / folder / 'vis_data' / 'scalars.json'
+        path.parent.mkdir(parents=True)
+        path.write_text('\n'.join(map(json.dumps, records)))
+    assert run('analysis_tools/print_curves', tmp_path).splitlines() == [
+        '| epoch | loss | loss_id | reid/mAP | reid/rank1 |',
+        '|---|---|---|---|---|',
+        '| 1 | 3.000 | 2.000 |  |  |',
+        '| 2 | 1.500 | 0.500 | 41.250 | 60.000 |',
+    ]
+    with pytest.raises(SystemExit, match='is it the work dir of a training'):
+        run('analysis_tools/print_curves', tmp_path / 'empty')

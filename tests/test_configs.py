@@ -29,7 +29,11 @@ NAMES = sorted(path.stem for path in (CONFIGS / 'glc').glob('*.py'))
 RESTARTS = [name for name in NAMES if name.endswith('_restart')]
 PUBLISHED = [name for name in NAMES if name.endswith('_published')]
 TWINS = sorted(path.stem for path in (CONFIGS / 'cluster_contrast').glob('*.py'))
-LEAVES = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.glob('[a-z]*/*.py'))
+LEAVES = sorted(
+    path.relative_to(CONFIGS).as_posix()
+    for folder in ('glc', 'cluster_contrast')
+    for path in (CONFIGS / folder).glob('*.py')
+)
 NO_CORRECTOR = {'default_hooks': {'pseudo_label': {'corrector': None}}}
 
 # eps, fusion and multi neck (None: not part of the setting), images per BatchNorm group

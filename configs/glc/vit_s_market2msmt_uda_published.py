@@ -6,7 +6,8 @@ _base_ = [
     '../_base_/labelers/jaccard_dbscan_glc.py',
 ]
 model = dict(
-    backbone=dict(init_cfg=dict(checkpoint='pretrained/vit_s_pass_market1501.pth')),
+    # What configs/source/vit_s_market_sup.py writes; the published one: pretrained/vit_s_pass_market1501.pth
+    backbone=dict(init_cfg=dict(checkpoint='work_dirs/vit_s_market_sup/epoch_120.pth')),
     neck=dict(multi=True, fusion='mean'),
     bn_group_size=128,
 )

@@ -6,7 +6,8 @@ _base_ = [
     '../_base_/labelers/jaccard_dbscan_glc_restart.py',
 ]
 model = dict(
-    backbone=dict(init_cfg=dict(checkpoint='pretrained/vit_s_pass_msmt17.pth')),
+    # What configs/source/vit_s_msmt_sup.py writes; the published one: pretrained/vit_s_pass_msmt17.pth
+    backbone=dict(init_cfg=dict(checkpoint='work_dirs/vit_s_msmt_sup/epoch_120.pth')),
     neck=dict(multi=True, fusion='cat'),
     bn_group_size=64,
 )

@@ -1,5 +1,5 @@
 """What the entry points share, for use from a script or a notebook."""
 
-from .build import build_runner, load_for_test, prepare_config
+from .build import build_runner, load_for_test, prepare_config, share_batch
 
-__all__ = ['build_runner', 'load_for_test', 'prepare_config']
+__all__ = ['build_runner', 'load_for_test', 'prepare_config', 'share_batch']

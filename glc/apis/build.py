@@ -45,7 +45,7 @@ def prepare_config(cfg: Config, launcher: str = 'none', amp: bool = False) -> Co
         }
     if amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper' if torch.cuda.is_available() else 'CPUAmpOptimWrapper'
-    _share_batch(cfg)
+    share_batch(cfg, get_world_size())
     _set_resize_backend(cfg)
     return cfg
 
@@ -81,9 +81,16 @@ def _init_processes(launcher: str, dist_cfg: dict) -> None:
         init_dist(launcher, **dist_cfg)
 
 
-def _share_batch(cfg: Config) -> None:
-    """Divide the global training batch of the config over the processes."""
-    world_size = get_world_size()
+def share_batch(cfg: Config, world_size: int) -> None:
+    """Divide the global training batch of a config, ``train_dataloader.batch_size``, over processes.
+
+    Args:
+        cfg: Config; changed in place.
+        world_size: Number of processes.
+
+    Raises:
+        ValueError: If the global batch cannot be shared by the processes, or the BatchNorm groups by the batches.
+    """
     loader = cfg.get('train_dataloader')
     if loader is None:
         return

@@ -15,7 +15,14 @@ from glc.core.metric import MetricConsensus
 from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS
 
 from .feature_extractor import FeatureExtractor
-from .hooks import AverageBatchNormHook, EpochSeedHook, PlainCheckpointHook, PseudoLabelHook, RestartHook
+from .hooks import (
+    AverageBatchNormHook,
+    EpochSeedHook,
+    IdentityLabelHook,
+    PlainCheckpointHook,
+    PseudoLabelHook,
+    RestartHook,
+)
 from .optim import CPUAmpOptimWrapper
 from .runner import ReIDRunner
 
@@ -37,6 +44,7 @@ __all__ = [
     'CPUAmpOptimWrapper',
     'EpochSeedHook',
     'FeatureExtractor',
+    'IdentityLabelHook',
     'PlainCheckpointHook',
     'PseudoLabelHook',
     'ReIDRunner',

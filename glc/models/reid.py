@@ -1,5 +1,7 @@
 """Algorithms: what a batch of images becomes in training and in testing."""
 
+from typing import Any
+
 import torch
 from mmengine.dist import all_reduce_dict
 from mmengine.model import BaseModel
@@ -10,17 +12,13 @@ from glc.models.layers import convert_batchnorm
 from glc.registry import MODELS
 
 
-@MODELS.register_module()
-class UnsupervisedReID(BaseModel):
-    """Backbone, neck and contrast head; trained on pseudo labels, tested on unit features.
-
-    Pseudo labels live here, in a table indexed by ``sample_idx``, because the workers of a data loader never see
-    what is written into the data set of the parent process.
+class BaseReID(BaseModel):
+    """Backbone, neck and head; tested on unit features. A subclass says how a batch becomes losses.
 
     Args:
         backbone: Config of the backbone: tokens ``(B, T, D)``, a map ``(B, C, H, W)`` or ``(B, D)``.
         neck: Config of the neck: unit features ``(B, D)``.
-        head: Config of the head; its memory bank is reset with every labelling.
+        head: Config of the head.
         data_preprocessor: Config of the data preprocessor.
         bn_group_size: Images per group of batch statistics in training (part of the recipe, see
             :class:`~glc.models.layers.GhostBatchNorm2d`); None keeps one group per process.
@@ -44,12 +42,6 @@ class UnsupervisedReID(BaseModel):
         if bn_group_size is not None:
             self.backbone = convert_batchnorm(self.backbone, bn_group_size)
             self.neck = convert_batchnorm(self.neck, bn_group_size)
-        self.register_buffer('pseudo_labels', torch.empty(0, dtype=torch.int64), persistent=False)
-
-    def assign_pseudo_labels(self, pseudo: PseudoLabels) -> None:
-        """Train on these labels from now on, with the memory bank reset to their centroids."""
-        self.pseudo_labels = pseudo.labels.to(self.pseudo_labels.device, torch.int64)
-        self.head.memory.reset(pseudo.centroids)
 
     def extract_feat(self, inputs: Tensor) -> Tensor:
         """Unit features ``(B, D)`` of preprocessed images ``(B, 3, H, W)``."""
@@ -66,16 +58,8 @@ class UnsupervisedReID(BaseModel):
         raise ValueError(f"mode must be 'tensor', 'loss' or 'predict', got {mode!r}")
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
-        """Losses of a batch; its pseudo labels are looked up by ``sample_idx``."""
-        if not len(self.pseudo_labels):
-            raise RuntimeError('no pseudo labels yet: is PseudoLabelHook among the hooks?')
-        indices = torch.tensor([sample.sample_idx for sample in data_samples], device=inputs.device)
-        labels = self.pseudo_labels[indices]
-        if (labels < 0).any():
-            raise RuntimeError(
-                'an outlier (label -1) was drawn: sampler and model hold different pseudo labels'
-            )
-        return self.head.loss(self.extract_feat(inputs), labels)
+        """Losses of a batch."""
+        raise NotImplementedError
 
     def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of this process for the backward pass; for the log, the means over all processes."""
@@ -89,3 +73,37 @@ class UnsupervisedReID(BaseModel):
         for sample, feature in zip(data_samples, self.extract_feat(inputs).float(), strict=True):
             sample.set_data({'feature': feature})
         return data_samples
+
+
+@MODELS.register_module()
+class UnsupervisedReID(BaseReID):
+    """A network with a contrast head; trained on pseudo labels.
+
+    Pseudo labels live here, in a table indexed by ``sample_idx``, because the workers of a data loader never see
+    what is written into the data set of the parent process.
+
+    Args:
+        *args: As in :class:`BaseReID`; the memory bank of the head is reset with every labelling.
+        **kwargs: As in :class:`BaseReID`.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.register_buffer('pseudo_labels', torch.empty(0, dtype=torch.int64), persistent=False)
+
+    def assign_pseudo_labels(self, pseudo: PseudoLabels) -> None:
+        """Train on these labels from now on, with the memory bank reset to their centroids."""
+        self.pseudo_labels = pseudo.labels.to(self.pseudo_labels.device, torch.int64)
+        self.head.memory.reset(pseudo.centroids)
+
+    def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
+        """Losses of a batch; its pseudo labels are looked up by ``sample_idx``."""
+        if not len(self.pseudo_labels):
+            raise RuntimeError('no pseudo labels yet: is PseudoLabelHook among the hooks?')
+        indices = torch.tensor([sample.sample_idx for sample in data_samples], device=inputs.device)
+        labels = self.pseudo_labels[indices]
+        if (labels < 0).any():
+            raise RuntimeError(
+                'an outlier (label -1) was drawn: sampler and model hold different pseudo labels'
+            )
+        return self.head.loss(self.extract_feat(inputs), labels)

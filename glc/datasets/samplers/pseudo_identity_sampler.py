@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 from mmengine.dist import get_dist_info
 from mmengine.logging import print_log
+from torch import Tensor
 from torch.utils.data import Sampler
 
 from glc.core.labels import PseudoLabels
@@ -70,7 +71,11 @@ class PseudoIdentitySampler(Sampler[Draw]):
 
     def assign_pseudo_labels(self, pseudo: PseudoLabels) -> None:
         """Draw from these clusters from now on."""
-        labels = pseudo.labels.cpu().numpy()
+        self.assign_labels(pseudo.labels)
+
+    def assign_labels(self, labels: Tensor) -> None:
+        """Draw from the clusters or identities of these labels ``(N,)`` from now on."""
+        labels = labels.cpu().numpy()
         if len(labels) != len(self.cam_ids):
             raise ValueError(f'{len(labels)} pseudo labels for a data set of {len(self.cam_ids)} images')
         order = np.argsort(labels, kind='stable')

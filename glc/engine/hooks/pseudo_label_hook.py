@@ -11,6 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from glc.core.clustering import BaseLabeler
@@ -20,6 +21,23 @@ from glc.core.quality import label_change, label_quality
 from glc.core.sharding import shared_work
 from glc.engine.feature_extractor import FeatureExtractor
 from glc.registry import HOOKS, LABEL_CORRECTORS, PSEUDO_LABELERS
+
+
+def check_train_dataloader(loader: DataLoader) -> None:
+    """Whether a training loader batches by labels, in batches of the sampler's size.
+
+    Raises:
+        TypeError: If the sampler takes no labels.
+        ValueError: If the batch size is not the sampler's.
+    """
+    if not hasattr(loader.sampler, 'assign_pseudo_labels'):
+        raise TypeError(f'{type(loader.sampler).__name__} takes no pseudo labels: use PseudoIdentitySampler')
+    if loader.batch_size != loader.sampler.batch_size:
+        raise ValueError(
+            f'train_dataloader.batch_size is {loader.batch_size}, the sampler gives batches of '
+            f'{loader.sampler.batch_size} to each of {get_world_size()} processes: set batch_size to '
+            'num_ids x num_instances (divided by the number of processes where the Runner is built by hand)'
+        )
 
 
 @HOOKS.register_module()
@@ -102,16 +120,7 @@ class PseudoLabelHook(Hook):
         if runner.epoch == 0:
             self.pseudo = None  # load_from brings the labels of another run
         loader = runner.train_dataloader
-        if not hasattr(loader.sampler, 'assign_pseudo_labels'):
-            raise TypeError(
-                f'{type(loader.sampler).__name__} takes no pseudo labels: use PseudoIdentitySampler'
-            )
-        if loader.batch_size != loader.sampler.batch_size:
-            raise ValueError(
-                f'train_dataloader.batch_size is {loader.batch_size}, the sampler gives batches of '
-                f'{loader.sampler.batch_size} to each of {get_world_size()} processes: set batch_size to '
-                'num_ids x num_instances (divided by the number of processes where the Runner is built by hand)'
-            )
+        check_train_dataloader(loader)
         pipeline = self.pipeline
         if pipeline is None:
             test_loader = runner.cfg.get('test_dataloader') or runner.cfg.get('val_dataloader')

@@ -2,6 +2,15 @@
 
 from .gem import GeM
 from .ghost_batchnorm import GhostBatchNorm1d, GhostBatchNorm2d, GhostBatchNormAct2d, convert_batchnorm
+from .global_batch import global_batch
 from .ibn import IBN
 
-__all__ = ['IBN', 'GeM', 'GhostBatchNorm1d', 'GhostBatchNorm2d', 'GhostBatchNormAct2d', 'convert_batchnorm']
+__all__ = [
+    'IBN',
+    'GeM',
+    'GhostBatchNorm1d',
+    'GhostBatchNorm2d',
+    'GhostBatchNormAct2d',
+    'convert_batchnorm',
+    'global_batch',
+]

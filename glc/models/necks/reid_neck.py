@@ -84,15 +84,21 @@ class ReIDNeck(BaseModule):
         Raises:
             ValueError: If the shape is not what ``num_tokens`` and ``in_channels`` announced.
         """
-        tokens = self._tokens(inputs)
         if not self.multi:
-            return F.normalize(self.bottleneck(self._fused(tokens)))
-        norms = [
-            self.bottleneck,
-            *(getattr(self, f'bottleneck_pt{part}') for part in range(1, self.num_tokens)),
-        ]
-        units = [F.normalize(norm(token)) for norm, token in zip(norms, tokens.unbind(1), strict=True)]
-        return F.normalize(self._fused(torch.stack(units, 1)))
+            return F.normalize(self.batch_norm(inputs))
+        return F.normalize(self._fused(F.normalize(self._batch_normed(self.tokens(inputs)), dim=2)))
+
+    def batch_norm(self, inputs: Tensor) -> Tensor:
+        """Backbone output to the fused feature after batch normalisation, without L2 norm, as a classifier wants it.
+
+        Args:
+            inputs: As in :meth:`forward`.
+
+        Returns:
+            Features `(B, out_channels)`.
+        """
+        tokens = self.tokens(inputs)
+        return self._fused(self._batch_normed(tokens)) if self.multi else self.bottleneck(self._fused(tokens))
 
     def fuse(self, inputs: Tensor) -> Tensor:
         """Backbone output to the fused feature before any normalisation, as the triplet loss wants it.
@@ -103,9 +109,17 @@ class ReIDNeck(BaseModule):
         Returns:
             Features `(B, out_channels)`.
         """
-        return self._fused(self._tokens(inputs))
+        return self._fused(self.tokens(inputs))
 
-    def _tokens(self, inputs: Tensor) -> Tensor:
+    def tokens(self, inputs: Tensor) -> Tensor:
+        """Backbone output to tokens, maps pooled; what the other methods make of these is what they make of the inputs.
+
+        Args:
+            inputs: As in :meth:`forward`.
+
+        Returns:
+            Tokens `(B, T, D)`.
+        """
         if inputs.dim() == 4:
             tokens = self.pool(inputs)[:, None]
         elif inputs.dim() == 2:
@@ -119,6 +133,13 @@ class ReIDNeck(BaseModule):
                 'out_channels'
             )
         return tokens
+
+    def _batch_normed(self, tokens: Tensor) -> Tensor:
+        norms = [
+            self.bottleneck,
+            *(getattr(self, f'bottleneck_pt{part}') for part in range(1, self.num_tokens)),
+        ]
+        return torch.stack([norm(token) for norm, token in zip(norms, tokens.unbind(1), strict=True)], 1)
 
     def _fused(self, tokens: Tensor) -> Tensor:
         cls = tokens[:, 0]

@@ -1,0 +1,7 @@
+# ResNet-50 for training with identities; a leaf adds head.num_classes.
+_base_ = './resnet50.py'
+model = dict(
+    type='SupervisedReID',
+    head=dict(_delete_=True, type='SupervisedHead', in_channels=2048),
+    bn_group_size=64,
+)

@@ -1,0 +1,123 @@
+"""Training with identities: what it learns, on how many processes, and after a resume."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from glc.core.triplet import batch_hard_triplet_loss
+from glc.models import SupervisedHead, SupervisedReID
+from glc.structures import ReIDDataSample
+from tests.runs import tiny_config, train, write_images
+from tests.test_ddp import run
+
+
+@pytest.fixture(scope='module')
+def images(tmp_path_factory):
+    return write_images(tmp_path_factory.mktemp('data') / 'market1501', contrast=1.0)
+
+
+def source_config(images: Path, work_dir: Path, num_classes: int = 8, **settings: object) -> Config:
+    cfg = tiny_config(images, work_dir, **settings)
+    cfg.default_hooks.pop('pseudo_label')
+    cfg.default_hooks.identity_label = dict(type='IdentityLabelHook')
+    cfg.model.type = 'SupervisedReID'
+    cfg.model.head = dict(type='SupervisedHead', in_channels=32, num_classes=num_classes)
+    return cfg
+
+
+def state(runner: Runner) -> dict[str, torch.Tensor]:
+    optimizer = runner.optim_wrapper.optimizer
+    momenta = [value['momentum_buffer'].flatten() for value in optimizer.state.values()]
+    return {**runner.model.state_dict(), 'momenta': torch.cat(momenta)}
+
+
+def model() -> SupervisedReID:
+    torch.manual_seed(0)
+    return SupervisedReID(
+        backbone=dict(type='TinyBackbone', dropout=0.0),
+        neck=dict(type='ReIDNeck', in_channels=32),
+        head=dict(type='SupervisedHead', in_channels=32, num_classes=3, id_weight=2.0, triplet_weight=0.5),
+    )
+
+
+def test_losses_are_taken_on_both_sides_of_the_neck():
+    net, inputs = model(), torch.randn(4, 3, 64, 32)
+    net.assign_identities(torch.tensor([2, 0, 1, 0, 2]))
+    samples = [ReIDDataSample(metainfo=dict(sample_idx=index)) for index in (4, 1, 0, 3)]
+    labels = torch.tensor([2, 0, 2, 0])
+    losses = net.loss(inputs, samples)
+    with torch.no_grad():
+        before = net.neck.pool(net.backbone(inputs))
+        mean, std = before.mean(0), before.var(0, unbiased=False).add(1e-5).sqrt()
+        logits = (before - mean) / std @ net.head.classifier.weight.T
+        expected = -logits.log_softmax(1)[range(4), labels].mean()
+    assert losses['loss_id'].item() == pytest.approx(2 * expected.item(), rel=1e-4)
+    assert losses['loss_triplet'].item() == pytest.approx(
+        batch_hard_triplet_loss(before, labels).item() / 2, rel=1e-4
+    )
+    with torch.no_grad():
+        before = net.eval().neck.pool(net.backbone(inputs))
+        torch.testing.assert_close(net.extract_feat(inputs), before / before.norm(dim=1, keepdim=True))
+
+
+def test_model_without_identities_and_head_without_classes():
+    with pytest.raises(RuntimeError, match='is IdentityLabelHook among the hooks'):
+        model().loss(torch.randn(2, 3, 64, 32), [])
+    with pytest.raises(ValueError, match='num_classes must be at least 2, got 1'):
+        SupervisedHead(8, 1)
+
+
+def test_identities_are_learnt_and_a_resume_changes_nothing(images, tmp_path):
+    cfg = source_config(images, tmp_path / 'whole', train_cfg__max_epochs=3, train_cfg__val_interval=3)
+    cfg.train_dataloader.sampler.iterations = 15
+    cfg.param_scheduler[0].step_size = 2
+    whole = train(cfg)
+    cfg.work_dir = str(tmp_path / 'resumed')
+    resumed = train(cfg, resume=tmp_path / 'whole' / 'epoch_2.pth')
+    first, second = state(whole), state(resumed)
+    assert first.keys() == second.keys()
+    assert not [name for name in first if not torch.equal(first[name], second[name])]
+
+    lines = (tmp_path / 'whole' / whole.timestamp / 'vis_data' / 'scalars.json').read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    losses = np.array([record['loss_id'] for record in records if 'loss_id' in record])
+    assert losses[0] == pytest.approx(np.log(8), rel=0.02)
+    assert losses[-5:].mean() < 0.8 * losses[0]
+    assert any('reid/mAP' in record for record in records)
+
+    checkpoint = torch.load(tmp_path / 'whole' / 'epoch_3.pth', weights_only=True)
+    assert 'pseudo_labels' not in checkpoint
+    assert 'identities' not in checkpoint['state_dict']
+    pids = whole.train_dataloader.dataset.pids
+    assert torch.equal(whole.model.identities, torch.from_numpy(pids) - 1)  # pids of this data set: 1..8
+
+
+def test_two_processes_equal_one(images, tmp_path):
+    cfg = source_config(images, tmp_path / 'one', train_cfg__max_epochs=1)
+    cfg.model.backbone.dropout = 0.0  # other masks on every process
+    cfg.optim_wrapper.optimizer.lr = 0.01
+    one = train(cfg)
+    cfg.work_dir = str(tmp_path / 'two')
+    two, _, _ = run(cfg, tmp_path / 'two', 2)
+    torch.testing.assert_close(two['state_dict'], one.model.state_dict(), atol=1e-5, rtol=1e-4)
+
+
+def test_wrong_parts_are_named_before_training(images, tmp_path):
+    with pytest.raises(ValueError, match=r'8 identities, the head 9 classes: set model.head.num_classes=8'):
+        train(source_config(images, tmp_path, num_classes=9))
+    with pytest.raises(ValueError, match='set batch_size to num_ids x num_instances'):
+        train(source_config(images, tmp_path, train_dataloader__batch_size=8))
+    cfg = tiny_config(images, tmp_path)
+    cfg.default_hooks.pseudo_label = dict(type='IdentityLabelHook')
+    with pytest.raises(TypeError, match='UnsupervisedReID takes no identities'):
+        train(cfg)
+    cfg = source_config(images, tmp_path)
+    cfg.train_dataloader.dataset.type = 'ImageFolderReID'
+    cfg.train_dataloader.dataset.data_root = str(images / 'bounding_box_train')
+    with pytest.raises(ValueError, match='48 of 48 training images have no known identity'):
+        train(cfg)

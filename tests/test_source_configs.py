@@ -1,0 +1,133 @@
+"""Configs of source training: their numbers, data sets, and the checkpoints that domain adaptation starts from."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DefaultScope
+from torch import nn
+
+import glc.engine
+import glc.models  # noqa: F401
+from glc.datasets import MSMT17, Market1501
+from glc.registry import HOOKS, MODELS, PARAM_SCHEDULERS
+
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+NAMES = sorted(path.stem for path in (CONFIGS / 'source').glob('*.py'))
+PUBLISHED = [name for name in NAMES if name.startswith(('vit', 'resnet'))]
+
+
+@pytest.fixture(autouse=True)
+def glc_scope():
+    with DefaultScope.overwrite_default_scope('glc'):
+        yield
+
+
+def load(name: str, folder: str = 'source') -> Config:
+    return Config.fromfile(CONFIGS / folder / f'{name}.py')
+
+
+def test_the_promised_leaves_exist():
+    networks = ('vit_s', 'vit_b', 'resnet50', 'osnet_x0_25')
+    assert {f'{network}_{data}_sup' for network in networks for data in ('market', 'msmt')} <= set(NAMES)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_leaf_is_short_and_consistent(name):
+    assert len((CONFIGS / 'source' / f'{name}.py').read_text().splitlines()) <= 20
+    cfg = load(name)
+    hooks = {key: HOOKS.build(hook) for key, hook in cfg.default_hooks.items()}
+    assert 'identity_label' in hooks
+    assert 'pseudo_label' not in hooks
+    loader = cfg.train_dataloader
+    assert (loader.batch_size, loader.sampler.num_ids, loader.sampler.num_instances) == (64, 16, 4)
+    assert cfg.train_cfg.max_epochs % cfg.train_cfg.val_interval == 0
+    dataset = {'Market1501': Market1501, 'MSMT17': MSMT17}.get(loader.dataset.type)
+    ids = dataset.published_counts['train'].ids if dataset else 100
+    assert cfg.model.head.num_classes == ids
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_parts_fit_together(name):
+    cfg = load(name)
+    cfg.model.backbone.pop('init_cfg', None)
+    with torch.device('meta'):  # shapes only
+        model = MODELS.build(cfg.model)
+        inputs = torch.empty(64, 3, 256, 128)
+        tokens = model.neck.tokens(model.backbone(inputs))
+        logits = model.head.classifier(model.neck.batch_norm(tokens))
+        assert logits.shape == (64, cfg.model.head.num_classes)
+        assert model.eval().extract_feat(inputs).shape == (64, model.head.classifier.in_features)
+    norms = [key for key, _ in model.neck.named_children() if key.startswith('bottleneck')]
+    parts = ['_pt1', '_pt2', '_pt3'] if name.startswith('vit') else []
+    assert norms == ['bottleneck', *(f'bottleneck{part}' for part in parts)]
+
+
+@pytest.mark.parametrize('name', PUBLISHED)
+def test_leaf_holds_the_numbers_of_the_recipe(name):
+    cfg = load(name)
+    assert cfg.optim_wrapper.optimizer == dict(type='SGD', lr=4e-4, momentum=0.9, weight_decay=1e-4)
+    assert cfg.train_cfg.max_epochs == 120
+    images = {'market': 12936, 'msmt': 32621}[name.split('_')[-2]]
+    assert cfg.train_dataloader.sampler.iterations == round(images / 64)
+    if name.startswith('vit'):
+        assert cfg.model.backbone.drop_path_rate == 0.1
+        assert (cfg.model.neck.multi, cfg.model.neck.fusion) == (True, 'cat')
+
+
+def rates(cfg: Config) -> list[dict[str, float]]:
+    """Learning rate of every parameter in every epoch."""
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    optimizer = build_optim_wrapper(model, cfg.optim_wrapper).optimizer
+    schedulers = [PARAM_SCHEDULERS.build(dict(step, optimizer=optimizer)) for step in cfg.param_scheduler]
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    result = []
+    for _ in range(cfg.train_cfg.max_epochs):
+        result.append({names[id(group['params'][0])]: group['lr'] for group in optimizer.param_groups})
+        assert {group['weight_decay'] for group in optimizer.param_groups} == {
+            cfg.optim_wrapper.optimizer.weight_decay
+        }
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    return result
+
+
+@pytest.mark.parametrize(
+    ('name', 'warm_up', 'start'), [('vit_s_msmt_sup', 20, 0.01), ('osnet_x0_25_market_sup', 2, 0.1)]
+)
+def test_learning_rate_per_epoch(name, warm_up, start):
+    cfg = load(name)
+    lr, epochs = cfg.optim_wrapper.optimizer.lr, cfg.train_cfg.max_epochs
+    for epoch, found in enumerate(rates(cfg)):
+        if epoch < warm_up:
+            factor = start + (1 - start) * epoch / (warm_up - 1)
+        else:
+            cosine = math.cos(math.pi * (epoch - warm_up) / (epochs - warm_up))
+            factor = 0.002 + (1 - 0.002) * (1 + cosine) / 2
+        for parameter, rate in found.items():
+            assert rate == pytest.approx(lr * factor * (2 if 'bias' in parameter else 1)), (epoch, parameter)
+
+
+@pytest.mark.parametrize('folder', ['glc', 'cluster_contrast'])
+def test_adaptation_starts_from_what_the_source_config_writes(folder):
+    leaves = [
+        path.stem for path in (CONFIGS / folder).glob('*2*_uda*.py') if not path.stem.startswith('osnet')
+    ]
+    assert len(leaves) >= 5
+    for leaf in leaves:
+        source = f'{leaf.partition("2")[0]}_sup'
+        cfg = load(source)
+        start = load(leaf, folder).model.backbone.init_cfg.checkpoint
+        assert start == f'work_dirs/{source}/epoch_{cfg.train_cfg.max_epochs}.pth'
+
+
+def test_metafile_lists_every_leaf():
+    metafile = yaml.safe_load((CONFIGS / 'source' / 'metafile.yml').read_text())
+    assert [model['Config'] for model in metafile['Models']] == [
+        f'configs/source/{name}.py' for name in NAMES
+    ]

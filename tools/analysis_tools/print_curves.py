@@ -1,0 +1,59 @@
+"""Losses and scores of a run by epoch: ``python tools/analysis_tools/print_curves.py WORK_DIR``."""
+
+import argparse
+import json
+from collections import defaultdict
+from pathlib import Path
+
+
+def parse_args() -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description='Print a Markdown table: losses (means of what was logged in an epoch) and test scores of epochs. '
+        'Where a run was resumed, the later log of an epoch counts.'
+    )
+    parser.add_argument('work_dir', type=Path, help='work dir of the run')
+    parser.add_argument(
+        '--scores', nargs='+', default=['reid/mAP', 'reid/rank1'], metavar='NAME', help='scores to show'
+    )
+    return parser.parse_args()
+
+
+def read_epochs(work_dir: Path, scores: list[str]) -> dict[int, dict[str, float]]:
+    """Losses and scores of every 1-based epoch."""
+    epochs: dict[int, dict[str, float]] = {}
+    for path in sorted(
+        work_dir.glob('*/vis_data/scalars.json')
+    ):  # folders are named by the time of their start
+        found: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        for line in path.read_text().splitlines():
+            record = json.loads(line)
+            epoch = record.get('epoch', record['step'])
+            for name, value in record.items():
+                if name.startswith('loss') or name in scores:
+                    found[epoch][name].append(value)
+        for epoch, values in found.items():
+            epochs.setdefault(epoch, {}).update({name: sum(v) / len(v) for name, v in values.items()})
+    return epochs
+
+
+def main() -> None:
+    """Read the logs and print the table."""
+    args = parse_args()
+    epochs = read_epochs(args.work_dir, args.scores)
+    if not epochs:
+        raise SystemExit(
+            f"no losses and no scores below '{args.work_dir}': is it the work dir of a training?"
+        )
+    names = sorted(
+        {name for values in epochs.values() for name in values}, key=lambda name: (name in args.scores, name)
+    )
+    print(f'| epoch | {" | ".join(names)} |')
+    print('|---' * (len(names) + 1) + '|')
+    for epoch, values in sorted(epochs.items()):
+        cells = (f'{values[name]:.3f}' if name in values else '' for name in names)
+        print(f'| {epoch} | {" | ".join(cells)} |')
+
+
+if __name__ == '__main__':
+    main()
