@@ -2,8 +2,16 @@
 
 from .average_batchnorm_hook import AverageBatchNormHook
 from .epoch_seed_hook import EpochSeedHook
+from .mean_teacher_hook import MeanTeacherHook
 from .plain_checkpoint_hook import PlainCheckpointHook
 from .pseudo_label_hook import PseudoLabelHook
 from .restart_hook import RestartHook
 
-__all__ = ['AverageBatchNormHook', 'EpochSeedHook', 'PlainCheckpointHook', 'PseudoLabelHook', 'RestartHook']
+__all__ = [
+    'AverageBatchNormHook',
+    'EpochSeedHook',
+    'MeanTeacherHook',
+    'PlainCheckpointHook',
+    'PseudoLabelHook',
+    'RestartHook',
+]
