@@ -157,7 +157,13 @@ def state(runner: Runner) -> dict[str, torch.Tensor]:
         **{f'model.{name}': value.clone() for name, value in runner.model.state_dict().items()},
         'labels': hook.pseudo.labels,
         'centroids': hook.pseudo.centroids,
-        'memory': runner.model.head.memory.bank.clone(),
+        **{f'memory.{name}': value.clone() for name, value in runner.model.memory.named_buffers()},
+        **{
+            f'teacher.{name}': value.clone()
+            for hook in runner.hooks
+            if hasattr(hook, 'teacher')
+            for name, value in hook.teacher.state_dict().items()
+        },
         'lr': torch.tensor([group['lr'] for group in optimizer.param_groups]),
         'momentum': torch.cat(
             [

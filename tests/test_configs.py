@@ -1,5 +1,7 @@
 """Every config loads, builds without data, and holds the numbers of its recipe."""
 
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 
 import pytest
@@ -83,9 +85,10 @@ def test_leaf_is_short_and_builds_its_parts(leaf):
     dbscan = (
         leaf.startswith('cluster_contrast/') or 'published' in leaf or 'restart' in leaf or 'demo' in leaf
     )
-    assert isinstance(label_hook.labeler, JaccardDBSCAN if dbscan else MultiScaleConsensus)
+    labeler = getattr(label_hook.labeler, 'labeler', label_hook.labeler)
+    assert isinstance(labeler, JaccardDBSCAN if dbscan else MultiScaleConsensus)
     assert isinstance(label_hook.corrector, (GLC, type(None)))
-    assert (label_hook.corrector is None) == leaf.startswith('cluster_contrast/')
+    assert (label_hook.corrector is None) == (leaf.startswith('cluster_contrast/') or 'hybrid' in leaf)
     assert isinstance(MEMORY_BANKS.build(cfg.model.head.memory), ClusterMemory)
     METRICS.build(cfg.val_evaluator)
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
@@ -117,6 +120,30 @@ def test_model_builds_and_gives_unit_features(name):
 def published(name: str) -> str:
     """The leaf with the published labels of a setting: itself where there is only one."""
     return f'{name}_published' if f'{name}_published' in PUBLISHED else name
+
+
+EXTENSIONS = {
+    'camera_memory': {'model.head.memory'},
+    'hybrid_memory': {
+        'model.head.memory',
+        'train_dataloader.sampler',
+        'default_hooks.pseudo_label.labeler',
+        'default_hooks.pseudo_label.corrector',
+    },
+    'mean_teacher': {'default_hooks.mean_teacher'},
+}
+
+
+@pytest.mark.parametrize('leaf', [leaf for leaf in LEAVES if leaf.startswith('extensions/')])
+def test_extension_changes_nothing_but_its_parts(leaf):
+    part = next(part for part in EXTENSIONS if part in leaf)
+    plain, extended = load(leaf.replace('extensions', 'glc').replace(f'_{part}', '')), load(leaf)
+    for path in EXTENSIONS[part]:
+        *parents, key = path.split('.')
+        before, after = (reduce(getitem, parents, cfg) for cfg in (plain, extended))
+        assert before.get(key) != after[key]
+        before[key] = after[key]
+    assert plain.to_dict() == extended.to_dict()
 
 
 @pytest.mark.parametrize('name', TWINS)
@@ -215,6 +242,7 @@ def test_glc_numbers_are_the_published_ones():
         (PSEUDO_LABELERS, 'JacardDBSCAN', 'JaccardDBSCAN'),
         (LABEL_CORRECTORS, 'GCL', 'GLC'),
         (MEMORY_BANKS, 'ClusterMemroy', 'ClusterMemory'),
+        (PSEUDO_LABELERS, 'SelfPacedReliabilty', 'SelfPacedReliability'),
         (MODELS, 'Resnet', 'ResNet'),
         (MODELS, 'ReidNeck', 'ReIDNeck'),
         (HOOKS, 'PseudoLabelsHook', 'PseudoLabelHook'),
@@ -226,7 +254,7 @@ def test_unknown_component_suggests_the_closest(registry, misspelt, right):
         registry.build(dict(type=misspelt))
 
 
-@pytest.mark.parametrize('folder', ['glc', 'cluster_contrast'])
+@pytest.mark.parametrize('folder', ['glc', 'cluster_contrast', 'extensions'])
 def test_metafile_lists_every_leaf(folder):
     metafile = yaml.safe_load((CONFIGS / folder / 'metafile.yml').read_text())
     leaves = sorted(path.stem for path in (CONFIGS / folder).glob('*.py'))

@@ -12,7 +12,12 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from sklearn.cluster import DBSCAN
 
+from glc.core.camera_memory import CameraMemory
+from glc.core.clustering import MultiScaleConsensus
+from glc.core.hybrid_memory import HybridMemory
 from glc.core.quality import label_quality
+from glc.core.reliability import SelfPacedReliability
+from glc.engine import MeanTeacherHook
 from glc.registry import HOOKS, LABEL_CORRECTORS, MEMORY_BANKS, MODELS, PSEUDO_LABELERS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -75,8 +80,9 @@ def load_swap(swaps: Path, name: str) -> tuple[Config, Config]:
     return Config.fromfile(swaps / f'{name}.py'), Config.fromfile(ROOT / 'configs/glc/vit_s_market_usl.py')
 
 
-def test_five_components_are_swapped(swaps):
+def test_components_are_swapped(swaps):
     names = {'mean_memory', 'multi_neck', 'resnet_backbone', 'own_labeler', 'own_corrector'}
+    names |= {'camera_memory', 'hybrid_memory', 'reliable_labels', 'mean_teacher'}
     assert {path.stem for path in swaps.glob('*.py')} == names
     for name in names:
         assert len((swaps / f'{name}.py').read_text().splitlines()) <= 20
@@ -86,6 +92,19 @@ def test_memory_swap(swaps):
     cfg, original = load_swap(swaps, 'mean_memory')
     assert MEMORY_BANKS.build(original.model.head.memory).mode == 'hard'
     assert MEMORY_BANKS.build(cfg.model.head.memory).mode == 'mean'
+
+
+@pytest.mark.parametrize(('name', 'kind'), [('camera_memory', CameraMemory), ('hybrid_memory', HybridMemory)])
+def test_other_memories(swaps, name, kind):
+    assert type(MEMORY_BANKS.build(load_swap(swaps, name)[0].model.head.memory)) is kind
+
+
+def test_reliable_labels_and_mean_teacher(swaps):
+    hook = HOOKS.build(load_swap(swaps, 'reliable_labels')[0].default_hooks.pseudo_label)
+    assert isinstance(hook.labeler, SelfPacedReliability)
+    assert isinstance(hook.labeler.labeler, MultiScaleConsensus)
+    hooks = load_swap(swaps, 'mean_teacher')[0].default_hooks
+    assert isinstance(HOOKS.build(hooks.mean_teacher), MeanTeacherHook)
 
 
 def test_neck_swap(swaps):

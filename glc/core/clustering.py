@@ -72,6 +72,13 @@ class BaseLabeler(ClusterMixin, BaseEstimator):
         self.labels_ = self(X)
         return self
 
+    def state_dict(self) -> dict[str, float]:
+        """What one labelling hands to the next, for checkpoints; most labelers hand over nothing."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Take the state of a run that is being resumed; an empty one starts anew."""
+
     def _label(self, features: Tensor, cam_ids: np.ndarray | None) -> np.ndarray:
         """Label unit features (N, D) of a float32 tensor: int64 (N,), -1 = outlier, others 0..C-1."""
         raise NotImplementedError
@@ -106,17 +113,57 @@ class JaccardLabeler(BaseLabeler):
         self.use_cameras = use_cameras
 
     def _label(self, features: Tensor, cam_ids: np.ndarray | None) -> np.ndarray:
-        max_distance = self._check()
+        distance = self.distances(features, cam_ids)
+        started = perf_counter()
+        labels = self.cluster(distance)
+        self.timings_['cluster'] = perf_counter() - started
+        return labels
+
+    def distances(
+        self, features: np.ndarray | Tensor, cam_ids: np.ndarray | Tensor | None = None, margin: float = 0.0
+    ) -> sparse.csr_array:
+        """The distances that the labeler clusters, for callers that cluster them more than once.
+
+        Args:
+            features: Features (N, D); rows are scaled to unit length first.
+            cam_ids: Camera of every image (N,); used with ``use_cameras``.
+            margin: Keep distances that are larger by so much than those that this labeler looks at.
+
+        Returns:
+            Sparse distances (N, N), see :func:`glc.core.jaccard.jaccard_distance`.
+
+        Raises:
+            ValueError: A parameter of the labeler is out of range.
+        """
+        max_distance = min(self._check() + margin, 1.0)
         times = [perf_counter()]
         cam_ids = cam_ids if self.use_cameras else None
-        features, graphs = camera_views(features, cam_ids, int(np.max(self.k1)), self.backend)
+        x, graphs = camera_views(features, cam_ids, int(np.max(self.k1)), self.backend)
         times.append(perf_counter())
-        distance = encoding_distance(reciprocal_encodings(features, self.k1, self.k2, graphs), max_distance)
+        distance = encoding_distance(reciprocal_encodings(x, self.k1, self.k2, graphs), max_distance)
         times.append(perf_counter())
-        labels = self._cluster(distance)
-        times.append(perf_counter())
-        self.timings_ = dict(zip(('knn', 'jaccard', 'cluster'), np.diff(times).tolist(), strict=True))
-        return labels.astype(np.int64)
+        self.timings_ = dict(zip(('knn', 'jaccard'), np.diff(times).tolist(), strict=True))
+        return distance
+
+    def cluster(self, distances: sparse.csr_array) -> np.ndarray:
+        """Label the images by their distances.
+
+        Args:
+            distances: Those of :meth:`distances`, of this labeler or of one with another cut; larger ones than it looks
+                at are ignored.
+
+        Returns:
+            int64 labels (N,): -1 = outlier, others 0..C-1.
+
+        Raises:
+            ValueError: A parameter of the labeler is out of range.
+        """
+        too_large = distances.data > np.float32(self._check())
+        if too_large.any():
+            distances = distances.copy()
+            distances.data[too_large] = 0
+            distances.eliminate_zeros()
+        return self._cluster(distances).astype(np.int64)
 
     def _check(self) -> float:
         """Check the parameters; the largest distance that ``_cluster`` needs."""

@@ -138,6 +138,8 @@ class PseudoLabels:
     Args:
         labels: int64 tensor (N,): -1 = outlier, others 0..C-1 without gaps.
         centroids: float32 tensor (C, D) with unit rows.
+        features: float32 tensor (N, D) with unit rows, for memories that start from more than centroids.
+        cam_ids: int64 tensor (N,), camera of every image, for memories that hold cameras apart.
 
     Raises:
         ValueError: The cluster numbers are not exactly 0..C-1 for C centroids.
@@ -153,6 +155,8 @@ class PseudoLabels:
 
     labels: Tensor
     centroids: Tensor
+    features: Tensor | None = None
+    cam_ids: Tensor | None = None
 
     def __post_init__(self) -> None:
         found = as_labels(self.labels).unique().tolist()

@@ -3,6 +3,8 @@
 Source: Dai et al., Cluster Contrast for Unsupervised Person Re-Identification, ACCV 2022.
 """
 
+from typing import ClassVar
+
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -26,12 +28,57 @@ def gather_rows(rows: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
+def momentum_rows(
+    bank: Tensor, features: Tensor, targets: Tensor, momentum: float, mode: str
+) -> tuple[Tensor, Tensor]:
+    """Momentum update of the rows of a bank that a batch hits.
+
+    The rule for row ``t`` and instance ``x`` is ``bank[t] <- normalise(momentum * bank[t] + (1 - momentum) * x)``.
+
+    Args:
+        bank: ``(R, D)``, unit norm; not modified.
+        features: ``(B, D)`` float32, unit norm.
+        targets: ``(B,)`` int64 row of each instance.
+        momentum: Share of the old row that stays.
+        mode: ``'mean'`` applies the rule with every instance, those of a row in the order of the batch; ``'hard'`` once
+            per row, with the instance that is least similar to the row before the update.
+
+    Returns:
+        The rows hit ``(T,)``, rising, and their new vectors ``(T, D)``.
+    """
+    if mode == 'hard':
+        similarities = (features * bank[targets]).sum(1)
+        # The least similar instance of each row: order by similarity, then (stably) by row.
+        order = similarities.argsort(stable=True)
+        order = order[targets[order].argsort(stable=True)]
+    else:
+        order = targets.argsort(stable=True)
+    hit, counts = targets[order].unique_consecutive(return_counts=True)
+    starts = counts.cumsum(0) - counts
+    rows = bank[hit]
+    for nth in range(1 if mode == 'hard' else int(counts.max())):
+        has_nth = counts > nth
+        instances = features[order[(starts + nth)[has_nth]]]
+        rows[has_nth] = F.normalize(momentum * rows[has_nth] + (1 - momentum) * instances)
+    return hit, rows
+
+
 class BaseMemory(nn.Module):
     """Interface of a memory bank: ``reset`` once per labelling, then ``forward`` and ``update`` per batch.
 
+    Every memory is handed all that one may need and takes what it wants: at a labelling the centroids, and labels,
+    features and cameras of all images; with a batch the features, their labels, and the indices of the images, by
+    which a memory finds what it was told at the labelling. ``update`` follows ``forward`` with the same batch; what
+    ``forward`` returned is not changed by it.
+
     The bank is a non-persistent buffer, since the number of clusters C changes with every labelling: a checkpoint
-    carries the centroids it was reset to instead.
+    carries what it was reset to instead.
     """
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    """What ``reset`` must be given besides the centroids: any of ``'labels'``, ``'features'``, ``'cam_ids'``."""
+    takes_outliers: ClassVar[bool] = False
+    """Whether a batch may hold outliers (label -1)."""
 
     bank: Tensor
 
@@ -44,34 +91,71 @@ class BaseMemory(nn.Module):
         """Number of clusters C; 0 before the first ``reset``."""
         return self.bank.shape[0]
 
-    def reset(self, centroids: Tensor) -> None:
-        """Start again from ``centroids`` ``(C, D)``, unit norm."""
+    def reset(
+        self,
+        centroids: Tensor,
+        labels: Tensor | None = None,
+        features: Tensor | None = None,
+        cam_ids: Tensor | None = None,
+    ) -> None:
+        """Start again from a labelling.
+
+        Args:
+            centroids: ``(C, D)``, unit norm.
+            labels: ``(N,)`` int64 pseudo labels of all images, -1 = outlier.
+            features: ``(N, D)``, unit norm, of all images.
+            cam_ids: ``(N,)`` camera of every image.
+
+        Raises:
+            ValueError: There are no centroids, or something that this memory :attr:`needs` is missing.
+        """
         if centroids.ndim != 2 or not len(centroids):
             raise ValueError(
                 f'a memory bank needs (C, D) centroids with C >= 1, got {tuple(centroids.shape)}'
             )
+        given = {'labels': labels, 'features': features, 'cam_ids': cam_ids}
+        missing = [name for name in self.needs if given[name] is None]
+        if missing:
+            raise ValueError(
+                f'{type(self).__name__} needs {" and ".join(missing)} of all images: reset(centroids, labels, '
+                'features, cam_ids); a checkpoint written with another memory does not hold them'
+            )
         self.bank = centroids.detach().to(self.bank.device, torch.float32).clone()
 
-    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, features: Tensor, labels: Tensor, indices: Tensor | None = None) -> Tensor:
         """Contrastive loss of a batch, without side effect.
 
         Args:
             features: ``(B, D)``, unit norm.
-            labels: ``(B,)`` int64 pseudo labels in ``[0, C)``.
+            labels: ``(B,)`` int64 pseudo labels in ``[0, C)``, or -1 where the memory :attr:`takes_outliers`.
+            indices: ``(B,)`` int64 index of each image in the tensors that ``reset`` was given.
 
         Returns:
-            Scalar loss.
+            Scalar loss, a mean over the batch.
         """
         raise NotImplementedError
 
-    def update(self, features: Tensor, labels: Tensor) -> None:
+    def update(self, features: Tensor, labels: Tensor, indices: Tensor | None = None) -> None:
         """Write a batch into the bank; every process applies the update of the whole global batch.
+
+        The global batch is that of the processes in the order of their ranks.
 
         Args:
             features: ``(B, D)``, unit norm; the gradient is not used.
-            labels: ``(B,)`` int64 pseudo labels in ``[0, C)``.
+            labels: As in ``forward``.
+            indices: As in ``forward``.
         """
         raise NotImplementedError
+
+    def _indices(self, indices: Tensor | None) -> Tensor:
+        """The indices, which a memory that calls this cannot do without."""
+        if not len(self.bank):
+            raise RuntimeError('the memory bank is empty: call reset before the first batch')
+        if indices is None:
+            raise ValueError(
+                f'{type(self).__name__} needs the indices of the images: memory(features, labels, indices)'
+            )
+        return indices.to(self.bank.device)
 
 
 class ClusterMemory(BaseMemory):
@@ -114,33 +198,24 @@ class ClusterMemory(BaseMemory):
         """Settings shown when the module is printed."""
         return f'temperature={self.temperature}, momentum={self.momentum}, mode={self.mode!r}'
 
-    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, features: Tensor, labels: Tensor, indices: Tensor | None = None) -> Tensor:
         """Cross entropy of the similarities to all clusters; see :meth:`BaseMemory.forward`."""
-        if not self.num_clusters:
+        if not len(self.bank):
             raise RuntimeError('the memory bank is empty: call reset(centroids) before the first batch')
         with torch.autocast(features.device.type, enabled=False):
             return F.cross_entropy(features.float() @ self.bank.T / self.temperature, labels)
 
     @torch.no_grad()
-    def update(self, features: Tensor, labels: Tensor) -> None:
+    def update(self, features: Tensor, labels: Tensor, indices: Tensor | None = None) -> None:
         """Momentum update with the global batch; see :meth:`BaseMemory.update`."""
         features, labels = gather_rows(features.float()), gather_rows(labels)
-        if self.mode == 'hard':
-            similarities = (features * self.bank[labels]).sum(1)
-            # The least similar instance of each cluster: order by similarity, then (stably) by label.
-            order = similarities.argsort(stable=True)
-            order = order[labels[order].argsort(stable=True)]
-        else:
-            order = labels.argsort(stable=True)
-        ordered = labels[order]
-        clusters, counts = ordered.unique_consecutive(return_counts=True)
-        starts = counts.cumsum(0) - counts
-        rounds = 1 if self.mode == 'hard' else int(counts.max())
-        # A new tensor, not an in-place write: the backward pass of the loss still needs the old bank.
-        bank = self.bank.clone()
-        for nth in range(rounds):
-            has_nth = counts > nth
-            rows, targets = order[(starts + nth)[has_nth]], clusters[has_nth]
-            mixed = self.momentum * bank[targets] + (1 - self.momentum) * features[rows]
-            bank[targets] = F.normalize(mixed)
-        self.bank = bank
+        self.bank = replace_rows(
+            self.bank, *momentum_rows(self.bank, features, labels, self.momentum, self.mode)
+        )
+
+
+def replace_rows(bank: Tensor, hit: Tensor, rows: Tensor) -> Tensor:
+    """The bank with new rows: a new tensor, not an in-place write, as the backward pass needs the old bank."""
+    bank = bank.clone()
+    bank[hit] = rows
+    return bank

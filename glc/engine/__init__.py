@@ -9,9 +9,10 @@ from glc.core.alternatives import (
     NeighbourVoting,
     NoCorrection,
 )
-from glc.core.clustering import JaccardDBSCAN, JaccardMapEquation, MultiScaleConsensus
+from glc.core.clustering import JaccardDBSCAN, JaccardLabeler, JaccardMapEquation, MultiScaleConsensus
 from glc.core.correction import GLC
 from glc.core.metric import MetricConsensus
+from glc.core.reliability import SelfPacedReliability
 from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS
 
 from .feature_extractor import FeatureExtractor
@@ -19,6 +20,7 @@ from .hooks import (
     AverageBatchNormHook,
     EpochSeedHook,
     IdentityLabelHook,
+    MeanTeacherHook,
     PlainCheckpointHook,
     PseudoLabelHook,
     RestartHook,
@@ -39,12 +41,22 @@ for labeler in (
 for corrector in (GLC, LabelPropagation, MetricConsensus, NeighbourVoting, NoCorrection):
     LABEL_CORRECTORS.register_module(module=corrector)
 
+
+@PSEUDO_LABELERS.register_module(name='SelfPacedReliability')
+def build_self_paced_reliability(labeler: dict | JaccardLabeler, **kwargs) -> SelfPacedReliability:
+    """:class:`~glc.core.reliability.SelfPacedReliability` of a labeler or of its config."""
+    return SelfPacedReliability(
+        PSEUDO_LABELERS.build(labeler) if isinstance(labeler, dict) else labeler, **kwargs
+    )
+
+
 __all__ = [
     'AverageBatchNormHook',
     'CPUAmpOptimWrapper',
     'EpochSeedHook',
     'FeatureExtractor',
     'IdentityLabelHook',
+    'MeanTeacherHook',
     'PlainCheckpointHook',
     'PseudoLabelHook',
     'ReIDRunner',

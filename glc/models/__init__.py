@@ -1,5 +1,7 @@
 """Networks and their parts, registered in ``MODELS`` and ``MEMORY_BANKS``."""
 
+from glc.core.camera_memory import CameraMemory
+from glc.core.hybrid_memory import HybridMemory
 from glc.core.memory import ClusterMemory
 from glc.registry import MEMORY_BANKS
 
@@ -10,11 +12,14 @@ from .necks import ReIDNeck
 from .reid import UnsupervisedReID
 from .supervised import SupervisedReID
 
-MEMORY_BANKS.register_module(module=ClusterMemory)
+for memory in (CameraMemory, ClusterMemory, HybridMemory):
+    MEMORY_BANKS.register_module(module=memory)
 
 __all__ = [
+    'CameraMemory',
     'ClusterMemory',
     'ContrastHead',
+    'HybridMemory',
     'ReIDDataPreprocessor',
     'ReIDNeck',
     'SupervisedHead',

@@ -8,6 +8,7 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from glc.core.labels import PseudoLabels
+from glc.core.memory import BaseMemory
 from glc.models.layers import convert_batchnorm
 from glc.registry import MODELS
 
@@ -91,10 +92,15 @@ class UnsupervisedReID(BaseReID):
         super().__init__(*args, **kwargs)
         self.register_buffer('pseudo_labels', torch.empty(0, dtype=torch.int64), persistent=False)
 
+    @property
+    def memory(self) -> BaseMemory:
+        """The memory bank of the head."""
+        return self.head.memory
+
     def assign_pseudo_labels(self, pseudo: PseudoLabels) -> None:
-        """Train on these labels from now on, with the memory bank reset to their centroids."""
+        """Train on these labels from now on, with the memory bank reset to them."""
         self.pseudo_labels = pseudo.labels.to(self.pseudo_labels.device, torch.int64)
-        self.head.memory.reset(pseudo.centroids)
+        self.memory.reset(pseudo.centroids, pseudo.labels, pseudo.features, pseudo.cam_ids)
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
         """Losses of a batch; its pseudo labels are looked up by ``sample_idx``."""
@@ -102,8 +108,9 @@ class UnsupervisedReID(BaseReID):
             raise RuntimeError('no pseudo labels yet: is PseudoLabelHook among the hooks?')
         indices = torch.tensor([sample.sample_idx for sample in data_samples], device=inputs.device)
         labels = self.pseudo_labels[indices]
-        if (labels < 0).any():
+        if not self.memory.takes_outliers and (labels < 0).any():
             raise RuntimeError(
-                'an outlier (label -1) was drawn: sampler and model hold different pseudo labels'
+                'an outlier (label -1) was drawn: sampler and model hold different pseudo labels, or the sampler has '
+                f'outlier_groups, of which {type(self.memory).__name__} cannot learn (HybridMemory can)'
             )
-        return self.head.loss(self.extract_feat(inputs), labels)
+        return self.head.loss(self.extract_feat(inputs), labels, indices)

@@ -51,6 +51,30 @@ def test_batches_follow_the_rules(seed, num_clusters, num_cams, outliers):
                 assert len(set(group)) == 4, 'no image twice where there are enough'
 
 
+@pytest.mark.parametrize(('num_outliers', 'different'), [(9, True), (3, False)])
+def test_outlier_groups_end_every_batch(num_outliers, different):
+    labels = np.append(np.repeat(np.arange(6), 5), [-1] * num_outliers)
+    plain = make(labels, np.zeros(len(labels)))
+    sampler = make(labels, np.zeros(len(labels)), outlier_groups=2)
+    groups, expected = (
+        labels[np.array([draw.index for draw in source])].reshape(6, 4, 4) for source in (sampler, plain)
+    )
+    assert (groups[:, 2:] == -1).all()
+    np.testing.assert_array_equal(groups[:, :2], expected[:, :2])
+    drawn = np.array([draw.index for draw in sampler]).reshape(6, 16)[:, 8:]
+    assert all((len(set(batch)) == 8) == different for batch in drawn)
+    halves = [list(make(labels, np.zeros(len(labels)), rank, 2, outlier_groups=2)) for rank in range(2)]
+    whole = list(sampler)
+    assert halves[0][:8] + halves[1][:8] == whole[:16]
+
+
+def test_outlier_groups_without_outliers_are_clusters():
+    labels = np.repeat(np.arange(6), 5)
+    assert list(make(labels, np.zeros(30), outlier_groups=2)) == list(make(labels, np.zeros(30)))
+    with pytest.raises(ValueError, match='outlier_groups must be from 0 to num_ids - 1 = 3'):
+        make(labels, np.zeros(30), outlier_groups=4)
+
+
 def test_every_cluster_is_drawn_about_equally_often():
     labels = np.repeat(np.arange(10), 5)
     sampler = make(labels, np.zeros(50), iterations=500)

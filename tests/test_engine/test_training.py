@@ -1,13 +1,18 @@
 """Whole runs: seeds, resume, restart, frozen labels, ground truth."""
 
+import itertools
 import json
 from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from glc.engine import FeatureExtractor, PseudoLabelHook
+from glc.apis import build_runner, load_for_test, prepare_config
+from glc.engine import FeatureExtractor, MeanTeacherHook, PseudoLabelHook
+from glc.models import UnsupervisedReID
 from tests.runs import assert_same, state, tiny_config, train, write_images
 
 
@@ -56,11 +61,43 @@ RESTART = {
 }
 
 
-@pytest.mark.parametrize('options', [{}, {**RESTART, 'default_hooks.pseudo_label.frozen_epochs': [3]}])
-@pytest.mark.parametrize('stop', [2, 3])
-def test_resume_equals_an_uninterrupted_run(images, tmp_path, options, stop):
-    cfg = tiny_config(images, tmp_path / 'whole', train_cfg__max_epochs=4)
+RELIABLE = dict(
+    type='SelfPacedReliability',
+    gap=0.1,
+    labeler=dict(type='JaccardDBSCAN', eps=0.6, k1=6, k2=2, min_samples=2),
+)
+# Epoch 2 keeps the labels, for which a resumed run needs the features of epoch 1; epoch 3 labels anew.
+CAMERA = {
+    'model.head.memory': dict(type='CameraMemory', cluster_weight=1.0),
+    'default_hooks.mean_teacher': dict(type='MeanTeacherHook', momentum=0.3),
+    'default_hooks.pseudo_label.frozen_epochs': [2],
+}
+HYBRID = {
+    'model.head.memory': dict(type='HybridMemory'),
+    'train_dataloader.sampler.outlier_groups': 1,
+    'default_hooks.pseudo_label.frozen_epochs': [2],
+}
+
+
+def merged(cfg: Config, options: dict) -> Config:
+    """The config with these options, and with reliable labels where the memory is the hybrid one."""
     cfg.merge_from_dict(options)
+    if options is HYBRID:
+        cfg.default_hooks.pseudo_label.labeler = RELIABLE
+    return cfg
+
+
+@pytest.mark.parametrize(
+    ('options', 'stop'),
+    [
+        *itertools.product([{}, {**RESTART, 'default_hooks.pseudo_label.frozen_epochs': [3]}], [2, 3]),
+        (CAMERA, 2),
+        (HYBRID, 2),
+        ({**RESTART, **CAMERA, 'default_hooks.pseudo_label.frozen_epochs': [3]}, 2),
+    ],
+)
+def test_resume_equals_an_uninterrupted_run(images, tmp_path, options, stop):
+    cfg = merged(tiny_config(images, tmp_path / 'whole', train_cfg__max_epochs=4), options)
     whole = train(cfg)
     cfg.work_dir = str(tmp_path / 'resumed')
     resumed = train(cfg, resume=tmp_path / 'whole' / f'epoch_{stop}.pth')
@@ -210,3 +247,103 @@ def test_wrong_batch_size_and_sampler(images, tmp_path):
 def test_unknown_component_suggests_the_closest(images, tmp_path):
     with pytest.raises(KeyError, match="did you mean 'JaccardDBSCAN'"):
         train(tiny_config(images, tmp_path, default_hooks__pseudo_label__labeler__type='JacardDBSCAN'))
+
+
+def test_hybrid_memory_draws_outliers_and_learns_from_them(images, tmp_path):
+    cfg = merged(tiny_config(images, tmp_path, train_cfg__max_epochs=1), HYBRID)
+    runner = train(cfg)
+    hook = next(hook for hook in runner.hooks if isinstance(hook, PseudoLabelHook))
+    outliers = (hook.pseudo.labels < 0).nonzero().flatten()
+    assert len(outliers) >= 4
+    assert set(torch.load(tmp_path / 'epoch_1.pth')['labeler']) == {'threshold'}
+    drawn = torch.tensor(list(runner.train_dataloader.sampler))[:, 0].reshape(2, 4, 4)
+    assert torch.isin(drawn[:, 3], outliers).all()
+    assert not torch.isin(drawn[:, :3], outliers).any()
+    moved = (runner.model.memory.instances != hook.pseudo.features).any(1)
+    assert torch.equal(moved.nonzero().flatten(), drawn.unique())
+
+
+def test_an_outlier_that_the_memory_cannot_learn_stops(images, tmp_path):
+    cfg = merged(tiny_config(images, tmp_path, train_cfg__max_epochs=1), HYBRID)
+    cfg.model.head.memory = dict(type='ClusterMemory')
+    with pytest.raises(RuntimeError, match='outlier_groups, of which ClusterMemory cannot learn'):
+        train(cfg)
+
+
+def test_camera_memory_needs_cameras_before_any_work(images, tmp_path, extractions):
+    cfg = tiny_config(images, tmp_path)
+    cfg.model.head.memory = dict(type='CameraMemory')
+    cfg.train_dataloader.dataset.update(type='ImageFolderReID', data_root=str(images / 'bounding_box_train'))
+    with pytest.raises(ValueError, match=r'camera of every image, 48 of 48 .*pattern of ImageFolderReID'):
+        train(cfg)
+    assert not extractions
+
+
+class StudentRecorder(Hook):
+    """Remembers the student's weights after every iteration."""
+
+    priority = 'VERY_LOW'
+
+    def __init__(self) -> None:
+        self.states = []
+
+    def before_train(self, runner):
+        self.initial = {k: v.clone() for k, v in runner.model.state_dict().items()}
+
+    def after_train_iter(self, runner, *args, **kwargs):
+        self.states.append({k: v.clone() for k, v in runner.model.state_dict().items()})
+
+
+def test_mean_teacher_is_the_moving_average_that_labels_and_is_evaluated(images, tmp_path, monkeypatch):
+    cfg = tiny_config(images, tmp_path, train_cfg__max_epochs=2, train_cfg__val_interval=1)
+    cfg.default_hooks.mean_teacher = dict(type='MeanTeacherHook', momentum=0.3)
+    extracted = []
+    original = FeatureExtractor.__call__
+
+    def spied(self, model):
+        extracted.append((model, {k: v.clone() for k, v in model.state_dict().items()}))
+        return original(self, model)
+
+    def init_weights(self):  # after the hook has copied the model
+        torch.nn.init.constant_(self.neck.bottleneck.weight, 0.5)
+
+    monkeypatch.setattr(FeatureExtractor, '__call__', spied)
+    monkeypatch.setattr(UnsupervisedReID, 'init_weights', init_weights)
+    runner = build_runner(prepare_config(cfg))
+    recorder = StudentRecorder()
+    runner.register_hook(recorder)
+    runner.train()
+
+    average = {k: v.double() for k, v in recorder.states[0].items()}
+    first_epoch = None
+    for number, student in enumerate(recorder.states):
+        for name, value in student.items():
+            if number and value.is_floating_point():
+                average[name] = 0.7 * average[name] + 0.3 * value.double()
+        if number == 1:
+            first_epoch = dict(average)
+    teacher = next(hook for hook in runner.hooks if isinstance(hook, MeanTeacherHook)).teacher
+    saved = torch.load(tmp_path / 'epoch_2.pth')['state_dict']
+    assert any('running_var' in name for name in saved)
+    for name, value in teacher.state_dict().items():
+        torch.testing.assert_close(value.double(), average[name].double(), atol=1e-6, rtol=1e-4)
+        assert torch.equal(saved[name], value)
+    assert all(torch.equal(v, recorder.states[-1][k]) for k, v in runner.model.state_dict().items())
+
+    assert [model is teacher for model, _ in extracted] == [True, True]
+    for name, value in extracted[0][1].items():
+        assert torch.equal(value, recorder.initial[name]), 'the first labels come from the initial weights'
+        torch.testing.assert_close(
+            extracted[1][1][name].double(), first_epoch[name].double(), atol=1e-6, rtol=1e-4
+        )
+
+    in_training = [record for record in records(runner, tmp_path) if 'reid/mAP' in record][-1]
+    cfg.experiment_name = f'{cfg.experiment_name}_test'
+    tester = build_runner(cfg)
+    load_for_test(tester, str(tmp_path / 'epoch_2.pth'))
+    assert tester.test()['reid/mAP'] == pytest.approx(in_training['reid/mAP'])
+
+
+def test_bad_momentum_of_the_teacher():
+    with pytest.raises(ValueError, match=r'momentum must lie in \(0, 1\)'):
+        MeanTeacherHook(momentum=1)

@@ -20,8 +20,8 @@ class PseudoIdentitySampler(Sampler[Draw]):
 
     Clusters come in random permutations. Of each, one image is drawn at random and the others from other cameras of
     the cluster where there are any, else from its other images; with replacement where there are too few, so that a
-    batch is always full. Outliers (label -1) are never drawn. The length is constant, whatever the number of clusters,
-    so schedules keep their meaning.
+    batch is always full. Outliers (label -1) are drawn with ``outlier_groups`` only. The length is constant, whatever
+    the number of clusters, so schedules keep their meaning.
 
     The stream of an epoch depends on the seed, the epoch and the labels only: every process draws the same global
     batches and keeps its share of whole identities. Each draw carries the seed of its augmentation.
@@ -32,6 +32,9 @@ class PseudoIdentitySampler(Sampler[Draw]):
         num_instances: Images per cluster (K).
         iterations: Global batches per epoch.
         seed: Seed of the stream.
+        outlier_groups: Groups of ``num_instances`` outliers per global batch, at its end, in the place of as many
+            clusters; for memories that hold outliers as classes (:class:`~glc.core.hybrid_memory.HybridMemory`).
+            Without outliers these places go to clusters.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class PseudoIdentitySampler(Sampler[Draw]):
         num_instances: int = 8,
         iterations: int = 200,
         seed: int | None = None,
+        outlier_groups: int = 0,
     ) -> None:
         for name, value in (
             ('num_ids', num_ids),
@@ -49,6 +53,10 @@ class PseudoIdentitySampler(Sampler[Draw]):
         ):
             if value < 1:
                 raise ValueError(f'{name} must be at least 1, got {value}')
+        if not 0 <= outlier_groups < num_ids:
+            raise ValueError(
+                f'outlier_groups must be from 0 to num_ids - 1 = {num_ids - 1}, got {outlier_groups}'
+            )
         rank, world_size = get_dist_info()
         if num_ids % world_size:
             raise ValueError(
@@ -60,9 +68,11 @@ class PseudoIdentitySampler(Sampler[Draw]):
         self.num_instances = num_instances
         self.iterations = iterations
         self.seed = seed or 0
+        self.outlier_groups = outlier_groups
         self.epoch = 0
         self._rank, self._world_size = rank, world_size
         self._members: list[np.ndarray] = []
+        self._outliers = np.empty(0, np.int64)
 
     @property
     def batch_size(self) -> int:
@@ -79,7 +89,7 @@ class PseudoIdentitySampler(Sampler[Draw]):
         if len(labels) != len(self.cam_ids):
             raise ValueError(f'{len(labels)} pseudo labels for a data set of {len(self.cam_ids)} images')
         order = np.argsort(labels, kind='stable')
-        order = order[np.count_nonzero(labels < 0) :]
+        self._outliers, order = np.split(order, [np.count_nonzero(labels < 0)])
         self._members = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1) if len(order) else []
         if len(self._members) < self.num_ids:
             print_log(
@@ -100,10 +110,13 @@ class PseudoIdentitySampler(Sampler[Draw]):
         if not self._members:
             raise RuntimeError('no clusters to draw from: call assign_pseudo_labels first')
         rng = np.random.default_rng((self.seed, self.epoch))
-        clusters = self._cluster_stream(rng).reshape(self.iterations, self._world_size, -1)
-        draws = np.stack([self._draw(rng, cluster) for cluster in clusters.ravel()])
+        draws = np.stack([self._draw(rng, cluster) for cluster in self._cluster_stream(rng)])
+        if self.outlier_groups and len(self._outliers):
+            batches = draws.reshape(self.iterations, self.num_ids, self.num_instances)
+            for batch in batches:
+                batch[-self.outlier_groups :] = self._draw_outliers(rng)
         seeds = rng.integers(2**32, size=draws.shape)
-        shape = (*clusters.shape, self.num_instances)
+        shape = (self.iterations, self._world_size, -1, self.num_instances)
         mine = (part.reshape(shape)[:, self._rank].ravel().tolist() for part in (draws, seeds))
         return map(Draw, *mine)
 
@@ -124,3 +137,8 @@ class PseudoIdentitySampler(Sampler[Draw]):
             others = members[members != anchor] if len(members) > 1 else members
         rest = self.num_instances - 1
         return np.append(anchor, rng.choice(others, rest, replace=len(others) < rest))
+
+    def _draw_outliers(self, rng: np.random.Generator) -> np.ndarray:
+        """Different outliers, where there are enough, for one batch."""
+        shape = self.outlier_groups, self.num_instances
+        return rng.choice(self._outliers, shape, replace=len(self._outliers) < np.prod(shape))

@@ -3,6 +3,7 @@
 from .average_batchnorm_hook import AverageBatchNormHook
 from .epoch_seed_hook import EpochSeedHook
 from .identity_label_hook import IdentityLabelHook
+from .mean_teacher_hook import MeanTeacherHook
 from .plain_checkpoint_hook import PlainCheckpointHook
 from .pseudo_label_hook import PseudoLabelHook
 from .restart_hook import RestartHook
@@ -11,6 +12,7 @@ __all__ = [
     'AverageBatchNormHook',
     'EpochSeedHook',
     'IdentityLabelHook',
+    'MeanTeacherHook',
     'PlainCheckpointHook',
     'PseudoLabelHook',
     'RestartHook',

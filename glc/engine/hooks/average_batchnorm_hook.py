@@ -3,6 +3,7 @@
 from mmengine.dist import all_reduce_params, is_distributed
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from glc.registry import HOOKS
@@ -20,8 +21,11 @@ class AverageBatchNormHook(Hook):
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Average ``running_mean`` and ``running_var`` of all layers."""
-        if is_distributed():
-            layers = [
-                m for m in runner.model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats
-            ]
-            all_reduce_params([stat for m in layers for stat in (m.running_mean, m.running_var)], op='mean')
+        average_batchnorm(runner.model)
+
+
+def average_batchnorm(model: nn.Module) -> None:
+    """Average the running statistics of all BatchNorm layers over the processes."""
+    if is_distributed():
+        layers = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+        all_reduce_params([stat for m in layers for stat in (m.running_mean, m.running_var)], op='mean')

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -10,7 +11,7 @@ from mmengine.dist import broadcast_object_list, get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -21,6 +22,8 @@ from glc.core.quality import label_change, label_quality
 from glc.core.sharding import shared_work
 from glc.engine.feature_extractor import FeatureExtractor
 from glc.registry import HOOKS, LABEL_CORRECTORS, PSEUDO_LABELERS
+
+from .mean_teacher_hook import feature_network
 
 
 def check_train_dataloader(loader: DataLoader) -> None:
@@ -45,8 +48,9 @@ class PseudoLabelHook(Hook):
     """Gives model and sampler new pseudo labels at the start of training epochs.
 
     In an epoch that is due: features of all images with the test pipeline, labels from the labeler, corrected labels
-    from the corrector, centroids. In every epoch the model's memory bank is reset to the centroids of the current
-    labels. Labels and centroids go into the checkpoint, since epochs that do not label need them after a resume.
+    from the corrector, centroids. In every epoch the model's memory bank is reset to the current labels. Labels and
+    centroids, and the features where the memory needs them, go into the checkpoint, since epochs that do not label
+    need them after a resume. With a :class:`MeanTeacherHook` the features are those of the teacher.
 
     All processes share the work of the labeler (:func:`glc.core.sharding.shared_work`); one corrects, and the others
     take its result or its error. Ground truth, where the data set has it, is
@@ -118,9 +122,12 @@ class PseudoLabelHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Check sampler and data set before any long work."""
         if runner.epoch == 0:
-            self.pseudo = None  # load_from brings the labels of another run
+            # load_from brings the labels of another run.
+            self.pseudo = None
+            self.labeler.load_state_dict({})
         loader = runner.train_dataloader
         check_train_dataloader(loader)
+        self._check_cameras(runner)
         pipeline = self.pipeline
         if pipeline is None:
             test_loader = runner.cfg.get('test_dataloader') or runner.cfg.get('val_dataloader')
@@ -139,17 +146,20 @@ class PseudoLabelHook(Hook):
         """Label if this epoch is due; assign the labels to model and sampler."""
         if self.labels_anew(runner.epoch) or self.pseudo is None:
             self.pseudo = self._label(runner)
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        model.assign_pseudo_labels(self.pseudo)
-        runner.train_dataloader.sampler.assign_pseudo_labels(self.pseudo)
+        cam_ids = torch.from_numpy(runner.train_dataloader.dataset.cam_ids)
+        for receiver in (_unwrap(runner), runner.train_dataloader.sampler):
+            receiver.assign_pseudo_labels(replace(self.pseudo, cam_ids=cam_ids))
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Carry labels and centroids."""
+        """Carry labels, centroids, features if the memory needs them, and the state of the labeler."""
         if self.pseudo is not None:
-            checkpoint['pseudo_labels'] = {'labels': self.pseudo.labels, 'centroids': self.pseudo.centroids}
+            parts = {name: getattr(self.pseudo, name) for name in ('labels', 'centroids', 'features')}
+            checkpoint['pseudo_labels'] = {name: part for name, part in parts.items() if part is not None}
+            checkpoint['labeler'] = self.labeler.state_dict()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Take the labels and centroids of a run that is being resumed."""
+        """Take what a run that is being resumed carried."""
+        self.labeler.load_state_dict(checkpoint.get('labeler', {}))
         if 'pseudo_labels' in checkpoint:
             self.pseudo = PseudoLabels(
                 **{name: value.cpu() for name, value in checkpoint['pseudo_labels'].items()}
@@ -158,7 +168,7 @@ class PseudoLabelHook(Hook):
     def _label(self, runner: Runner) -> PseudoLabels:
         """New pseudo labels, the same on every process."""
         start = time.perf_counter()
-        features = self._extract(runner.model)
+        features = self._extract(feature_network(runner))
         seconds = {'extract': time.perf_counter() - start}
         try:
             self._check_features(runner, features)
@@ -178,8 +188,22 @@ class PseudoLabelHook(Hook):
         for outcome in (labels, result[0]):
             if isinstance(outcome, Exception):
                 raise outcome
+        if result[0] is None:
+            assert self.pseudo is not None
+            return self.pseudo
         assert isinstance(result[0], PseudoLabels)
-        return result[0]
+        return replace(result[0], features=features) if 'features' in _needs(runner) else result[0]
+
+    @staticmethod
+    def _check_cameras(runner: Runner) -> None:
+        unknown = int((runner.train_dataloader.dataset.cam_ids < 0).sum())
+        if unknown and 'cam_ids' in _needs(runner):
+            raise ValueError(
+                f'{type(_unwrap(runner).memory).__name__} needs the camera of every image, {unknown} of '
+                f'{len(runner.train_dataloader.dataset)} training images have none: set '
+                "train_dataloader.dataset.pattern of ImageFolderReID, with a group 'cam', or take a memory without "
+                'cameras (model.head.memory.type=ClusterMemory)'
+            )
 
     @staticmethod
     def _check_features(runner: Runner, features: Tensor) -> None:
@@ -194,7 +218,8 @@ class PseudoLabelHook(Hook):
 
     def _make_labels(
         self, runner: Runner, features: Tensor, labels: Tensor | Exception, seconds: dict[str, float]
-    ) -> PseudoLabels:
+    ) -> PseudoLabels | None:
+        """Pseudo labels; None keeps those of the last labelling."""
         if isinstance(labels, Exception):
             raise labels
         count = int(labels.max()) + 1
@@ -207,7 +232,7 @@ class PseudoLabelHook(Hook):
             if self.fallback == 'error' or self.pseudo is None:
                 raise RuntimeError(problem)
             runner.logger.warning(f'{problem}. Keeping the labels of the last labelling')
-            return self.pseudo
+            return None
         corrected = (
             self._correct(runner, features, labels, seconds) if self.corrects(runner.epoch) else labels
         )
@@ -286,3 +311,12 @@ class PseudoLabelHook(Hook):
         runner.visualizer.add_scalars(
             {f'pseudo_labels/{name}': value for name, value in scalars.items()}, step=runner.epoch
         )
+
+
+def _unwrap(runner: Runner) -> nn.Module:
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+def _needs(runner: Runner) -> tuple[str, ...]:
+    """What the memory bank needs at a labelling."""
+    return _unwrap(runner).memory.needs

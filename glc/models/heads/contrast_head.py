@@ -28,8 +28,17 @@ class ContrastHead(BaseModule):
         self.memory: BaseMemory = MEMORY_BANKS.build(memory) if isinstance(memory, dict) else memory
         self.loss_weight = loss_weight
 
-    def loss(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Losses of unit features ``(B, D)`` with pseudo labels ``(B,)``; updates the memory bank."""
-        loss = self.memory(features, labels) * self.loss_weight
-        self.memory.update(features, labels)
+    def loss(self, features: Tensor, labels: Tensor, indices: Tensor | None = None) -> dict[str, Tensor]:
+        """Losses of a batch; updates the memory bank.
+
+        Args:
+            features: ``(B, D)``, unit norm.
+            labels: ``(B,)`` pseudo labels.
+            indices: ``(B,)`` index of each image in the training set, for memories that need it.
+
+        Returns:
+            The loss of the memory, ``loss_contrast``.
+        """
+        loss = self.memory(features, labels, indices) * self.loss_weight
+        self.memory.update(features, labels, indices)
         return {'loss_contrast': loss}

@@ -1,0 +1,192 @@
+"""Camera-aware memory: one vector per pseudo label and camera.
+
+Source: Wang et al., Camera-aware Proxies for Unsupervised Person Re-Identification, AAAI 2021 (CAP).
+"""
+
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from glc.core.labels import as_labels, cluster_centroids
+from glc.core.memory import ClusterMemory, gather_rows, momentum_rows, replace_rows
+
+
+class CameraMemory(ClusterMemory):
+    r"""Memory of proxies: the images of one cluster in one camera share one.
+
+    ``reset`` sets every proxy to the unit-norm mean of its images. The loss is ``intra_weight`` times
+    :func:`intra_camera_loss`, which tells people apart without the help of the camera's light and background, plus
+    ``inter_weight`` times :func:`inter_camera_loss`, which draws the views of a person together, plus
+    ``cluster_weight`` times the loss of :class:`~glc.core.memory.ClusterMemory`.
+
+    ``update`` moves the proxy of every instance by the rule of :func:`~glc.core.memory.momentum_rows`; if
+    ``cluster_weight`` is not 0, the cluster vectors by the same rule, from the same batch.
+
+    The defaults are the paper's. It sums the means over each camera's images, where this takes the mean over all
+    images, so that the loss of a batch is the mean of those of its parts; and it has no inter-camera loss in the first
+    five epochs.
+
+    Args:
+        temperature: Divisor of the similarities, in all losses.
+        momentum: Share of the old vector that stays in an update, in ``[0, 1]``.
+        mode: ``'mean'`` or ``'hard'``, see :func:`~glc.core.memory.momentum_rows`.
+        num_negatives: Hardest proxies of other clusters that the inter-camera loss contrasts with.
+        intra_weight: Weight of the intra-camera loss.
+        inter_weight: Weight of the inter-camera loss.
+        cluster_weight: Weight of the loss over the clusters.
+
+    Example:
+        >>> import torch
+        >>> memory = CameraMemory()
+        >>> labels, cam_ids = torch.tensor([0, 0, 0, 1, -1]), torch.tensor([0, 0, 1, 0, 1])
+        >>> memory.reset(torch.eye(4)[:2], labels, torch.eye(4)[[0, 0, 2, 1, 3]], cam_ids)
+        >>> memory.proxy_clusters.tolist(), memory.proxy_cameras.tolist()
+        ([0, 0, 1], [0, 1, 0])
+        >>> loss = memory(torch.eye(4)[:2], labels[[0, 3]], indices=torch.tensor([0, 3]))
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ('labels', 'features', 'cam_ids')
+
+    proxies: Tensor
+    """``(Q, D)`` unit-norm vectors, ordered by cluster, then by camera."""
+    proxy_clusters: Tensor
+    """``(Q,)`` cluster of each proxy."""
+    proxy_cameras: Tensor
+    """``(Q,)`` camera of each proxy."""
+    image_proxies: Tensor
+    """``(N,)`` proxy of each image, -1 = outlier."""
+
+    def __init__(
+        self,
+        temperature: float = 0.07,
+        momentum: float = 0.2,
+        mode: str = 'mean',
+        num_negatives: int = 50,
+        intra_weight: float = 1.0,
+        inter_weight: float = 0.5,
+        cluster_weight: float = 0.0,
+    ) -> None:
+        super().__init__(temperature, momentum, mode)
+        if num_negatives < 1:
+            raise ValueError(f'num_negatives must be at least 1, got {num_negatives}')
+        weights = (intra_weight, inter_weight, cluster_weight)
+        if min(weights) < 0 or not any(weights):
+            raise ValueError(f'weights must be 0 or more and not all 0, got {weights}')
+        self.num_negatives = num_negatives
+        self.intra_weight = intra_weight
+        self.inter_weight = inter_weight
+        self.cluster_weight = cluster_weight
+        self.register_buffer('proxies', torch.empty(0, 0), persistent=False)
+        for name in ('proxy_clusters', 'proxy_cameras', 'image_proxies'):
+            self.register_buffer(name, torch.empty(0, dtype=torch.int64), persistent=False)
+
+    def extra_repr(self) -> str:
+        """Settings shown when the module is printed."""
+        return (
+            f'{super().extra_repr()}, num_negatives={self.num_negatives}, intra_weight={self.intra_weight}, '
+            f'inter_weight={self.inter_weight}, cluster_weight={self.cluster_weight}'
+        )
+
+    def reset(
+        self,
+        centroids: Tensor,
+        labels: Tensor | None = None,
+        features: Tensor | None = None,
+        cam_ids: Tensor | None = None,
+    ) -> None:
+        """Start again from a labelling; see :meth:`BaseMemory.reset`.
+
+        Raises:
+            ValueError: Something is missing, shapes do not match, or the camera of a clustered image is unknown (-1).
+        """
+        super().reset(centroids, labels, features, cam_ids)
+        assert labels is not None
+        assert features is not None
+        assert cam_ids is not None
+        device = self.bank.device
+        labels = as_labels(labels, len(features)).to(device)
+        cam_ids = as_labels(cam_ids, len(features), 'cam_ids').to(device)
+        clustered = labels >= 0
+        unknown = int((cam_ids[clustered] < 0).sum())
+        if unknown:
+            raise ValueError(
+                f'the camera of {unknown} of {int(clustered.sum())} clustered images is unknown (-1): CameraMemory '
+                "needs all. Give cam_ids >= 0 (ImageFolderReID: a pattern with a group 'cam'), or use ClusterMemory"
+            )
+        pairs = torch.stack([labels, cam_ids], 1)[clustered]
+        groups, proxies = pairs.unique(dim=0, return_inverse=True)
+        self.proxy_clusters, self.proxy_cameras = groups.unbind(1)
+        self.image_proxies = torch.full_like(labels, -1).masked_scatter(clustered, proxies)
+        self.proxies = cluster_centroids(features.to(device), self.image_proxies)
+
+    def forward(self, features: Tensor, labels: Tensor, indices: Tensor | None = None) -> Tensor:
+        """Weighted sum of the losses; see :meth:`BaseMemory.forward`."""
+        own = self.image_proxies[self._indices(indices)]
+        with torch.autocast(features.device.type, enabled=False):
+            similarities = features.float() @ self.proxies.T / self.temperature
+            loss = self.intra_weight * intra_camera_loss(similarities, own, self.proxy_cameras)
+            loss = loss + self.inter_weight * inter_camera_loss(
+                similarities, own, self.proxy_clusters, self.proxy_cameras, self.num_negatives
+            )
+        if self.cluster_weight:
+            loss = loss + self.cluster_weight * super().forward(features, labels)
+        return loss
+
+    @torch.no_grad()
+    def update(self, features: Tensor, labels: Tensor, indices: Tensor | None = None) -> None:
+        """Momentum update with the global batch; see :meth:`BaseMemory.update`."""
+        if self.cluster_weight:
+            super().update(features, labels)
+        own = gather_rows(self.image_proxies[self._indices(indices)])
+        rows = momentum_rows(self.proxies, gather_rows(features.float()), own, self.momentum, self.mode)
+        self.proxies = replace_rows(self.proxies, *rows)
+
+
+def intra_camera_loss(similarities: Tensor, own: Tensor, cameras: Tensor) -> Tensor:
+    r"""Cross entropy over the proxies of the image's own camera.
+
+    For an image of proxy ``p`` in camera ``c``, with similarities ``s``, it is
+    ``-log(exp(s_p) / sum_{q in camera c} exp(s_q))``.
+
+    Args:
+        similarities: ``(B, Q)`` similarities to all proxies, divided by the temperature.
+        own: ``(B,)`` int64 proxy of each image.
+        cameras: ``(Q,)`` camera of each proxy.
+
+    Returns:
+        Mean over the batch.
+    """
+    elsewhere = cameras != cameras[own][:, None]
+    return F.cross_entropy(similarities.masked_fill(elsewhere, -torch.inf), own)
+
+
+def inter_camera_loss(
+    similarities: Tensor, own: Tensor, clusters: Tensor, cameras: Tensor, num_negatives: int
+) -> Tensor:
+    r"""Contrast of the cluster's proxies in other cameras with the hardest proxies of other clusters.
+
+    With the positives ``P``, the proxies of the image's cluster in other cameras, and the negatives ``N``, the
+    ``num_negatives`` most similar proxies of other clusters in any camera, it is
+    ``-1/|P| sum_{p in P} log(exp(s_p) / sum_{q in P or N} exp(s_q))``, and 0 where ``P`` is empty.
+
+    Args:
+        similarities: ``(B, Q)`` similarities to all proxies, divided by the temperature.
+        own: ``(B,)`` int64 proxy of each image.
+        clusters: ``(Q,)`` cluster of each proxy.
+        cameras: ``(Q,)`` camera of each proxy.
+        num_negatives: Negatives per image; fewer where there are fewer.
+
+    Returns:
+        Mean over the batch, images without positives included.
+    """
+    same_cluster = clusters == clusters[own][:, None]
+    positive = same_cluster & (cameras != cameras[own][:, None])
+    usable = positive.any(1)
+    s, positive = similarities[usable], positive[usable]
+    others = s.masked_fill(same_cluster[usable], -torch.inf)
+    hardest = others.topk(min(num_negatives, others.shape[1]), dim=1).values
+    total = torch.cat([s.masked_fill(~positive, -torch.inf), hardest], 1).logsumexp(1)
+    positives = (s * positive).sum(1) / positive.sum(1)
+    return (total - positives).sum() / len(similarities)
