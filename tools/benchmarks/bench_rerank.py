@@ -14,6 +14,7 @@ import multiprocessing
 import resource
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -100,8 +101,9 @@ def main() -> None:
         kinds = ['sparse'] + ['dense'] * (sum(numbers) <= args.dense_limit)
         distances = []
         for kind in kinds:
-            with multiprocessing.get_context('spawn').Pool(1) as pool:
-                seconds, cpu_seconds, gib, distance = pool.apply(measure, (kind, *numbers, args.dim))
+            with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool:
+                task = pool.submit(measure, kind, *numbers, args.dim)
+            seconds, cpu_seconds, gib, distance = task.result()
             distances.append(distance)
             difference = f'{np.abs(distance - distances[0]).max():.1e}' if kind == 'dense' else '-'
             row = [size, kind, f'{seconds:.2f}', f'{cpu_seconds:.2f}', f'{gib:.2f}', difference]
