@@ -36,7 +36,7 @@ class FeatureExtractor:
 
     @torch.no_grad()
     def __call__(self, model: nn.Module) -> Tensor:
-        """Unit features ``(N, D)`` float32 on the CPU, complete on every process.
+        """Unit features ``(N, D)`` float32 on the device of the model, complete on every process.
 
         Args:
             model: Algorithm with ``data_preprocessor`` and ``extract_feat``, wrapped for distributed training or not;
@@ -51,14 +51,14 @@ class FeatureExtractor:
         try:
             for batch in tqdm(self._loader, desc='extract features', disable=quiet, leave=False):
                 batch = model.data_preprocessor(batch, False)
-                features.append(model.extract_feat(batch['inputs']).float().cpu())
+                features.append(model.extract_feat(batch['inputs']).float())
                 indices += [sample.sample_idx for sample in batch['data_samples']]
         finally:
             model.train(was_training)
         dim = torch.tensor(features[0].shape[1] if features else 0)
         all_reduce(dim, op='max')  # a process without a batch does not know D
-        table = torch.zeros(len(self.dataset), int(dim))
+        table = torch.zeros(len(self.dataset), int(dim), device=model.data_preprocessor.device)
         if features:
-            table[indices] = torch.cat(features)
+            table[torch.tensor(indices)] = torch.cat(features)
         all_reduce(table, op='sum')
         return table

@@ -14,6 +14,7 @@ from glc.apis import build_runner, load_for_test, prepare_config
 from glc.engine import FeatureExtractor, MeanTeacherHook, PseudoLabelHook
 from glc.models import UnsupervisedReID
 from tests.runs import assert_same, state, tiny_config, train, write_images
+from tests.test_core.foreign_device import FOREIGN, ForeignDevice
 
 
 @pytest.fixture(scope='module')
@@ -204,6 +205,26 @@ def test_extraction_writes_by_sample_index_and_keeps_the_mode(images, tmp_path):
             torch.testing.assert_close(
                 features[index], runner.model.extract_feat(batch['inputs'])[0], atol=1e-5, rtol=1e-4
             )
+
+
+def test_features_and_labels_stay_on_the_device_of_the_model(images, tmp_path, monkeypatch):
+    cfg = tiny_config(images, tmp_path, train_cfg__max_epochs=1)
+    runner = train(cfg)
+    expected = state(runner)
+    dataset = runner.train_dataloader.dataset.with_pipeline(runner.cfg.test_dataloader.dataset.pipeline)
+    extract = FeatureExtractor(dataset, batch_size=20, num_workers=0)
+    monkeypatch.setattr(runner.model, 'extract_feat', lambda inputs: inputs.mean(dim=(2, 3)))
+    on_cpu = extract(runner.model)
+    with ForeignDevice():
+        runner.model.data_preprocessor.to(FOREIGN)
+        features = extract(runner.model)
+        assert features.device == FOREIGN
+        assert torch.equal(features.cpu(), on_cpu)
+    original = FeatureExtractor.__call__
+    monkeypatch.setattr(FeatureExtractor, '__call__', lambda self, model: original(self, model).to(FOREIGN))
+    with ForeignDevice():
+        again = train(cfg)
+    assert_same(state(again), expected)
 
 
 def test_no_cluster_stops_before_training_or_keeps_the_last_labels(images, tmp_path, caplog):

@@ -50,7 +50,7 @@ def main() -> None:
     dataset = DATASETS.build(cfg.train_dataloader.dataset).with_pipeline(loader.dataset.pipeline)
     features = FeatureExtractor(dataset, loader.batch_size, loader.num_workers)(runner.model)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(args.out, features=features.numpy(), pid=dataset.pids, cam=dataset.cam_ids)
+    np.savez(args.out, features=features.cpu().numpy(), pid=dataset.pids, cam=dataset.cam_ids)
     print(f'{features.shape[0]} images, {features.shape[1]} channels: {args.out}')
 
 

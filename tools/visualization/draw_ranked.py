@@ -61,7 +61,7 @@ def main() -> None:
 
     queries, gallery = np.flatnonzero(is_query), np.flatnonzero(~is_query)
     queries = np.sort(np.random.default_rng(args.seed).permutation(queries)[: args.queries])
-    similarities = (features[queries] @ features[gallery].T).numpy()
+    similarities = (features[queries] @ features[gallery].T).cpu().numpy()
     same_person = pids[queries, None] == pids[gallery]
     same_shot = same_person & (cams[queries, None] == cams[gallery])  # ignored by the protocol
     similarities[same_shot] = -np.inf

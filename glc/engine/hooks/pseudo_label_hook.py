@@ -237,7 +237,10 @@ class PseudoLabelHook(Hook):
             self._correct(runner, features, labels, seconds) if self.corrects(runner.epoch) else labels
         )
         pseudo = PseudoLabels.from_features(features, corrected)
-        self._log(runner, labels, pseudo, seconds)
+        pseudo = PseudoLabels(
+            pseudo.labels.cpu(), pseudo.centroids.cpu()
+        )  # other processes have other devices
+        self._log(runner, labels.cpu(), pseudo, seconds)
         return pseudo
 
     def _correct(self, runner: Runner, features: Tensor, labels: Tensor, seconds: dict[str, float]) -> Tensor:
