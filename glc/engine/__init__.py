@@ -15,8 +15,15 @@ from glc.core.metric import MetricConsensus
 from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS
 
 from .feature_extractor import FeatureExtractor
-from .hooks import AverageBatchNormHook, EpochSeedHook, PlainCheckpointHook, PseudoLabelHook, RestartHook
-from .optim import CPUAmpOptimWrapper
+from .hooks import (
+    AverageBatchNormHook,
+    EpochSeedHook,
+    PlainCheckpointHook,
+    PseudoLabelHook,
+    RestartHook,
+    SelfDistillationHook,
+)
+from .optim import CPUAmpOptimWrapper, DecayMatricesConstructor
 
 for labeler in (
     JaccardAgglomerative,
@@ -34,9 +41,11 @@ for corrector in (GLC, LabelPropagation, MetricConsensus, NeighbourVoting, NoCor
 __all__ = [
     'AverageBatchNormHook',
     'CPUAmpOptimWrapper',
+    'DecayMatricesConstructor',
     'EpochSeedHook',
     'FeatureExtractor',
     'PlainCheckpointHook',
     'PseudoLabelHook',
     'RestartHook',
+    'SelfDistillationHook',
 ]

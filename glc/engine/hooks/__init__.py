@@ -5,5 +5,13 @@ from .epoch_seed_hook import EpochSeedHook
 from .plain_checkpoint_hook import PlainCheckpointHook
 from .pseudo_label_hook import PseudoLabelHook
 from .restart_hook import RestartHook
+from .self_distillation_hook import SelfDistillationHook
 
-__all__ = ['AverageBatchNormHook', 'EpochSeedHook', 'PlainCheckpointHook', 'PseudoLabelHook', 'RestartHook']
+__all__ = [
+    'AverageBatchNormHook',
+    'EpochSeedHook',
+    'PlainCheckpointHook',
+    'PseudoLabelHook',
+    'RestartHook',
+    'SelfDistillationHook',
+]

@@ -1,5 +1,6 @@
 """Heads: from features and labels to losses."""
 
 from .contrast_head import ContrastHead
+from .projection_head import ProjectionHead
 
-__all__ = ['ContrastHead']
+__all__ = ['ContrastHead', 'ProjectionHead']
