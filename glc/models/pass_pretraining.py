@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 from mmengine.dist import all_reduce_dict
-from mmengine.model import BaseModel
+from mmengine.model import BaseModel, ModuleDict, ModuleList
 from torch import Tensor, nn
 
 from glc.core.distillation import PartDistillationLoss, move_towards_
@@ -143,9 +143,9 @@ class PASSPretraining(BaseModel):
         ]
 
 
-def _network(backbone: dict, head: dict, bn_group_size: int | None) -> nn.ModuleDict:
+def _network(backbone: dict, head: dict, bn_group_size: int | None) -> ModuleDict:
     encoder = MODELS.build(backbone)
     if bn_group_size is not None:
         encoder = convert_batchnorm(encoder, bn_group_size)
     heads = [MODELS.build({**head, 'in_channels': encoder.out_channels}) for _ in range(encoder.num_tokens)]
-    return nn.ModuleDict({'backbone': encoder, 'heads': nn.ModuleList(heads)})
+    return ModuleDict({'backbone': encoder, 'heads': ModuleList(heads)})
