@@ -20,6 +20,7 @@ __all__ = [
     'MODELS',
     'MODEL_WRAPPERS',
     'OPTIM_WRAPPERS',
+    'OPTIM_WRAPPER_CONSTRUCTORS',
     'PSEUDO_LABELERS',
     'TRANSFORMS',
     'VISUALIZERS',
@@ -71,6 +72,9 @@ METRICS = _child('metric', root.METRICS, 'evaluation')
 VISUALIZERS = _child('visualizer', root.VISUALIZERS, 'visualization')
 MODEL_WRAPPERS = _child('model_wrapper', root.MODEL_WRAPPERS, 'engine')
 OPTIM_WRAPPERS = _child('optim_wrapper', root.OPTIM_WRAPPERS, 'engine')
+OPTIM_WRAPPER_CONSTRUCTORS = _child(
+    'optimizer wrapper constructor', root.OPTIM_WRAPPER_CONSTRUCTORS, 'engine'
+)
 
 PSEUDO_LABELERS = _child('pseudo labeler', None, 'engine')
 LABEL_CORRECTORS = _child('label corrector', None, 'engine')
@@ -82,7 +86,6 @@ for _name in (
     'RUNNER_CONSTRUCTORS',
     'LOOPS',
     'OPTIMIZERS',
-    'OPTIM_WRAPPER_CONSTRUCTORS',
     'PARAM_SCHEDULERS',
     'WEIGHT_INITIALIZERS',
     'EVALUATOR',

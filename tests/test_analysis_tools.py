@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from glc.core.quality import knn_purity
 from glc.engine import FeatureExtractor
 from tests.runs import tiny_config, train, write_images
 
@@ -44,6 +45,20 @@ def test_extracted_features_are_those_of_the_training_images(run, tmp_path):
         np.testing.assert_allclose(file['features'], expected, atol=1e-6)
         np.testing.assert_array_equal(file['pid'], dataset.pids)
         np.testing.assert_array_equal(file['cam'], dataset.cam_ids)
+
+
+def test_knn_purity_of_a_checkpoint(run, tmp_path):
+    cfg = tiny_config(write_images(tmp_path / 'data'), tmp_path / 'run', train_cfg__max_epochs=1)
+    runner = train(cfg)
+    cfg.dump(tmp_path / 'config.py')
+    printed = run('analysis_tools/knn_purity', tmp_path / 'config.py', tmp_path / 'run/epoch_1.pth', '-k', 3)
+    dataset = runner.train_dataloader.dataset
+    features = FeatureExtractor(dataset.with_pipeline(cfg.test_dataloader.dataset.pipeline), 7, 0)(
+        runner.model
+    )
+    purity = knn_purity(features, dataset.pids, 3)
+    assert 0 < purity < 1
+    assert printed.splitlines()[-1] == f'kNN purity (k = 3) of 48 images, 32 channels: {purity:.4f}'
 
 
 @pytest.fixture

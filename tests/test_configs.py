@@ -4,6 +4,7 @@ from functools import reduce
 from operator import getitem
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -14,6 +15,7 @@ import glc.engine
 import glc.models  # noqa: F401
 from glc.core.clustering import JaccardDBSCAN, MultiScaleConsensus
 from glc.core.correction import GLC
+from glc.core.distillation import PartDistillationLoss
 from glc.core.memory import ClusterMemory
 from glc.registry import (
     HOOKS,
@@ -31,6 +33,7 @@ NAMES = sorted(path.stem for path in (CONFIGS / 'glc').glob('*.py'))
 RESTARTS = [name for name in NAMES if name.endswith('_restart')]
 PUBLISHED = [name for name in NAMES if name.endswith('_published')]
 TWINS = sorted(path.stem for path in (CONFIGS / 'cluster_contrast').glob('*.py'))
+PRETRAINING = sorted(path.stem for path in (CONFIGS / 'pass').glob('*.py'))
 LEAVES = sorted(
     path.relative_to(CONFIGS).as_posix()
     for folder in ('glc', 'cluster_contrast')
@@ -254,7 +257,71 @@ def test_unknown_component_suggests_the_closest(registry, misspelt, right):
         registry.build(dict(type=misspelt))
 
 
-@pytest.mark.parametrize('folder', ['glc', 'cluster_contrast', 'extensions'])
+@pytest.mark.parametrize('name', PRETRAINING)
+def test_pretraining_leaf_is_short_and_builds_its_parts(name):
+    assert len((CONFIGS / 'pass' / f'{name}.py').read_text().splitlines()) <= 20
+    cfg = load(f'pass/{name}.py')
+    for hook in cfg.default_hooks.values():
+        HOOKS.build(hook)
+    loader = cfg.train_dataloader
+    assert loader.sampler.batch_size == loader.batch_size
+    crop, pack = (TRANSFORMS.build(step) for step in loader.dataset.pipeline[1:])
+    packed = pack(crop(dict(img=np.zeros((128, 64, 3), np.uint8))))
+    with torch.device('meta'):
+        student = MODELS.build(cfg.model).student
+    whole, local = (crops.float().to('meta') for crops in packed['inputs'].values())
+    tokens = student['backbone'](whole)
+    parts = student['backbone'].forward_parts(local.unflatten(0, (3, -1)))
+    assert (tokens.shape[:2], parts.shape[::2]) == ((2, 4), (3, 2))
+    outputs = [head(tokens[:, token]) for token, head in enumerate(student['heads'])]
+    assert [output.shape for output in outputs] == [(2, cfg.model.head.num_outputs)] * 4
+    assert cfg.param_scheduler[-1].end == cfg.train_cfg.max_epochs
+
+
+@pytest.mark.parametrize('name', [name for name in PRETRAINING if name.endswith('luperson')])
+def test_pretraining_numbers_are_the_published_ones(name):
+    cfg = load(f'pass/{name}.py')
+    arch, stem = {'vit_s': ('small', 'patch'), 'vit_b': ('base', 'patch'), 'vit_s_ics': ('small', 'ics')}[
+        name.removesuffix('_luperson')
+    ]
+    backbone, head = cfg.model.backbone, cfg.model.head
+    assert (backbone.arch, backbone.stem, backbone.num_part_tokens) == (arch, stem, 3)
+    assert (tuple(backbone.img_size), backbone.drop_path_rate) == ((256, 128), 0.1)
+    assert (head.hidden_channels, head.bottleneck_channels, head.num_outputs) == (2048, 256, 65536)
+    loss = PartDistillationLoss(2, **cfg.model.distillation)
+    assert (loss.student_temperature, loss.teacher_temperature, loss.centre_momentum) == (0.1, 0.04, 0.9)
+    assert (cfg.train_dataloader.batch_size, cfg.train_cfg.max_epochs) == (8 * 128, 100)
+    assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
+    assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=5e-4, weight_decay=0.04)
+    assert cfg.auto_scale_lr == dict(enable=True, base_batch_size=256)
+    hook = HOOKS.build(cfg.default_hooks.self_distillation)
+    assert (hook.teacher_momentum, hook.final_weight_decay) == (0.996, 0.4)
+    assert (hook.frozen_epochs, hook.clip_norm) == (1, 3.0)
+
+    per_epoch, lr = 4, 5e-4 * 1024 / 256
+    optimizer = torch.optim.AdamW([torch.zeros(1, requires_grad=True)], lr=lr)
+    schedulers = [
+        PARAM_SCHEDULERS.get(step.pop('type')).build_iter_from_epoch(
+            optimizer=optimizer,
+            epoch_length=per_epoch,
+            **{key: value for key, value in step.items() if key != 'convert_to_iter_based'},
+        )
+        for step in cfg.param_scheduler
+    ]
+    rates = []
+    for _ in range(100 * per_epoch):
+        rates.append(optimizer.param_groups[0]['lr'])
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    assert rates[0] < 1e-8
+    assert rates[20] == pytest.approx(lr / 2, rel=0.05)
+    assert max(rates) == pytest.approx(lr, rel=0.01)
+    assert rates[220] == pytest.approx((lr + 1e-6) / 2, rel=0.02)
+    assert rates[-1] == pytest.approx(1e-6, rel=1)
+
+
+@pytest.mark.parametrize('folder', ['glc', 'cluster_contrast', 'extensions', 'pass'])
 def test_metafile_lists_every_leaf(folder):
     metafile = yaml.safe_load((CONFIGS / folder / 'metafile.yml').read_text())
     leaves = sorted(path.stem for path in (CONFIGS / folder).glob('*.py'))

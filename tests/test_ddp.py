@@ -16,20 +16,26 @@ from glc.core.memory import BaseMemory, ClusterMemory
 from tests.runs import ROOT, tiny_config, write_images
 
 
-def run(cfg, folder, processes):
-    """Train by the command line; returns the last checkpoint and the losses."""
-    cfg.custom_imports = dict(imports=['tests.runs'])
+def launch(cfg, folder, processes):
+    """Train by the command line."""
     config = folder / 'config.py'
     folder.mkdir()
     cfg.dump(config)
-    launch = [sys.executable]
+    start = [sys.executable]
     if processes > 1:
-        launch += ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={processes}']
+        start += ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={processes}']
     launcher = 'pytorch' if processes > 1 else 'none'
-    command = [*launch, 'tools/train.py', str(config), '--work-dir', str(folder), '--launcher', launcher]
+    command = [*start, 'tools/train.py', str(config), '--work-dir', str(folder), '--launcher', launcher]
     env = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return done
+
+
+def run(cfg, folder, processes):
+    """Train by the command line; returns the last checkpoint and the losses."""
+    cfg.custom_imports = dict(imports=['tests.runs'])
+    done = launch(cfg, folder, processes)
     (scalars,) = folder.glob('*/vis_data/scalars.json')
     records = [json.loads(line) for line in scalars.read_text().splitlines()]
     losses = [record['loss_contrast'] for record in records if 'loss_contrast' in record]

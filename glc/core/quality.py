@@ -7,6 +7,7 @@ from scipy import sparse
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch import Tensor
 
+from glc.core.graph import knn_graph
 from glc.core.labels import as_labels
 
 
@@ -92,6 +93,35 @@ def label_change(old: np.ndarray | Tensor, new: np.ndarray | Tensor) -> float:
     """
     first, second = _as_arrays(old, new)
     return 1 - max(0.0, float(adjusted_rand_score(_singletons(first), _singletons(second))))
+
+
+def knn_purity(features: np.ndarray | Tensor, truth: np.ndarray | Tensor, k: int = 10) -> float:
+    """Share of the k nearest neighbours of an image that show the same person, as a mean over the images.
+
+    Neighbours are those by cosine similarity, the image itself left out. Images of unknown identity (-1) are left out.
+    An identity of fewer than k + 1 images cannot reach 1.
+
+    Args:
+        features: Features (N, D).
+        truth: True identities (N,).
+        k: Neighbours per image.
+
+    Raises:
+        ValueError: If there are not more than k images of known identity.
+
+    Example:
+        >>> knn_purity(np.array([[1.0, 0.0], [0.9, 0.1], [0.1, 0.9]]), np.array([4, 4, 7]), k=1)
+        0.6666666666666666
+    """
+    identities = as_labels(truth, len(features)).cpu().numpy()
+    known = np.flatnonzero(identities >= 0)
+    if not 0 < k < len(known):
+        raise ValueError(
+            f'k must be at least 1 and less than the {len(known)} images of known identity, got {k}'
+        )
+    identities = identities[known]
+    neighbours = knn_graph(features[known], k + 1).indices[:, 1:]
+    return float((identities[neighbours] == identities[:, None]).mean())
 
 
 def _as_arrays(first: np.ndarray | Tensor, second: np.ndarray | Tensor) -> tuple[np.ndarray, np.ndarray]:

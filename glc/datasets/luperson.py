@@ -2,15 +2,18 @@
 
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
+from importlib.util import find_spec
 from typing import Any, ClassVar
 
+import numpy as np
 from mmengine.logging import print_log
 
 from glc.registry import DATASETS
 
-from .base import BaseReIDDataset, Counts, Record
+from .base import BaseReIDDataset, Counts, Record, is_image
 
 
 @DATASETS.register_module()
@@ -20,13 +23,19 @@ class LUPerson(BaseReIDDataset):
     Listing millions of files takes minutes on a network disk, so the sorted list of names is kept in a text
     file: a first line with the modification time of the image folder, then one name per line. The list is
     made anew when that time has changed (a file was added, removed or renamed). No file is looked at one by
-    one.
+    one. The list is mapped into memory, which all processes of a machine share, and an entry is made when it is
+    asked for: a process holds no more of it than a table of the places of the names.
 
     Args:
-        data_root: Folder that contains ``images``.
-        list_file: Where the list is kept; ``<data_root>/images.list`` by default. Where that place cannot be
-            written, nothing is kept and a line in the log says so.
-        **kwargs: Arguments of :class:`BaseReIDDataset`.
+        data_root: Folder that contains ``images`` or the LMDB.
+        list_file: Where the list is kept; ``<data_root>/images.list`` by default, ``<data_root>/<lmdb>.list`` of an
+            LMDB. Where that place cannot be written, nothing is kept and a line in the log says so.
+        lmdb: Name of an LMDB below ``data_root`` with the encoded images by name (ASCII), instead of the folder; needs
+            the package lmdb. ``LoadReIDImage`` finds it in the entries.
+        **kwargs: Arguments of :class:`BaseReIDDataset`; ``serialize_data`` has no effect.
+
+    Raises:
+        ImportError: If an LMDB is asked for and the package is missing.
 
     Example:
         >>> import tempfile
@@ -42,35 +51,110 @@ class LUPerson(BaseReIDDataset):
 
     METAINFO: ClassVar[dict] = {'dataset_name': 'LUPerson'}
     parts = ('train',)
-    layout = '  images/*.jpg'
+    layout = '  images/*.jpg (or, with lmdb=NAME, the LMDB NAME)'
     published_counts: ClassVar[Mapping[str, Counts]] = {'train': Counts(images=4180243, ids=0, cams=0)}
 
-    def __init__(self, data_root: str, *args: Any, list_file: str | None = None, **kwargs: Any) -> None:
-        self.list_file = list_file or os.path.join(data_root, 'images.list')
-        super().__init__(data_root, *args, **kwargs)
+    def __init__(
+        self,
+        data_root: str,
+        *args: Any,
+        list_file: str | None = None,
+        lmdb: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.source = os.path.join(data_root, lmdb or 'images')
+        self.lmdb = self.source if lmdb else None
+        if lmdb and find_spec('lmdb') is None:
+            raise ImportError(
+                f"LUPerson(lmdb='{lmdb}') needs the package lmdb: pip install lmdb, or use the folder images/"
+            )
+        self.list_file = list_file or f'{self.source}.list'
+        super().__init__(data_root, *args, **{**kwargs, 'serialize_data': False})
 
-    def scan(self, part: str) -> list[Record]:
-        """List the images."""
-        folder = os.path.join(self.data_root, 'images')
-        return [Record(os.path.join(folder, name), -1, -1) for name in self._names(folder)]
+    @classmethod
+    def count(cls, records: Sequence[Record]) -> Counts:
+        """Number of images; identities and cameras are unknown."""
+        return Counts(images=len(records), ids=0, cams=0)
 
-    def _names(self, folder: str) -> list[str]:
-        if not os.path.isdir(folder):
-            raise self.missing(folder)
-        stamp = f'# {os.stat(folder).st_mtime_ns}'
-        encoding = {'encoding': 'utf-8', 'errors': 'surrogateescape'}
-        with suppress(OSError), open(self.list_file, **encoding) as file:
-            if file.readline() == f'{stamp}\n':
-                return file.read().split('\n')[:-1]
-        names = self.list_images(folder)
+    def scan(self, part: str) -> Sequence[Record]:
+        """List the images; a record is made when it is asked for."""
+        if not os.path.exists(self.source):
+            raise self.missing(self.source)
+        return _Lines(self._names(), partial(_record, self._folder))
+
+    def load_data_list(self) -> Sequence[dict[str, Any]]:
+        """Compare the number of images with the published one, and list them."""
+        records = self.scan('train')
+        self._check_counts({'train': records})
+        if not len(records):
+            raise RuntimeError(f"LUPerson: '{self.source}' has no image")
+        data_list = _Lines(records.text, partial(_info, self._folder, self.lmdb))
+        return self._readable(data_list) if self.unreadable == 'skip' else data_list
+
+    @property
+    def _folder(self) -> str:
+        return '' if self.lmdb else self.source
+
+    def _names(self) -> np.ndarray:
+        """Text of the list: a first line, then the sorted names, as uint8."""
+        stamp = f'# {os.stat(self._dated()).st_mtime_ns}\n'.encode()
+        with suppress(OSError), open(self.list_file, 'rb') as file:
+            if file.readline() == stamp:
+                return np.memmap(file, np.uint8, 'r')
+        names = self._lmdb_keys() if self.lmdb else map(os.fsencode, self.list_images(self.source))
+        text = stamp + b''.join(name + b'\n' for name in names)
         # Several processes may write at once: each its own file, put in place in one step.
         unfinished = f'{self.list_file}.{uuid.uuid4().hex}'
         try:
-            with open(unfinished, 'w', **encoding) as file:
-                file.writelines(f'{line}\n' for line in (stamp, *names))
+            with open(unfinished, 'wb') as file:
+                file.write(text)
             os.replace(unfinished, self.list_file)
         except OSError as error:
             print_log(f'LUPerson: the list of images is not kept ({error})', logger='current')
             with suppress(OSError):
                 os.remove(unfinished)
-        return names
+        return np.frombuffer(text, np.uint8)
+
+    def _dated(self) -> str:
+        """File or folder whose modification time tells of other images."""
+        return (
+            os.path.join(self.source, 'data.mdb') if self.lmdb and os.path.isdir(self.source) else self.source
+        )
+
+    def _lmdb_keys(self) -> list[bytes]:
+        """Sorted names of the images in the LMDB; the images themselves are not read."""
+        import lmdb
+
+        subdir = os.path.isdir(self.source)
+        base = lmdb.open(self.source, subdir=subdir, readonly=True, lock=False, readahead=False)
+        with base, base.begin() as transaction:
+            keys = transaction.cursor().iternext(keys=True, values=False)
+            return [bytes(key) for key in keys if is_image(os.fsdecode(bytes(key)))]
+
+
+class _Lines(Sequence):
+    """The lines of a text after its first, each as what ``make`` makes of it."""
+
+    def __init__(self, text: np.ndarray, make: Callable[[str], Any]) -> None:
+        self.text = text
+        self._make = make
+        self._ends = np.flatnonzero(text == ord('\n'))
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        place = range(len(self))[index]
+        line = self.text[self._ends[place] + 1 : self._ends[place + 1]]
+        return self._make(os.fsdecode(line.tobytes()))
+
+
+def _record(folder: str, name: str) -> Record:
+    return Record(os.path.join(folder, name), -1, -1)
+
+
+def _info(folder: str, lmdb: str | None, name: str) -> dict[str, Any]:
+    info = {'img_path': os.path.join(folder, name), 'pid': -1, 'cam_id': -1, 'is_query': False}
+    return {**info, 'lmdb': lmdb} if lmdb else info

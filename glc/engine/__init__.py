@@ -24,8 +24,9 @@ from .hooks import (
     PlainCheckpointHook,
     PseudoLabelHook,
     RestartHook,
+    SelfDistillationHook,
 )
-from .optim import CPUAmpOptimWrapper
+from .optim import CPUAmpOptimWrapper, DecayMatricesConstructor
 from .runner import ReIDRunner
 
 for labeler in (
@@ -53,6 +54,7 @@ def build_self_paced_reliability(labeler: dict | JaccardLabeler, **kwargs) -> Se
 __all__ = [
     'AverageBatchNormHook',
     'CPUAmpOptimWrapper',
+    'DecayMatricesConstructor',
     'EpochSeedHook',
     'FeatureExtractor',
     'IdentityLabelHook',
@@ -61,4 +63,5 @@ __all__ = [
     'PseudoLabelHook',
     'ReIDRunner',
     'RestartHook',
+    'SelfDistillationHook',
 ]

@@ -1,13 +1,13 @@
-"""Optimizer wrappers that mmengine lacks."""
+"""Optimizer wrappers and constructors that mmengine lacks."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from mmengine.optim import OptimWrapper
+from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from torch import nn
 
-from glc.registry import OPTIM_WRAPPERS
+from glc.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -22,3 +22,23 @@ class CPUAmpOptimWrapper(OptimWrapper):
         """Context of the forward pass."""
         with super().optim_context(model), torch.autocast('cpu', dtype=torch.bfloat16):
             yield
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class DecayMatricesConstructor(DefaultOptimWrapperConstructor):
+    """Two parameter groups: tensors of two or more dimensions with weight decay; biases and norms without.
+
+    Parameters that are not trained, such as those of a teacher, are left out. ``paramwise_cfg`` is not used.
+    """
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        """Optimizer wrapper of a model, wrapped for distributed training or not."""
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        groups = [
+            {'params': [parameter for parameter in trained if parameter.ndim > 1]},
+            {'params': [parameter for parameter in trained if parameter.ndim <= 1], 'weight_decay': 0.0},
+        ]
+        optimizer = OPTIMIZERS.build({**self.optimizer_cfg, 'params': groups})
+        return OPTIM_WRAPPERS.build(
+            {'type': 'OptimWrapper', **self.optim_wrapper_cfg, 'optimizer': optimizer}
+        )

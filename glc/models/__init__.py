@@ -6,9 +6,10 @@ from glc.core.memory import ClusterMemory
 from glc.registry import MEMORY_BANKS
 
 from .backbones import *  # noqa: F403
-from .data_preprocessor import ReIDDataPreprocessor
-from .heads import ContrastHead, SupervisedHead
+from .data_preprocessor import MultiCropDataPreprocessor, ReIDDataPreprocessor
+from .heads import ContrastHead, ProjectionHead, SupervisedHead
 from .necks import ReIDNeck
+from .pass_pretraining import PASSPretraining
 from .reid import UnsupervisedReID
 from .supervised import SupervisedReID
 
@@ -20,6 +21,9 @@ __all__ = [
     'ClusterMemory',
     'ContrastHead',
     'HybridMemory',
+    'MultiCropDataPreprocessor',
+    'PASSPretraining',
+    'ProjectionHead',
     'ReIDDataPreprocessor',
     'ReIDNeck',
     'SupervisedHead',

@@ -1,6 +1,7 @@
 """From the batches of the workers to the input of the network."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from mmengine.model import BaseDataPreprocessor
@@ -72,3 +73,41 @@ class ReIDDataPreprocessor(BaseDataPreprocessor):
                 top, left, height, width = box
                 image[:, top : top + height, left : left + width] = self.erase_fill
         return {**data, 'inputs': inputs}
+
+
+@MODELS.register_module()
+class MultiCropDataPreprocessor(ReIDDataPreprocessor):
+    """The same for several crops of every image; a batch of plain images passes as in the base class.
+
+    Takes the arguments of :class:`ReIDDataPreprocessor`; the default statistics are those of ImageNet.
+
+    Example:
+        >>> import torch
+        >>> crops = dict(local=[torch.zeros(9, 3, 8, 4, dtype=torch.uint8)] * 2)
+        >>> MultiCropDataPreprocessor()(dict(inputs=crops))['inputs']['local'].shape
+        torch.Size([9, 2, 3, 8, 4])
+    """
+
+    def __init__(
+        self,
+        mean: Sequence[float] = (123.675, 116.28, 103.53),
+        std: Sequence[float] = (58.395, 57.12, 57.375),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(mean=mean, std=std, **kwargs)
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """Batch whose ``inputs`` are float tensors ``(V, B, 3, H, W)`` by the name of the crops.
+
+        Args:
+            data: ``inputs``, by name a list of B uint8 tensors ``(V, 3, H, W)``, or a batch of plain images.
+            training: Unused; part of mmengine's interface.
+        """
+        if not isinstance(data['inputs'], Mapping):
+            return super().forward(data, training)
+        views = {}
+        for name, crops in data['inputs'].items():
+            stacked = torch.stack(list(crops), 1)
+            flat = super().forward({'inputs': stacked.flatten(0, 1)}, training)['inputs']
+            views[name] = flat.unflatten(0, stacked.shape[:2])
+        return {**data, 'inputs': views}

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import normalized_mutual_info_score
 
-from glc.core.quality import label_change, label_quality
+from glc.core.quality import knn_purity, label_change, label_quality
 from tests.utils import shared_data
 
 LABELLINGS = st.lists(st.tuples(st.integers(-1, 4), st.integers(-1, 3)), min_size=1, max_size=25)
@@ -107,3 +107,26 @@ def test_published_scores_of_the_reference_labels():
     }
     for name, value in expected.items():
         assert scores[name] == pytest.approx(value, abs=6e-4), name
+
+
+def test_knn_purity_is_that_of_a_double_loop():
+    rng = np.random.default_rng(0)
+    features, truth = rng.normal(size=(40, 6)), rng.integers(-1, 4, 40)
+    shares = []
+    for i in range(40):
+        others = [j for j in range(40) if j != i and truth[j] >= 0]
+        cosine = {
+            j: features[i] @ features[j] / np.linalg.norm(features[i]) / np.linalg.norm(features[j])
+            for j in others
+        }
+        nearest = sorted(others, key=cosine.get)[-5:]
+        shares += [np.mean(truth[nearest] == truth[i])] if truth[i] >= 0 else []
+    assert knn_purity(features, truth, k=5) == pytest.approx(np.mean(shares))
+    assert knn_purity(torch.from_numpy(features), torch.from_numpy(truth), k=5) == pytest.approx(
+        np.mean(shares)
+    )
+
+
+def test_knn_purity_needs_more_images_than_neighbours():
+    with pytest.raises(ValueError, match='less than the 2 images'):
+        knn_purity(np.eye(3), np.array([0, 1, -1]), k=2)

@@ -1,7 +1,12 @@
 """The layouts of the data sets."""
 
 import os
+import pickle
+import sys
+import types
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -152,6 +157,79 @@ def test_luperson_list_elsewhere_or_nowhere(tmp_path, monkeypatch):
     monkeypatch.setattr('glc.datasets.luperson.print_log', lambda message, **_: logged.append(message))
     assert len(LUPerson(tmp_path / 'root', check='off', list_file=tmp_path / 'absent' / 'names')) == 1
     assert 'not kept' in logged[0]
+
+
+def test_luperson_entries_are_made_when_asked_for(tmp_path):
+    for name in ('b.jpg', 'a.jpg', 'd.png', 'c.txt'):
+        write_image(tmp_path / 'images' / name) if name != 'c.txt' else (tmp_path / 'images' / name).touch()
+    for _ in range(2):  # listed, then read from the list
+        dataset = LUPerson(tmp_path, check='off', unreadable='skip', pipeline=[dict(type='LoadReIDImage')])
+        assert names(dataset) == ['a.jpg', 'b.jpg', 'd.png']
+        assert dataset.get_data_info(-1)['sample_idx'] == 2
+        assert dataset[1]['img'].ndim == 3
+        assert names(dataset.get_subset([2, 0])) == ['d.png', 'a.jpg']
+        assert names(LUPerson(tmp_path, check='off', indices=-2)) == ['b.jpg', 'd.png']
+        assert names(pickle.loads(pickle.dumps(LUPerson(tmp_path, check='off')))) == names(dataset)
+    with pytest.raises(IndexError):
+        LUPerson(tmp_path, check='off').get_data_info(3)
+
+
+class FakeLMDB:
+    """Stands in for the package lmdb: a file of pickled images by name, and how often it was opened."""
+
+    opened = 0
+
+    def __init__(self, path, subdir=True, readonly=False, lock=True, readahead=True):
+        assert readonly
+        assert not lock
+        FakeLMDB.opened += 1
+        self.content = pickle.loads((Path(path, 'data.mdb') if subdir else Path(path)).read_bytes())
+
+    def begin(self, write=False):
+        assert not write
+        return self
+
+    cursor = __enter__ = lambda self: self
+
+    def __exit__(self, *_):
+        pass
+
+    def close(self):
+        pass
+
+    def iternext(self, keys, values):
+        assert keys
+        assert not values
+        return map(memoryview, sorted(self.content))
+
+    def get(self, key):
+        return self.content.get(key)
+
+
+def test_luperson_in_an_lmdb(tmp_path, monkeypatch):
+    write_image(tmp_path / 'a.jpg')
+    image = (tmp_path / 'a.jpg').read_bytes()
+    (tmp_path / 'LUP').mkdir()
+    (tmp_path / 'LUP' / 'data.mdb').write_bytes(
+        pickle.dumps({b'b.jpg': image, b'a.jpg': image, b'meta': b''})
+    )
+
+    monkeypatch.setattr('glc.datasets.luperson.find_spec', lambda _: None)
+    with pytest.raises(ImportError, match='pip install lmdb'):
+        LUPerson(tmp_path, check='off', lmdb='LUP')
+
+    monkeypatch.setattr('glc.datasets.luperson.find_spec', lambda _: True)
+    monkeypatch.setitem(sys.modules, 'lmdb', types.SimpleNamespace(open=FakeLMDB))
+    with pytest.raises(FileNotFoundError, match='absent'):
+        LUPerson(tmp_path, check='off', lmdb='absent')
+    for opened in (1, 1):  # the keys are listed once
+        dataset = LUPerson(tmp_path, check='off', lmdb='LUP', pipeline=[dict(type='LoadReIDImage')])
+        assert names(dataset) == ['a.jpg', 'b.jpg']
+        assert FakeLMDB.opened == opened
+    loaded = dataset[1]
+    np.testing.assert_array_equal(loaded['img'], cv2.imread(str(tmp_path / 'a.jpg')))
+    assert loaded['img_path'] == 'b.jpg'
+    assert (tmp_path / 'LUP.list').read_bytes().endswith(b'\na.jpg\nb.jpg\n')
 
 
 def test_luperson_has_only_a_training_part(tmp_path):

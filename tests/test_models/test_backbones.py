@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import timm
 import torch
@@ -15,7 +17,11 @@ from glc.registry import MODELS
 from tests.utils import shared_data
 
 TINY = {'dim': 24, 'depth': 4, 'heads': 3}
-MODEL_CONFIGS = sorted(Path(__file__).parents[2].glob('configs/_base_/models/*.py'))
+MODEL_CONFIGS = sorted(
+    path
+    for path in Path(__file__).parents[2].glob('configs/_base_/models/*.py')
+    if not path.stem.startswith('pass_pretraining')
+)
 
 
 def randomized(module):
@@ -117,6 +123,33 @@ def test_pass_vit_forward(stem, parts):
     assert output.shape == (2, 1 + parts, 24) == (2, model.num_tokens, model.out_channels)
     expected = vit_forward(model, images, heads=3, patch=16, stem=stem, parts=parts)
     torch.testing.assert_close(output, expected, atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.parametrize('stem', ['patch', 'ics'])
+def test_pass_vit_crops_of_parts_run_with_the_token_of_their_part(stem):
+    model = PASSViT(TINY, img_size=(128, 64), num_part_tokens=3, stem=stem)
+    randomized(model).double().eval()
+    crops = torch.randn(3, 2, 3, 48, 32, dtype=torch.float64)
+    outputs = model.forward_parts(crops)
+    assert outputs.shape == (3, 2, 2, 24)
+    state = model.state_dict()
+    grid = state['pos_embed'].reshape(8, 4, 24).numpy()
+    resized = [cv2.resize(grid[..., i], (2, 3), interpolation=cv2.INTER_CUBIC) for i in range(24)]
+    state['pos_embed'] = torch.from_numpy(np.stack(resized, -1)).reshape(1, 6, 24)
+    for part in range(1, 4):
+        small = PASSViT(TINY, img_size=(48, 32), num_part_tokens=1, stem=stem).double().eval()
+        own = {**state, 'part_token1': state[f'part_token{part}'], 'part1_pos': state[f'part{part}_pos']}
+        small.load_state_dict({name: own[name] for name in small.state_dict()})
+        expected = vit_forward(small, crops[part - 1], heads=3, patch=16, stem=stem, parts=1)
+        torch.testing.assert_close(outputs[part - 1], expected, atol=1e-7, rtol=1e-5)  # OpenCV's precision
+
+
+def test_pass_vit_wrong_crops():
+    model = PASSViT(TINY, img_size=(64, 32))
+    with pytest.raises(ValueError, match='crops of 2 parts for a model of 3 part tokens'):
+        model.forward_parts(torch.zeros(2, 1, 3, 32, 16))
+    with pytest.raises(ValueError, match='smaller than a patch of 16'):
+        model.forward_parts(torch.zeros(3, 1, 3, 32, 8))
 
 
 def vit_names(depth, parts=3, stem='patch'):

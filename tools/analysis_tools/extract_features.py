@@ -9,9 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 from mmengine.config import Config, DictAction
 
-from glc.apis import build_runner, load_for_test, prepare_config
-from glc.engine import FeatureExtractor
-from glc.registry import DATASETS
+from glc.apis import training_features
 
 
 def parse_args() -> argparse.Namespace:
@@ -41,14 +39,7 @@ def main() -> None:
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(args.config).stem))
-    cfg.load_from, cfg.resume = None, False
-    prepare_config(cfg)
-    runner = build_runner(cfg)
-    load_for_test(runner, args.checkpoint)
-
-    loader = cfg.test_dataloader
-    dataset = DATASETS.build(cfg.train_dataloader.dataset).with_pipeline(loader.dataset.pipeline)
-    features = FeatureExtractor(dataset, loader.batch_size, loader.num_workers)(runner.model)
+    features, dataset = training_features(cfg, args.checkpoint)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     np.savez(args.out, features=features.cpu().numpy(), pid=dataset.pids, cam=dataset.cam_ids)
     print(f'{features.shape[0]} images, {features.shape[1]} channels: {args.out}')

@@ -1,5 +1,6 @@
-"""Samplers over pseudo identities."""
+"""Samplers of training images."""
 
 from .pseudo_identity_sampler import PseudoIdentitySampler
+from .shuffled_sampler import ShuffledSampler
 
-__all__ = ['PseudoIdentitySampler']
+__all__ = ['PseudoIdentitySampler', 'ShuffledSampler']

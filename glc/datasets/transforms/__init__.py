@@ -5,5 +5,13 @@ import mmcv.transforms  # noqa: F401  (registers mmcv's transforms in the root r
 from .augment import PadRandomCrop, RandomErasing
 from .formatting import PackReIDInputs
 from .loading import LoadReIDImage
+from .multi_crop import PackMultiCrop, PartMultiCrop
 
-__all__ = ['LoadReIDImage', 'PackReIDInputs', 'PadRandomCrop', 'RandomErasing']
+__all__ = [
+    'LoadReIDImage',
+    'PackMultiCrop',
+    'PackReIDInputs',
+    'PadRandomCrop',
+    'PartMultiCrop',
+    'RandomErasing',
+]

@@ -11,8 +11,8 @@ from glc.registry import TRANSFORMS
 class LoadReIDImage(LoadImageFromFile):
     """Read an image file as ``(H, W, 3)`` uint8 BGR, or say which file cannot be read.
 
-    Required key: ``img_path``. Added keys: ``img``, ``img_shape``, ``ori_shape``. Takes the arguments of
-    mmcv's ``LoadImageFromFile``.
+    Required key: ``img_path``. Optional key: ``lmdb``, the LMDB in which ``img_path`` is a key. Added keys: ``img``,
+    ``img_shape``, ``ori_shape``. Takes the arguments of mmcv's ``LoadImageFromFile``.
 
     Raises:
         RuntimeError: If the file is missing, truncated or not an image.
@@ -28,6 +28,8 @@ class LoadReIDImage(LoadImageFromFile):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
         """Add the decoded image to ``results``."""
+        if 'lmdb' in results:
+            self.backend_args = {'backend': 'lmdb', 'db_path': results['lmdb']}
         try:
             return super().transform(results)
         except Exception as error:

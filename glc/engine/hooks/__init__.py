@@ -7,6 +7,7 @@ from .mean_teacher_hook import MeanTeacherHook
 from .plain_checkpoint_hook import PlainCheckpointHook
 from .pseudo_label_hook import PseudoLabelHook
 from .restart_hook import RestartHook
+from .self_distillation_hook import SelfDistillationHook
 
 __all__ = [
     'AverageBatchNormHook',
@@ -16,4 +17,5 @@ __all__ = [
     'PlainCheckpointHook',
     'PseudoLabelHook',
     'RestartHook',
+    'SelfDistillationHook',
 ]

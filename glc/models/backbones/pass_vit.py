@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
@@ -59,7 +60,11 @@ class _PatchEmbed(nn.Module):
                 f'the model was built for images of img_size={self.img_size} (height, width), got '
                 f'{height} x {width}: set img_size of the backbone or the size of the resize transform'
             )
-        return self.proj(self.conv(images)).flatten(2).transpose(1, 2)
+        return self.project(images).flatten(2).transpose(1, 2)
+
+    def project(self, images: Tensor) -> Tensor:
+        """Patches `(B, D, h, w)` of images of any size."""
+        return self.proj(self.conv(images))
 
 
 @MODELS.register_module()
@@ -121,6 +126,7 @@ class PASSViT(BaseBackbone):
             raise ValueError(f'dim={dim} is not divisible by heads={heads}')
         self.out_channels = dim
         self.num_tokens = 1 + num_part_tokens
+        self.patch_size = patch_size
         self.patch_embed = _PatchEmbed((height, width), patch_size, stride, dim, ics=stem == 'ics')
         rows, columns = self.patch_embed.grid_size
         self.cls_token = nn.Parameter(torch.empty(1, 1, dim))
@@ -152,13 +158,36 @@ class PASSViT(BaseBackbone):
         Raises:
             ValueError: If the images are not of ``img_size``.
         """
-        parts = range(1, self.num_tokens)
-        tokens = [self.cls_token, *(getattr(self, f'part_token{part}') for part in parts)]
-        positions = [self.cls_pos, *(getattr(self, f'part{part}_pos') for part in parts)]
         patches = self.patch_embed(inputs) + self.pos_embed
-        leading = (torch.cat(tokens, 1) + torch.cat(positions, 1)).expand(len(inputs), -1, -1)
+        leading = self._leading_tokens().expand(len(inputs), -1, -1)
         x = self.blocks(torch.cat([leading, patches], 1))
         return self.norm(x[:, : self.num_tokens])
+
+    def forward_parts(self, crops: Tensor) -> Tensor:
+        """Crops of the parts, of any size: each runs with the cls token and the token of its part only.
+
+        The position embeddings of the patches are resized to the crops, bicubically.
+
+        Args:
+            crops: `(P, n, 3, h, w)`: n crops of each part.
+
+        Returns:
+            The normalised cls and part token of each crop, `(P, n, 2, D)`.
+
+        Raises:
+            ValueError: If there is another number of parts, or a crop is smaller than a patch.
+        """
+        parts, count = crops.shape[:2]
+        if parts != self.num_tokens - 1:
+            raise ValueError(f'crops of {parts} parts for a model of {self.num_tokens - 1} part tokens')
+        if min(crops.shape[-2:]) < self.patch_size:
+            raise ValueError(f'crops {tuple(crops.shape[-2:])} are smaller than a patch of {self.patch_size}')
+        patches = self.patch_embed.project(crops.flatten(0, 1))
+        patches = (patches + self._positions(patches.shape[-2:])).flatten(2).transpose(1, 2)
+        tokens = self._leading_tokens()[0]
+        leading = torch.stack([tokens[[0, part]] for part in range(1, self.num_tokens)])  # (P, 2, D)
+        x = self.blocks(torch.cat([leading.repeat_interleave(count, 0), patches], 1))
+        return self.norm(x[:, :2]).unflatten(0, (parts, count))
 
     def adapt_state_dict(
         self, state_dict: dict[str, Tensor], hw_ratio: int | None = None
@@ -170,6 +199,18 @@ class PASSViT(BaseBackbone):
                 state_dict['cls_pos'], embed = embed[:, :1], embed[:, 1:]
             state_dict['pos_embed'] = resize_pos_embed(embed, self.patch_embed.grid_size, hw_ratio)
         return state_dict
+
+    def _leading_tokens(self) -> Tensor:
+        """Cls and part tokens with their positions, `(1, 1 + P, D)`."""
+        parts = range(1, self.num_tokens)
+        tokens = [self.cls_token, *(getattr(self, f'part_token{part}') for part in parts)]
+        positions = [self.cls_pos, *(getattr(self, f'part{part}_pos') for part in parts)]
+        return torch.cat(tokens, 1) + torch.cat(positions, 1)
+
+    def _positions(self, grid: Sequence[int]) -> Tensor:
+        """Position embeddings of another grid of patches, `(1, D, h, w)`."""
+        embed = self.pos_embed.transpose(1, 2).unflatten(2, self.patch_embed.grid_size)
+        return F.interpolate(embed, size=tuple(grid), mode='bicubic', align_corners=False)
 
     def _initialize(self) -> None:
         for name, parameter in self.named_parameters():

@@ -1,0 +1,28 @@
+"""Features of the training images of a config."""
+
+from mmengine.config import Config
+from torch import Tensor
+
+from glc.apis.build import build_runner, load_for_test, prepare_config
+from glc.datasets import BaseReIDDataset
+from glc.engine import FeatureExtractor
+from glc.registry import DATASETS
+
+
+def training_features(cfg: Config, checkpoint: str | None = None) -> tuple[Tensor, BaseReIDDataset]:
+    """Unit features of the training images under the test pipeline.
+
+    Args:
+        cfg: Config with a ``work_dir`` and a ``test_dataloader``, as loaded from its file.
+        checkpoint: File to load; without it, the network that training would start from is used.
+
+    Returns:
+        Features ``(N, D)`` float32 on the CPU, and the data set whose images they belong to.
+    """
+    cfg.load_from, cfg.resume = None, False
+    prepare_config(cfg)
+    runner = build_runner(cfg)
+    load_for_test(runner, checkpoint)
+    loader = cfg.test_dataloader
+    dataset = DATASETS.build(cfg.train_dataloader.dataset).with_pipeline(loader.dataset.pipeline)
+    return FeatureExtractor(dataset, loader.batch_size, loader.num_workers)(runner.model), dataset

@@ -1,0 +1,90 @@
+"""Schedules of self-distillation: teacher, weight decay, gradients."""
+
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from glc.core.distillation import clip_each_, cosine_between
+from glc.registry import HOOKS
+
+
+@HOOKS.register_module()
+class SelfDistillationHook(Hook):
+    """What DINO and PASS change per iteration beside the learning rate.
+
+    - The teacher follows the student after every step; its momentum rises along a cosine to 1.
+    - The weight decay follows a cosine from the optimizer's value; parameter groups without weight decay stay without.
+    - Before a step, each parameter's gradient is limited by itself, and in the first epochs the last layers of the
+      heads keep their weights.
+
+    All of it depends on the iteration only, so nothing is stored for a resume. The model has ``update_teacher`` and
+    ``last_layers``, as :class:`~glc.models.PASSPretraining` has.
+
+    Args:
+        teacher_momentum: Momentum of the teacher at the start.
+        final_weight_decay: Weight decay at the end; None keeps the optimizer's.
+        frozen_epochs: Epochs in which the last layers keep their weights.
+        clip_norm: Largest norm of the gradient of one parameter; None does not limit it.
+
+    Example:
+        >>> hook = SelfDistillationHook(teacher_momentum=0.996, final_weight_decay=0.4)
+    """
+
+    priority = 'NORMAL'
+
+    def __init__(
+        self,
+        teacher_momentum: float = 0.996,
+        final_weight_decay: float | None = 0.4,
+        frozen_epochs: int = 1,
+        clip_norm: float | None = 3.0,
+    ) -> None:
+        if not 0 <= teacher_momentum <= 1:
+            raise ValueError(f'teacher_momentum must be in [0, 1], got {teacher_momentum}')
+        self.teacher_momentum = teacher_momentum
+        self.final_weight_decay = final_weight_decay
+        self.frozen_epochs = frozen_epochs
+        self.clip_norm = clip_norm
+
+    def before_train(self, runner: Runner) -> None:
+        """Change the gradients of every step from now on; under mixed precision they are unscaled by then."""
+        model, optimizer = _unwrapped(runner), runner.optim_wrapper.optimizer
+
+        def before_step(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+            if self.clip_norm is not None:
+                clip_each_((p for group in optimizer.param_groups for p in group['params']), self.clip_norm)
+            if runner.epoch < self.frozen_epochs:
+                for weight in model.last_layers():
+                    weight.grad = None  # not 0: the optimizer must leave it out, weight decay and moments too
+
+        optimizer.register_step_pre_hook(before_step)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Set the weight decay of this iteration."""
+        optimizer = runner.optim_wrapper.optimizer
+        if self.final_weight_decay is None:
+            return
+        decay = cosine_between(optimizer.defaults['weight_decay'], self.final_weight_decay, _progress(runner))
+        for group in optimizer.param_groups:
+            if group['weight_decay'] > 0:
+                group['weight_decay'] = decay
+        runner.message_hub.update_scalar('train/weight_decay', decay)
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
+    ) -> None:
+        """Let the teacher follow the student."""
+        momentum = cosine_between(self.teacher_momentum, 1.0, _progress(runner))
+        _unwrapped(runner).update_teacher(momentum)
+        runner.message_hub.update_scalar('train/teacher_momentum', momentum)
+
+
+def _progress(runner: Runner) -> float:
+    return runner.iter / runner.max_iters
+
+
+def _unwrapped(runner: Runner) -> torch.nn.Module:
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model

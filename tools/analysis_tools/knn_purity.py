@@ -1,0 +1,50 @@
+"""kNN purity of the training images: ``python tools/analysis_tools/knn_purity.py CONFIG [CHECKPOINT]``."""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from mmengine.config import Config, DictAction
+
+from glc.apis import training_features
+from glc.core.quality import knn_purity
+
+
+def parse_args() -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description='Print the share of the k nearest neighbours (cosine, without the image itself) that show the same '
+        'person, as a mean over the training images of known identity; features under the test pipeline'
+    )
+    parser.add_argument('config', help='config file, of pre-training or of any other training')
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        help='checkpoint file; without it, the network that training would start from is used',
+    )
+    parser.add_argument('-k', type=int, default=10, help='neighbours per image (default: 10)')
+    parser.add_argument('--work-dir', help='folder of the log (default: work_dirs/CONFIG_NAME)')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='overrides of the config'
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Load the weights, extract, count."""
+    args = parse_args()
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(args.config).stem))
+    features, dataset = training_features(cfg, args.checkpoint)
+    purity = knn_purity(features, dataset.pids, args.k)
+    print(
+        f'kNN purity (k = {args.k}) of {len(features):,} images, {features.shape[1]} channels: {purity:.4f}'
+    )
+
+
+if __name__ == '__main__':
+    main()
