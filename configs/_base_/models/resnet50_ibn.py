@@ -1,23 +1,3 @@
 # ResNet-50-IBN-a with GeM pooling, ImageNet weights of https://github.com/XingangPan/IBN-Net.
-model = dict(
-    type='UnsupervisedReID',
-    data_preprocessor=dict(
-        type='ReIDDataPreprocessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-    ),
-    backbone=dict(
-        type='ResNet',
-        depth=50,
-        ibn=True,
-        last_stride=1,
-        init_cfg=dict(type='Pretrained', checkpoint='pretrained/resnet50_ibn_a-d9d0bb7b.pth'),
-    ),
-    neck=dict(type='ReIDNeck', in_channels=2048, pool=dict(type='GeM', p=3.0, learnable=False)),
-    head=dict(
-        type='ContrastHead',
-        memory=dict(type='ClusterMemory', temperature=0.05, momentum=0.2, mode='hard'),
-    ),
-    bn_group_size=64,
-)
+_base_ = './resnet50.py'
+model = dict(backbone=dict(ibn=True, init_cfg=dict(checkpoint='pretrained/resnet50_ibn_a-d9d0bb7b.pth')))
