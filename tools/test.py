@@ -8,10 +8,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 from mmengine.dist import is_main_process
 
-from glc.apis import build_runner, load_for_test, prepare_config
+from glc.apis import build_for_test, load_config
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,14 +38,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Build the runner, load the weights and test."""
     args = parse_args()
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(args.config).stem))
-    cfg.load_from, cfg.resume = None, False
-    prepare_config(cfg, launcher=args.launcher)
-    runner = build_runner(cfg)
-    load_for_test(runner, args.checkpoint)
+    cfg = load_config(args.config, args.cfg_options, args.work_dir)
+    runner = build_for_test(cfg, args.checkpoint, args.launcher)
     scores = runner.test()
     if args.out and is_main_process():
         args.out.parent.mkdir(parents=True, exist_ok=True)

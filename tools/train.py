@@ -7,9 +7,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 
-from glc.apis import build_runner, prepare_config
+from glc.apis import build_runner, load_config, prepare_config
 
 
 def parse_args() -> argparse.Namespace:
@@ -41,10 +41,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Build the runner and train."""
     args = parse_args()
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(args.config).stem))
+    cfg = load_config(args.config, args.cfg_options, args.work_dir)
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume

@@ -1,6 +1,7 @@
 """From a config to a runner."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from mmengine.config import Config
@@ -12,6 +13,23 @@ from mmengine.runner import Runner
 from glc.engine.runner import ReIDRunner
 from glc.utils.checkpoint import load_model_checkpoint
 from glc.utils.memory import keep_freed_memory
+
+
+def load_config(path: str, options: dict | None = None, work_dir: str | None = None) -> Config:
+    """Read a config file.
+
+    Args:
+        path: The file.
+        options: Overrides, dotted keys to values.
+        work_dir: Folder of logs and checkpoints; None takes that of the config, else ``work_dirs/NAME``.
+
+    Returns:
+        The config, with a ``work_dir``.
+    """
+    cfg = Config.fromfile(path)
+    cfg.merge_from_dict(options or {})
+    cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(path).stem))
+    return cfg
 
 
 def prepare_config(cfg: Config, launcher: str = 'none', amp: bool = False) -> Config:
@@ -53,6 +71,15 @@ def prepare_config(cfg: Config, launcher: str = 'none', amp: bool = False) -> Co
 def build_runner(cfg: Config) -> Runner:
     """Runner of a prepared config; its ``load_from`` may be a published model."""
     return ReIDRunner.from_cfg(cfg)
+
+
+def build_for_test(cfg: Config, checkpoint: str | None, launcher: str = 'none') -> Runner:
+    """Runner of a config as loaded from its file, with the weights of a checkpoint, see :func:`load_for_test`."""
+    cfg.load_from, cfg.resume = None, False
+    prepare_config(cfg, launcher)
+    runner = build_runner(cfg)
+    load_for_test(runner, checkpoint)
+    return runner
 
 
 def load_for_test(runner: Runner, checkpoint: str | None) -> None:

@@ -3,7 +3,7 @@
 from mmengine.config import Config
 from torch import Tensor
 
-from glc.apis.build import build_runner, load_for_test, prepare_config
+from glc.apis.build import build_for_test
 from glc.datasets import BaseReIDDataset
 from glc.engine import FeatureExtractor
 from glc.registry import DATASETS
@@ -17,12 +17,9 @@ def training_features(cfg: Config, checkpoint: str | None = None) -> tuple[Tenso
         checkpoint: File to load; without it, the network that training would start from is used.
 
     Returns:
-        Features ``(N, D)`` float32 on the CPU, and the data set whose images they belong to.
+        Features ``(N, D)`` float32 on the device of the model, and the data set whose images they belong to.
     """
-    cfg.load_from, cfg.resume = None, False
-    prepare_config(cfg)
-    runner = build_runner(cfg)
-    load_for_test(runner, checkpoint)
+    runner = build_for_test(cfg, checkpoint)
     loader = cfg.test_dataloader
     dataset = DATASETS.build(cfg.train_dataloader.dataset).with_pipeline(loader.dataset.pipeline)
     return FeatureExtractor(dataset, loader.batch_size, loader.num_workers)(runner.model), dataset

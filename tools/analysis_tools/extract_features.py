@@ -7,9 +7,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 
-from glc.apis import training_features
+from glc.apis import load_config, training_features
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,10 +35,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Load the weights, extract, write."""
     args = parse_args()
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(args.config).stem))
+    cfg = load_config(args.config, args.cfg_options, args.work_dir)
     features, dataset = training_features(cfg, args.checkpoint)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     np.savez(args.out, features=features.cpu().numpy(), pid=dataset.pids, cam=dataset.cam_ids)

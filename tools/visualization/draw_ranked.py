@@ -7,9 +7,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 
-from glc.apis import build_runner, load_for_test, prepare_config
+from glc.apis import build_for_test, load_config
 from glc.engine import FeatureExtractor
 from glc.registry import DATASETS
 from glc.visualization import draw_ranked_results
@@ -42,14 +42,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Extract the features of the test split, rank, draw."""
     args = parse_args()
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(args.config).stem))
-    cfg.load_from, cfg.resume = None, False
-    prepare_config(cfg)
-    runner = build_runner(cfg)
-    load_for_test(runner, args.checkpoint)
+    cfg = load_config(args.config, args.cfg_options, args.work_dir)
+    runner = build_for_test(cfg, args.checkpoint)
 
     loader = cfg.test_dataloader
     dataset = DATASETS.build(loader.dataset)
