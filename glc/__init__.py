@@ -14,14 +14,18 @@ _EXPORTS = {
     'JaccardMapEquation': 'glc.core.clustering',
     'MetricConsensus': 'glc.core.metric',
     'MultiScaleConsensus': 'glc.core.clustering',
+    'CameraMemory': 'glc.core.camera_memory',
     'ClusterMemory': 'glc.core.memory',
+    'HybridMemory': 'glc.core.hybrid_memory',
     'PseudoLabels': 'glc.core.labels',
     'evaluate_ranking': 'glc.core.ranking',
 }
 
 __all__ = [
     'GLC',
+    'CameraMemory',
     'ClusterMemory',
+    'HybridMemory',
     'JaccardDBSCAN',
     'JaccardMapEquation',
     'MetricConsensus',

@@ -33,14 +33,14 @@ class SelfPacedReliability(BaseLabeler):
     Attributes:
         labels_: Labels (N,) of the last ``fit``.
         threshold_: Least independence of a cluster; None before the first call that finds clusters.
-        timings_: Seconds of the last call's stages, keys 'jaccard' and 'cluster'.
+        timings_: Seconds of the last call's stages, keys 'knn', 'jaccard' and 'cluster'.
 
     Example:
         >>> from glc.core.clustering import JaccardDBSCAN
         >>> rng = np.random.default_rng(0)
         >>> features = np.repeat(np.eye(3, 16), 10, axis=0) + 0.05 * rng.normal(size=(30, 16))
         >>> labeler = SelfPacedReliability(JaccardDBSCAN(k1=8, k2=3))
-        >>> labeler(features).max()
+        >>> int(labeler(features).max())
         2
     """
 
@@ -62,17 +62,15 @@ class SelfPacedReliability(BaseLabeler):
 
     def _label(self, features: Tensor, cam_ids: np.ndarray | None) -> np.ndarray:
         name = self._check()
-        times = [perf_counter()]
         distance = self.labeler.distances(features, cam_ids, self.gap)
-        times.append(perf_counter())
+        started = perf_counter()
         labels = self.labeler.cluster(distance)
         cut = getattr(self.labeler, f'{name}_', getattr(self.labeler, name))  # eps_ is what 'auto' came to
         tighter, looser = (
             clone(self.labeler).set_params(**{name: cut + gap}).cluster(distance)
             for gap in (-self.gap, self.gap)
         )
-        times.append(perf_counter())
-        self.timings_ = dict(zip(('jaccard', 'cluster'), np.diff(times).tolist(), strict=True))
+        self.timings_ = {**self.labeler.timings_, 'cluster': perf_counter() - started}
         independence, compactness = (cluster_overlap(labels, other) for other in (looser, tighter))
         if self.threshold_ is None and labels.max() >= 0:
             self.threshold_ = independence_threshold(labels, independence, self.keep)
