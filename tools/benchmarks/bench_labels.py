@@ -6,8 +6,8 @@ The features are made up (``synthetic_identities`` in _data.py) and saved for al
 runs in a fresh process, since a process only knows its peak memory so far; times are medians of ``--repeats`` after
 one run on 2,000 images, which loads libraries and compiled kernels. The dense baseline does what the k-reciprocal
 encoding's authors wrote, with three N x N matrices and a loop over the images, and runs up to ``--dense-limit`` images.
-``--growth`` takes several sizes of one D and fits the exponent of N for every stage but the search of neighbours, whose
-growth bench_graph.py shows; ``--plot`` draws it.
+``--growth`` takes several sizes of one D and fits the exponent of N for every stage; of the search of neighbours only
+with ``--backend approximate``. ``--plot`` draws it.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def dense_labels(x: np.ndarray, k1: int = 30, k2: int = 6, eps: float = 0.6) -> 
     return DBSCAN(eps=eps, min_samples=4, metric='precomputed').fit_predict(distance)
 
 
-def run(kind: str, features: np.ndarray, device: str) -> dict[str, float]:
+def run(kind: str, features: np.ndarray, device: str, backend: str) -> dict[str, float]:
     """Seconds of the stages of one method."""
     x = torch.from_numpy(features).to(device)
     start = time.perf_counter()
@@ -70,10 +70,10 @@ def run(kind: str, features: np.ndarray, device: str) -> dict[str, float]:
         dense_labels(features)
         return {'total': time.perf_counter() - start}
     if kind in PSEUDO_LABELERS.module_dict:
-        labeler = PSEUDO_LABELERS.build({'type': kind})
+        labeler = PSEUDO_LABELERS.build({'type': kind, 'backend': backend})
         labeler(x)
         return {'total': time.perf_counter() - start, **labeler.timings_}
-    labels = JaccardDBSCAN()(x)
+    labels = JaccardDBSCAN(backend=backend)(x)
     start = time.perf_counter()
     corrector = LABEL_CORRECTORS.build({'type': kind})
     corrector(x, labels)
@@ -85,12 +85,12 @@ def make(path: str, num_images: int, dim: int) -> None:
     np.save(path, synthetic_identities(num_images, dim, 0)[0])
 
 
-def measure(kind: str, path: str, repeats: int, device: str) -> dict[str, float]:
+def measure(kind: str, path: str, repeats: int, device: str, backend: str) -> dict[str, float]:
     """Median seconds of the stages, and peak memory above the features of a file in GiB."""
     features = np.load(path)
-    run(kind, features[:WARM_UP].copy(), device)
+    run(kind, synthetic_identities(WARM_UP, features.shape[1], 1)[0], device, backend)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    runs = [run(kind, features, device) for _ in range(repeats)]
+    runs = [run(kind, features, device, backend) for _ in range(repeats)]
     result = {stage: statistics.median(times[stage] for times in runs) for stage in runs[0]}
     result['gib'] = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20
     if device != 'cpu':
@@ -113,12 +113,13 @@ def row(size: str, kind: str, result: dict[str, float], dense: dict[str, float] 
     return f'| {size} | {kind} | {result["total"]:.2f} | {stages} | {result["gib"]:.2f} | {ratio} |'
 
 
-def exponents(results: dict[tuple[str, int], dict[str, float]], plot: str | None) -> None:
-    """Print the exponent of N of every stage but the search of neighbours, and draw the times."""
+def exponents(results: dict[tuple[str, int], dict[str, float]], backend: str, plot: str | None) -> None:
+    """Print the exponent of N of every stage and draw the times; without the search where it may be exact."""
+    left_out = {'gib', 'device_gib'} | (set() if backend == 'approximate' else {'total', 'knn', 'graph'})
     lines = {}
     for (kind, num_images), result in results.items():
         for stage, seconds in result.items():
-            if stage not in ('total', 'knn', 'graph', 'gib', 'device_gib'):
+            if stage not in left_out:
                 lines.setdefault(f'{kind}: {stage}', []).append((num_images, seconds))
     print('\n| stage | exponent of N |\n|---|---|')
     for stage, points in lines.items():
@@ -149,6 +150,7 @@ def main() -> None:
     parser.add_argument('--dense-limit', type=int, default=13000, help='most images for the dense baseline')
     parser.add_argument('--repeats', type=int, default=3)
     parser.add_argument('--device', default='cpu')
+    parser.add_argument('--backend', default='auto', help="labelers' search of neighbours")
     parser.add_argument('--growth', action='store_true', help='fit the exponent of N')
     parser.add_argument('--plot', help='file for the picture of --growth')
     args = parser.parse_args()
@@ -165,12 +167,14 @@ def main() -> None:
             in_fresh_process(make, features, num_images, dim)
             for kind in kinds:
                 repeats = 1 if kind == 'dense' else args.repeats
-                results[kind, num_images] = in_fresh_process(measure, kind, features, repeats, args.device)
+                results[kind, num_images] = in_fresh_process(
+                    measure, kind, features, repeats, args.device, args.backend
+                )
                 print(
                     row(size, kind, results[kind, num_images], results.get(('dense', num_images))), flush=True
                 )
     if args.growth:
-        exponents(results, args.plot)
+        exponents(results, args.backend, args.plot)
 
 
 if __name__ == '__main__':
