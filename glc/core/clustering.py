@@ -16,7 +16,7 @@ from typing_extensions import Self
 
 from glc.core.cameras import camera_views
 from glc.core.communities import cut_communities, largest_cut
-from glc.core.jaccard import encoding_distance, reciprocal_encodings
+from glc.core.jaccard import mean_jaccard_distance
 from glc.core.labels import ArrayOrTensor, as_labels, as_unit_features, like
 
 #: Smallest and largest eps of ``eps='auto'``.
@@ -140,7 +140,7 @@ class JaccardLabeler(BaseLabeler):
         cam_ids = cam_ids if self.use_cameras else None
         x, graphs = camera_views(features, cam_ids, int(np.max(self.k1)), self.backend)
         times.append(perf_counter())
-        distance = encoding_distance(reciprocal_encodings(x, self.k1, self.k2, graphs), max_distance)
+        distance = mean_jaccard_distance([(x, graph) for graph in graphs], self.k1, self.k2, max_distance)
         times.append(perf_counter())
         self.timings_ = dict(zip(('knn', 'jaccard'), np.diff(times).tolist(), strict=True))
         return distance

@@ -28,7 +28,7 @@ from glc.core.cameras import camera_views, center_cameras
 from glc.core.communities import cut_communities, follow_labels, largest_cut
 from glc.core.gcn import LinkPredictor, aggregate_neighbors, focal_loss
 from glc.core.graph import KNNGraph, knn_graph, normalized_adjacency
-from glc.core.jaccard import encoding_distance, reciprocal_encodings
+from glc.core.jaccard import mean_jaccard_distance
 from glc.core.labels import (
     ArrayOrTensor,
     as_labels,
@@ -461,9 +461,8 @@ class GLC(BaseCorrector):
             x, graphs = camera_views(x, cam_ids, max(self.k, *self.scales))
             nearest = KNNGraph(graphs[0].indices[:, : self.k], graphs[0].similarities[:, : self.k])
         with self._timed('jaccard'):
-            distance = encoding_distance(
-                reciprocal_encodings(x, self.scales, graph=graphs), largest_cut('auto')
-            )
+            views = [(x, graph) for graph in graphs]
+            distance = mean_jaccard_distance(views, self.scales, max_distance=largest_cut('auto'))
         with self._timed('links'):
             edges = sparse.triu(distance, k=1).tocoo()
             encoded = self._encode(x, nearest)

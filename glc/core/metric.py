@@ -14,7 +14,7 @@ from typing_extensions import Self
 from glc.core.cameras import camera_views, center_cameras
 from glc.core.communities import cut_communities, follow_labels, largest_cut, part_labels
 from glc.core.correction import BaseCorrector, UnusableLabelsError
-from glc.core.jaccard import encoding_distance, reciprocal_encodings
+from glc.core.jaccard import mean_jaccard_distance
 from glc.core.labels import ArrayOrTensor, as_labels, as_unit_features, compact_labels, like
 
 
@@ -154,11 +154,7 @@ class MetricConsensus(BaseCorrector):
         x, (plain, *_) = camera_views(x, cam_ids, k, self.backend)
         z, (*_, learnt) = camera_views((x - self.mean_.to(x)) @ self.metric_.to(x), cam_ids, k, self.backend)
         times.append(perf_counter())
-        distance = encoding_distance(
-            reciprocal_encodings(x, self.k1, self.k2, plain)
-            + reciprocal_encodings(z, self.k1, self.k2, learnt),
-            largest_cut(self.cut),
-        )
+        distance = mean_jaccard_distance([(x, plain), (z, learnt)], self.k1, self.k2, largest_cut(self.cut))
         times.append(perf_counter())
         known = None if labels is None else as_labels(labels, len(x)).cpu().numpy()
         if known is not None:

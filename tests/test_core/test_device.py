@@ -76,8 +76,8 @@ def test_graphs_and_encodings_stay_on_the_device():
             assert view.indices.device == view.similarities.device == FOREIGN
             np.testing.assert_array_equal(view.arrays()[0], graph.indices)
             np.testing.assert_allclose(view.arrays()[1], graph.similarities, atol=1e-6)
-        for encoding in reciprocal_encodings(x, (6, 12), 3, views):
-            assert {part.device for part in encoding} == {FOREIGN}
+            for encoding in reciprocal_encodings(x, (6, 12), 3, view):
+                assert {part.device for part in encoding} == {FOREIGN}
         given = jaccard_distance(x, 12, 3, graph=graphs[0])  # a graph of arrays
         np.testing.assert_array_equal(given.toarray(), jaccard_distance(x, 12, 3, graph=views[0]).toarray())
 
