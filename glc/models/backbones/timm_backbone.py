@@ -5,12 +5,14 @@ from typing import Any
 
 import timm
 import torch
+from timm.models.efficientnet import EfficientNet
 from torch import Tensor
 
 from glc.registry import MODELS
 from glc.utils.checkpoint import resize_pos_embed
 
 from .base import BaseBackbone
+from .timm_names import to_timm_names
 
 __all__ = ['TimmBackbone']
 
@@ -19,7 +21,8 @@ __all__ = ['TimmBackbone']
 class TimmBackbone(BaseBackbone):
     """A timm model without pooling and classifier.
 
-    Nothing is downloaded: weights come from a local file through ``init_cfg``, under timm's parameter names.
+    Nothing is downloaded: weights come from a local file through ``init_cfg``, under timm's parameter names;
+    for MobileNetV2 and EfficientNet-Lite see :func:`~glc.models.backbones.timm_names.to_timm_names`.
 
     Args:
         model_name: Name of a timm model, without a pretrained tag.
@@ -79,6 +82,8 @@ class TimmBackbone(BaseBackbone):
         self, state_dict: dict[str, Tensor], hw_ratio: int | None = None
     ) -> dict[str, Tensor]:
         """Prefix timm's names with ``model.`` and resize a position embedding to this model's grid."""
+        if isinstance(self.model, EfficientNet):
+            state_dict = to_timm_names(state_dict, self.model.blocks)
         state_dict = {
             key if key.startswith('model.') else f'model.{key}': value for key, value in state_dict.items()
         }
