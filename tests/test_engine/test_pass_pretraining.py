@@ -5,6 +5,7 @@ import json
 import math
 import runpy
 import sys
+import types
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from glc.apis import build_runner, prepare_config
+from glc.engine import SelfDistillationHook
 from glc.registry import MODELS
 from tests.runs import ROOT, assert_same, train, write_images
 from tests.test_ddp import launch
@@ -132,6 +134,40 @@ def test_a_step_of_the_teacher_and_clipping(images, tmp_path):
             expected = before[name] * (1 - lr * decay) - lr * grad / (grad.abs() + 1e-8)
         torch.testing.assert_close(after[name].detach(), expected, atol=2e-6, rtol=1e-3)
         torch.testing.assert_close(teacher[name], 0.99 * before[name] + 0.01 * after[name].detach())
+
+
+def test_gradients_are_unscaled_when_they_are_limited():
+    """Under a loss scale of 1,024 the limit acts on the gradient itself, and the frozen layer takes no step."""
+    trained, frozen = (torch.nn.Parameter(torch.zeros(2)) for _ in range(2))
+    optimizer = torch.optim.SGD([trained, frozen], lr=1.0)
+    runner = types.SimpleNamespace(
+        model=types.SimpleNamespace(last_layers=lambda: [frozen]),
+        optim_wrapper=types.SimpleNamespace(optimizer=optimizer),
+        epoch=0,
+    )
+    SelfDistillationHook(clip_norm=3.0).before_train(runner)
+    scaler = torch.amp.GradScaler('cpu', init_scale=1024.0)
+    for factor, moved in ((1.0, [-1.0, -2.0]), (10.0, [-1.0 - 3 / 5**0.5, -2.0 - 6 / 5**0.5])):
+        optimizer.zero_grad()
+        scaler.scale((torch.tensor([1.0, 2.0]) * factor * (trained + frozen)).sum()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        assert trained.tolist() == pytest.approx(moved)
+        assert frozen.tolist() == [0.0, 0.0]
+
+
+def test_a_loss_that_is_no_number_stops_the_run():
+    runner = types.SimpleNamespace(
+        model=types.SimpleNamespace(update_teacher=lambda momentum: None),
+        message_hub=types.SimpleNamespace(update_scalar=lambda name, value: None),
+        iter=0,
+        max_iters=2,
+    )
+    hook = SelfDistillationHook(check_interval=2)
+    for index, loss in ((0, math.nan), (1, 7.0)):  # looked at in every second iteration
+        hook.after_train_iter(runner, index, outputs={'loss': torch.tensor(loss)})
+    with pytest.raises(RuntimeError, match='nan'):
+        hook.after_train_iter(runner, 1, outputs={'loss': torch.tensor(math.nan)})
 
 
 def test_two_processes_give_the_loss_of_one(images, tmp_path):

@@ -17,6 +17,7 @@ class SelfDistillationHook(Hook):
 
     - The teacher follows the student after every step; its momentum rises along a cosine to 1.
     - The weight decay follows a cosine from the optimizer's value; parameter groups without weight decay stay without.
+    - A loss that is infinite or no number stops the run.
     - Before a step, each parameter's gradient is limited by itself, and in the first epochs the last layers of the
       heads keep their weights.
 
@@ -28,6 +29,7 @@ class SelfDistillationHook(Hook):
         final_weight_decay: Weight decay at the end; None keeps the optimizer's.
         frozen_epochs: Epochs in which the last layers keep their weights.
         clip_norm: Largest norm of the gradient of one parameter; None does not limit it.
+        check_interval: Iterations of an epoch from one look at the loss to the next.
 
     Example:
         >>> hook = SelfDistillationHook(teacher_momentum=0.996, final_weight_decay=0.4)
@@ -41,6 +43,7 @@ class SelfDistillationHook(Hook):
         final_weight_decay: float | None = 0.4,
         frozen_epochs: int = 1,
         clip_norm: float | None = 3.0,
+        check_interval: int = 50,
     ) -> None:
         if not 0 <= teacher_momentum <= 1:
             raise ValueError(f'teacher_momentum must be in [0, 1], got {teacher_momentum}')
@@ -48,6 +51,7 @@ class SelfDistillationHook(Hook):
         self.final_weight_decay = final_weight_decay
         self.frozen_epochs = frozen_epochs
         self.clip_norm = clip_norm
+        self.check_interval = check_interval
 
     def before_train(self, runner: Runner) -> None:
         """Change the gradients of every step from now on; under mixed precision they are unscaled by then."""
@@ -76,7 +80,12 @@ class SelfDistillationHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
     ) -> None:
-        """Let the teacher follow the student."""
+        """Let the teacher follow the student, and look at the loss."""
+        if self.every_n_inner_iters(batch_idx, self.check_interval) and not torch.isfinite(outputs['loss']):
+            raise RuntimeError(
+                f'the loss of iteration {runner.iter} is {outputs["loss"].item()}: lower the learning rate, or train '
+                'without mixed precision'
+            )
         momentum = cosine_between(self.teacher_momentum, 1.0, _progress(runner))
         _unwrapped(runner).update_teacher(momentum)
         runner.message_hub.update_scalar('train/teacher_momentum', momentum)
