@@ -36,7 +36,7 @@ TWINS = sorted(path.stem for path in (CONFIGS / 'cluster_contrast').glob('*.py')
 PRETRAINING = sorted(path.stem for path in (CONFIGS / 'pass').glob('*.py'))
 LEAVES = sorted(
     path.relative_to(CONFIGS).as_posix()
-    for folder in ('glc', 'cluster_contrast')
+    for folder in ('glc', 'cluster_contrast', 'extensions')
     for path in (CONFIGS / folder).glob('*.py')
 )
 NO_CORRECTOR = {'default_hooks': {'pseudo_label': {'corrector': None}}}
