@@ -1,5 +1,7 @@
 """What runs around the networks: feature extraction, hooks, and the registration of the label engine."""
 
+from typing import Any
+
 from glc.core.alternatives import (
     JaccardAgglomerative,
     JaccardHDBSCAN,
@@ -44,11 +46,13 @@ for corrector in (GLC, LabelPropagation, MetricConsensus, NeighbourVoting, NoCor
 
 
 @PSEUDO_LABELERS.register_module(name='SelfPacedReliability')
-def build_self_paced_reliability(labeler: dict | JaccardLabeler, **kwargs) -> SelfPacedReliability:
-    """:class:`~glc.core.reliability.SelfPacedReliability` of a labeler or of its config."""
-    return SelfPacedReliability(
-        PSEUDO_LABELERS.build(labeler) if isinstance(labeler, dict) else labeler, **kwargs
-    )
+def build_self_paced_reliability(
+    labeler: dict | JaccardLabeler | None = None, **kwargs: Any
+) -> SelfPacedReliability:
+    """:class:`~glc.core.reliability.SelfPacedReliability` of a labeler, its config, or ``MultiScaleConsensus``."""
+    if not isinstance(labeler, JaccardLabeler):
+        labeler = PSEUDO_LABELERS.build(labeler or {'type': 'MultiScaleConsensus'})
+    return SelfPacedReliability(labeler, **kwargs)
 
 
 __all__ = [

@@ -163,6 +163,7 @@ def test_undecided_graphs_follow_the_labels_and_clear_ones_do_not():
     np.testing.assert_array_equal(part_labels(distance, np.full(8, -1), 0.5).toarray(), distance.toarray())
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(-1, 3), st.integers(-2, 3)), min_size=1, max_size=30), st.floats(0, 1))
 def test_images_left_over_follow_their_label(pairs, share):
     found, labels = (np.array(side) for side in zip(*pairs, strict=True))
