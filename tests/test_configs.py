@@ -76,7 +76,11 @@ def test_the_promised_leaves_exist():
     promised |= {'osnet_x0_25_msmt2market_uda', 'osnet_x0_25_msmt2market_uda_50e'}
     promised |= {'mobilenetv2_market_usl', 'efficientnet_lite0_market_usl'}
     promised |= {f'{name}_published' for name in promised if not name.endswith('_restart')}
-    promised |= {'osnet_x0_25_msmt2market_uda_50e_restart', 'mobilenetv2_market_usl_restart', 'demo_synthetic'}
+    promised |= {
+        'osnet_x0_25_msmt2market_uda_50e_restart',
+        'mobilenetv2_market_usl_restart',
+        'demo_synthetic',
+    }
     assert promised <= set(NAMES)
 
 

@@ -25,6 +25,7 @@ from .hooks import (
     PseudoLabelHook,
     RestartHook,
     SelfDistillationHook,
+    TimeBudgetHook,
 )
 from .optim import CPUAmpOptimWrapper, DecayMatricesConstructor
 from .runner import ReIDRunner
@@ -64,4 +65,5 @@ __all__ = [
     'ReIDRunner',
     'RestartHook',
     'SelfDistillationHook',
+    'TimeBudgetHook',
 ]
