@@ -27,6 +27,7 @@ from .hooks import (
     PseudoLabelHook,
     RestartHook,
     SelfDistillationHook,
+    TimeBudgetHook,
 )
 from .optim import CPUAmpOptimWrapper, DecayMatricesConstructor
 from .runner import ReIDRunner
@@ -68,4 +69,5 @@ __all__ = [
     'ReIDRunner',
     'RestartHook',
     'SelfDistillationHook',
+    'TimeBudgetHook',
 ]

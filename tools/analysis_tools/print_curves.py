@@ -37,6 +37,18 @@ def read_epochs(work_dir: Path, scores: list[str]) -> dict[int, dict[str, float]
     return epochs
 
 
+def curves_table(epochs: dict[int, dict[str, float]], scores: list[str]) -> str:
+    """Markdown table of :func:`read_epochs`; the scores stand last."""
+    names = sorted(
+        {name for values in epochs.values() for name in values}, key=lambda name: (name in scores, name)
+    )
+    lines = [f'| epoch | {" | ".join(names)} |', '|---' * (len(names) + 1) + '|']
+    for epoch, values in sorted(epochs.items()):
+        cells = (f'{values[name]:.3f}' if name in values else '' for name in names)
+        lines.append(f'| {epoch} | {" | ".join(cells)} |')
+    return '\n'.join(lines)
+
+
 def main() -> None:
     """Read the logs and print the table."""
     args = parse_args()
@@ -45,14 +57,7 @@ def main() -> None:
         raise SystemExit(
             f"no losses and no scores below '{args.work_dir}': is it the work dir of a training?"
         )
-    names = sorted(
-        {name for values in epochs.values() for name in values}, key=lambda name: (name in args.scores, name)
-    )
-    print(f'| epoch | {" | ".join(names)} |')
-    print('|---' * (len(names) + 1) + '|')
-    for epoch, values in sorted(epochs.items()):
-        cells = (f'{values[name]:.3f}' if name in values else '' for name in names)
-        print(f'| {epoch} | {" | ".join(cells)} |')
+    print(curves_table(epochs, args.scores))
 
 
 if __name__ == '__main__':

@@ -8,6 +8,7 @@ from .plain_checkpoint_hook import PlainCheckpointHook
 from .pseudo_label_hook import PseudoLabelHook
 from .restart_hook import RestartHook
 from .self_distillation_hook import SelfDistillationHook
+from .time_budget_hook import TimeBudgetHook
 
 __all__ = [
     'AverageBatchNormHook',
@@ -18,4 +19,5 @@ __all__ = [
     'PseudoLabelHook',
     'RestartHook',
     'SelfDistillationHook',
+    'TimeBudgetHook',
 ]

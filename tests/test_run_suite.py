@@ -1,0 +1,293 @@
+"""The suite of trainings: its configs, its budget, going on after a stop, and its table."""
+
+import importlib.util
+import json
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from mmengine.config import Config
+
+from glc.apis import build_runner, prepare_config
+from glc.datasets import SyntheticSpec, make_synthetic
+from tests.runs import tiny_config, write_images
+
+ROOT = Path(__file__).resolve().parents[1]
+SUITES = sorted((ROOT / 'tools/suites').glob('*.yml'))
+
+
+@pytest.fixture(scope='module')
+def suite():
+    spec = importlib.util.spec_from_file_location('run_suite', ROOT / 'tools' / 'run_suite.py')
+    module = sys.modules['run_suite'] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def arguments(suite, monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+    def parse(*words):
+        monkeypatch.setattr(sys, 'argv', ['run_suite.py', *map(str, words)])
+        return suite.parse_args()
+
+    return parse
+
+
+def write_suite(path, settings, **rest):
+    path.write_text(yaml.safe_dump({**rest, 'settings': settings}, sort_keys=False))
+    return path
+
+
+# ---------------------------------------------------------------- configs
+
+
+@pytest.mark.parametrize('path', SUITES, ids=lambda path: path.stem)
+def test_settings_make_configs_that_fit_together(suite, arguments, path):
+    runs = suite.plan(arguments(path, '--seeds', 3))
+    assert {f'{task}_{kind}' for task in ('uda', 'usl') for kind in ('glc', 'without', 'restart')} <= {
+        run.setting for run in runs
+    }
+    for run in runs:
+        cfg, hooks = run.cfg, run.cfg.default_hooks
+        sampler = cfg.train_dataloader.sampler
+        assert cfg.randomness.seed == run.seed == 3
+        assert cfg.train_dataloader.batch_size == sampler.num_ids * sampler.num_instances
+        assert cfg.optim_wrapper.optimizer.keys() == {'type', 'lr', 'weight_decay'}
+        assert (hooks.pseudo_label.corrector is None) == run.setting.endswith(('_without', '_consensus'))
+        assert ('restart' in hooks) == run.setting.endswith('_restart')
+        if 'restart' in hooks:
+            first, second = cfg.param_scheduler
+            assert first['end'] == second['begin'] == hooks.restart.epoch
+            assert second['end'] == cfg.train_cfg.max_epochs
+            assert hooks.pseudo_label.frozen_epochs[0] == hooks.restart.epoch + 1
+
+
+def test_schedules_are_those_of_their_names(suite, arguments):
+    full = {run.setting: run for run in suite.plan(arguments('--seeds', 0))}
+    small = {run.setting: run for run in suite.plan(arguments('--cpu', '--seeds', 0))}
+    assert {run.max_epochs for run in full.values()} == {50}
+    assert {run.cfg.train_dataloader.sampler.iterations for run in full.values()} == {200}
+    measured = Config.fromfile('configs/glc/osnet_x0_25_msmt2market_uda.py')
+    for part in ('model', 'optim_wrapper', 'param_scheduler', 'train_cfg'):
+        assert small['uda_glc'].cfg[part] == measured[part]
+    corrector = small['usl_restart'].cfg.default_hooks.pseudo_label.corrector
+    base = Config.fromfile('configs/_base_/labelers/jaccard_dbscan_glc_cpu.py')
+    assert corrector == base.default_hooks.pseudo_label.corrector
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ('settings: {}', 'needs settings'),
+        ('- a list', 'needs settings'),
+        ('settings: {a: {config: x.py}}\nseeds: 3', 'may have merge and options'),
+        ('settings: {a: {options: {x: 1}}}', "setting 'a' needs a config"),
+    ],
+)
+def test_a_wrong_suite_is_explained(suite, arguments, tmp_path, content, message):
+    (tmp_path / 'suite.yml').write_text(content)
+    with pytest.raises(ValueError, match=message):
+        suite.plan(arguments(tmp_path / 'suite.yml'))
+
+
+# ---------------------------------------------------------------- the hook
+
+
+def test_training_ends_in_time_and_goes_on(tmp_path):
+    data = write_images(tmp_path / 'data')
+    hook = {'type': 'TimeBudgetHook', 'deadline': time.time()}
+    options = {'train_cfg__max_epochs': 3, 'default_hooks__time_budget': hook}
+    cfg = tiny_config(data, tmp_path / 'run', **options)
+    build_runner(prepare_config(cfg)).train()
+    assert (tmp_path / 'run/last_checkpoint').read_text().endswith('epoch_1.pth')
+    cfg.resume, cfg.experiment_name = True, 'resumed'
+    cfg.default_hooks.time_budget.deadline = time.time() + 3600
+    build_runner(cfg).train()
+    assert (tmp_path / 'run/last_checkpoint').read_text().endswith('epoch_3.pth')
+    seconds = [
+        json.loads(line)
+        for path in sorted((tmp_path / 'run').glob('*/vis_data/scalars.json'))
+        for line in path.read_text().splitlines()
+        if 'seconds/epoch' in line
+    ]
+    assert [record['step'] for record in seconds] == [0, 1, 2]
+    assert all(record['seconds/epoch'] > 0 for record in seconds)
+
+
+# ---------------------------------------------------------------- table
+
+
+def write_run(run, epochs, scores=None):
+    """What a training of these epochs leaves: 1 s of extraction, 3 s of epoch 1 in the corrector, 7 s per epoch."""
+    logs = run.folder / '20260101_000000' / 'vis_data'
+    logs.mkdir(parents=True)
+    lines = []
+    for epoch in range(epochs):
+        stages = {'pseudo_labels/seconds/extract': 1.0, 'pseudo_labels/seconds/label': 2.0}
+        if epoch == 1:
+            stages['pseudo_labels/seconds/correct'] = 3.0
+        lines += [{**stages, 'step': epoch}, {'seconds/epoch': 7.0, 'step': epoch}]
+        lines += [{'loss': 1.0, 'epoch': epoch + 1, 'step': 9}, {'reid/mAP': 10.0 + epoch, 'step': epoch + 1}]
+    (logs / 'scalars.json').write_text('\n'.join(map(json.dumps, lines)))
+    (run.folder / 'last_checkpoint').write_text(f'/elsewhere/epoch_9/epoch_{epochs}.pth')
+    if scores:
+        (run.folder / 'scores.json').write_text(json.dumps(scores))
+
+
+def test_table_and_curves(suite, arguments, tmp_path):
+    settings = {name: {'config': 'configs/glc/demo_synthetic.py'} for name in ('first', 'second')}
+    path = write_suite(tmp_path / 'suite.yml', settings)
+    args = arguments(path, '--work-dir', tmp_path / 'runs')
+    runs = suite.plan(args)
+    assert [(run.seed, run.setting) for run in runs[:3]] == [(0, 'first'), (0, 'second'), (1, 'first')]
+    write_run(runs[0], 10, {'reid/mAP': 50.0, 'reid/rank1': 70.0})
+    write_run(runs[2], 10, {'reid/mAP': 52.0, 'reid/rank1': 71.0})
+    write_run(runs[4], 4)
+    args.work_dir.mkdir(exist_ok=True)
+    suite.report(runs, args.work_dir)
+    rows = (args.work_dir / 'RESULTS.md').read_text().splitlines()
+    assert rows[-2:] == [
+        '| first | configs/glc/demo_synthetic.py | 0, 1 | 10, 10, 4 of 10 | 51.0 ± 1.4 | 70.5 ± 0.7 '
+        '| 7.0 | 1.0 | 2.0 | 3.0 | 3.6 |',  # 24 epochs, 3 of them corrected
+        '| second | configs/glc/demo_synthetic.py | none | 0, 0, 0 of 10 | not measured | not measured '
+        '|  |  |  |  |  |',
+    ]
+    curves = (args.work_dir / 'curves/first.md').read_text()
+    assert curves.count('## first, seed') == 3
+    assert '| 4 | 1.000 | 13.000 |' in curves
+    assert (args.work_dir / 'curves.png').stat().st_size > 0
+    assert suite.expected_epoch(runs, 'first') == 7
+    assert suite.expected_epoch(runs, 'second') == 0
+
+
+# ---------------------------------------------------------------- all of it
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp('data') / 'synthetic'
+    spec = SyntheticSpec(
+        train_ids=8, train_images=8, test_ids=4, test_images=4, distractors=1, junk=0, cameras=3, seed=0
+    )
+    make_synthetic(root, spec, workers=1)
+    return root
+
+
+@pytest.fixture
+def demo(data, tmp_path):
+    """A suite of two settings, two epochs each."""
+    options = {'train_cfg.max_epochs': 2, 'train_cfg.val_interval': 2, 'train_dataloader.batch_size': 16}
+    options |= {'train_dataloader.sampler.num_ids': 4, 'train_dataloader.sampler.iterations': 2}
+    for loader in ('train', 'val', 'test'):
+        options[f'{loader}_dataloader.dataset.data_root'] = str(data)
+        options |= {f'{loader}_dataloader.num_workers': 0, f'{loader}_dataloader.persistent_workers': False}
+    label = 'default_hooks.pseudo_label'
+    options |= {
+        f'{label}.num_workers': 0,
+        f'{label}.labeler': {'k1': 6, 'k2': 2, 'min_samples': 2, 'eps': 0.7},
+    }
+    settings = {
+        'glc': {
+            'config': 'configs/glc/demo_synthetic.py',
+            'options': {f'{label}.correct_begin': 1, f'{label}.correct_interval': 1},
+        },
+        'without': {'config': 'configs/cluster_contrast/demo_synthetic.py'},
+    }
+    return write_suite(tmp_path / 'demo.yml', settings, options=options)
+
+
+class Clock:
+    """The suite's clock: slow by an hour, so that what it starts finds its deadline passed."""
+
+    offset = -3600.0
+    strftime = staticmethod(time.strftime)
+
+    def time(self):
+        return time.time() + self.offset
+
+
+def test_budget_stops_and_the_next_call_goes_on(suite, arguments, demo, tmp_path, monkeypatch, capsys):
+    clock, launch = Clock(), suite.launch
+
+    def launch_for_an_hour(*args):
+        status = launch(*args)
+        clock.offset = 0.0
+        return status
+
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    monkeypatch.setattr(suite, 'time', clock)
+    monkeypatch.setattr(suite, 'launch', launch_for_an_hour)
+
+    def run(*words):
+        arguments(demo, '--device', 'cpu', '--seeds', 0, '--work-dir', tmp_path / 'runs', *words)
+        status = suite.main()
+        return status, [line[10:] for line in capsys.readouterr().out.splitlines() if ', seed 0: ' in line]
+
+    assert run('--budget', '30', '--grace', '60') == (
+        0,
+        [
+            'glc, seed 0: training from epoch 0 of 2',
+            'glc, seed 0: stopped after epoch 1 of 2',
+            'without, seed 0: not started, the budget is used up',
+        ],
+    )
+    status, said = run('--budget', '120')
+    assert status == 0
+    assert said == [
+        'glc, seed 0: training from epoch 1 of 2',
+        'glc, seed 0: finished',
+        'without, seed 0: training from epoch 0 of 2',
+        'without, seed 0: finished',
+    ]
+    assert run()[1] == ['glc, seed 0: is finished', 'without, seed 0: is finished']
+    rows = [line.split(' | ') for line in (tmp_path / 'runs/RESULTS.md').read_text().splitlines()[-2:]]
+    for row, name in zip(rows, ('glc', 'without'), strict=True):
+        scores = json.loads((tmp_path / 'runs' / name / 'seed_0/scores.json').read_text())
+        assert row[2:6] == ['0', '2 of 2', f'{scores["reid/mAP"]:.1f}', f'{scores["reid/rank1"]:.1f}']
+        assert float(row[6]) > 0
+        curves = (tmp_path / 'runs/curves' / f'{name}.md').read_text()
+        assert '| 2 |' in curves
+        assert f' {scores["reid/mAP"]:.3f} |' in curves
+    # Another config is not mixed with what is there.
+    demo.write_text(demo.read_text().replace('eps: 0.7', 'eps: 0.6'))
+    assert run()[0] == 2
+
+
+def test_failing_run_does_not_stop_the_others(suite, arguments, demo, tmp_path, monkeypatch, capsys):
+    started = []
+
+    def launch(run, tool, *_):
+        started.append((run.setting, tool))
+        return 1 if run.setting == 'glc' else None
+
+    monkeypatch.setattr(suite, 'launch', launch)
+    arguments(demo, '--device', 'cpu', '--seeds', 0, '--work-dir', tmp_path / 'runs')
+    assert suite.main() == 1
+    assert started == [('glc', 'train'), ('without', 'train')]
+    out = capsys.readouterr().out
+    assert 'glc, seed 0: FAILED, see' in out
+    assert 'without, seed 0: stopped after epoch 0 of 2' in out
+
+
+def test_what_is_missing_is_named_before_anything_runs(suite, arguments, demo, tmp_path, capsys):
+    settings = {'mobile': {'config': 'configs/glc/mobilenetv2_market_usl.py'}}
+    options = {'model.backbone.init_cfg.checkpoint': 'nowhere.pth'}
+    write_suite(demo, settings, options=options)
+    arguments(demo, '--work-dir', tmp_path / 'runs')
+    assert suite.main() == 2
+    assert "setting 'mobile' starts from 'nowhere.pth', which does not exist" in capsys.readouterr().err
+    assert not (tmp_path / 'runs').exists()
+
+
+def test_program_that_takes_too_long_is_cut_off(suite, arguments, demo, tmp_path):
+    args = arguments(demo, '--device', 'cpu', '--work-dir', tmp_path / 'runs')
+    run = suite.plan(args)[0]
+    run.folder.mkdir(parents=True)
+    run.cfg.dump(run.config)
+    start = time.time()
+    assert suite.launch(run, 'train', [], args, start + 0.1) is None
+    assert time.time() - start < 20
