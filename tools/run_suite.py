@@ -93,8 +93,8 @@ class Run:
 
     @property
     def config(self) -> Path:
-        """The complete config."""
-        return self.folder / 'config.py'
+        """The complete config, beside the folder: a training writes its own version into it."""
+        return self.folder.with_suffix('.py')
 
     @property
     def max_epochs(self) -> int:
