@@ -246,7 +246,8 @@ def test_budget_stops_and_the_next_call_goes_on(suite, arguments, demo, tmp_path
     assert run()[1] == ['glc, seed 0: is finished', 'without, seed 0: is finished']
     rows = [line.split(' | ') for line in (tmp_path / 'runs/RESULTS.md').read_text().splitlines()[-2:]]
     for row, name in zip(rows, ('glc', 'without'), strict=True):
-        scores = json.loads((tmp_path / 'runs' / name / 'seed_0/scores.json').read_text())
+        logs = sorted((tmp_path / 'runs' / name / 'seed_0').glob('*/vis_data/scalars.json'))
+        scores = next(json.loads(line) for line in logs[-1].read_text().splitlines() if 'reid/mAP' in line)
         assert row[2:6] == ['0', '2 of 2', f'{scores["reid/mAP"]:.1f}', f'{scores["reid/rank1"]:.1f}']
         assert float(row[6]) > 0
         curves = (tmp_path / 'runs/curves' / f'{name}.md').read_text()
@@ -271,6 +272,23 @@ def test_failing_run_does_not_stop_the_others(suite, arguments, demo, tmp_path, 
     out = capsys.readouterr().out
     assert 'glc, seed 0: FAILED, see' in out
     assert 'without, seed 0: stopped after epoch 0 of 2' in out
+
+
+def test_lost_evaluation_is_made_up_for(suite, arguments, demo, tmp_path, monkeypatch):
+    args = arguments(demo, '--work-dir', tmp_path / 'runs')
+    run = suite.plan(args)[0]
+    write_run(run, 2)  # without Rank-1
+    assert run.scores == {}
+    started = []
+
+    def launch(run, tool, words, *_):
+        started.append((tool, Path(words[0]).name))
+        Path(words[words.index('--out') + 1]).write_text('{"reid/mAP": 1.0, "reid/rank1": 2.0}')
+
+    monkeypatch.setattr(suite, 'launch', launch)
+    assert suite.execute(run, args, time.time())
+    assert started == [('test', 'epoch_2.pth')]
+    assert run.scores == {'reid/mAP': 1.0, 'reid/rank1': 2.0}
 
 
 def test_what_is_missing_is_named_before_anything_runs(suite, arguments, demo, tmp_path, capsys):

@@ -109,9 +109,12 @@ class Run:
 
     @property
     def scores(self) -> dict[str, float]:
-        """Scores of the last epoch; empty before it was evaluated."""
+        """Scores of the last epoch, of the training or of an evaluation after it; empty before that."""
         path = self.folder / 'scores.json'
-        return json.loads(path.read_text()) if path.is_file() else {}
+        if path.is_file():
+            return json.loads(path.read_text())
+        last = self.log(SCORES).get(self.max_epochs, {})
+        return {name: last[name] for name in SCORES} if set(SCORES) <= set(last) else {}
 
     def log(self, names: list[str]) -> dict[int, dict[str, float]]:
         """Losses and the named values by epoch."""
@@ -223,11 +226,12 @@ def execute(run: Run, args: argparse.Namespace, deadline: float) -> bool:
     if run.epochs < run.max_epochs:
         say(run, f'stopped after epoch {run.epochs} of {run.max_epochs}')
         return True
-    checkpoint = str(run.folder / f'epoch_{run.max_epochs}.pth')
-    out = ['--out', str(run.folder / 'scores.json'), '--work-dir', str(run.folder / 'test')]
-    if launch(run, 'test', [checkpoint, *out], args, end):
-        say(run, f'FAILED, see {run.folder}/test.log')
-        return False
+    if not run.scores:  # interrupted in its last evaluation
+        checkpoint = str(run.folder / f'epoch_{run.max_epochs}.pth')
+        out = ['--out', str(run.folder / 'scores.json'), '--work-dir', str(run.folder / 'test')]
+        if launch(run, 'test', [checkpoint, *out], args, end):
+            say(run, f'FAILED, see {run.folder}/test.log')
+            return False
     say(run, 'finished' if run.scores else 'trained, not evaluated')
     return True
 
