@@ -1,4 +1,4 @@
-# The generated data set (tools/dataset_tools/make_synthetic.py --out data/synthetic), a minute on one CPU core.
+# The generated data set (tools/dataset_tools/make_synthetic.py --out data/synthetic), about a minute on one CPU core.
 _base_ = './vit_tiny_market_cpu.py'
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, begin=0, end=1, by_epoch=True, convert_to_iter_based=True),
