@@ -91,7 +91,7 @@ def mean_jaccard_distance(
     """Mean of the :func:`jaccard_distance` of several views of the same images.
 
     On the CPU, the work is done in an order in which neighbours are close to each other in memory (reverse
-    Cuthill-McKee), which data in random order need three times as long without.
+    Cuthill-McKee): in random order it waits for memory most of the time.
 
     Args:
         views: Features (N, D) and their kNN graph, or None to compute it.
