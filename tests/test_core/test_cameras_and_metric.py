@@ -130,3 +130,26 @@ def test_unusable_labels_and_parameters():
     with pytest.warns(UserWarning, match='labels left as they are'):
         MetricConsensus()(features, np.full_like(truth, -1))
     assert clone(MetricConsensus(k2=4)).get_params()['k2'] == 4
+
+
+@pytest.mark.parametrize('make', [lambda: MetricConsensus(k1=(6, 12), k2=3), lambda: GLC(device='cpu')])
+def test_images_that_resemble_nobody_follow_their_label(make):
+    features, _, truth = seen_by_cameras(spread=0.3, camera=0.0)
+    alone = np.arange(0, len(truth), 36)  # one image of every third person
+    features[alone] = np.random.default_rng(5).normal(size=(len(alone), 32))
+    corrector = make().fit(features, truth)
+    assert (corrector.predict(features)[alone] == -1).all()
+    leaning = corrector.predict(features, labels=truth)
+    np.testing.assert_array_equal(leaning[alone], leaning[alone + 1])
+    assert (leaning[alone] >= 0).all()
+    np.testing.assert_array_equal(make()(features, truth), leaning)
+
+
+def test_metric_consensus_leans_on_labels_by_their_weight():
+    features, _, truth = seen_by_cameras(spread=0.3, camera=0.0)
+    halves = 2 * truth + np.tile([0, 1], len(truth) // 2)
+    together, apart = (
+        MetricConsensus(k1=(6, 12), k2=3, label_weight=weight)(features, halves) for weight in (0.05, 1.0)
+    )
+    assert len(np.unique(together)) == 24
+    assert len(np.unique(apart)) == 48
