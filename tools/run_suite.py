@@ -171,7 +171,10 @@ def check(runs: list[Run], processes: int) -> None:
         share_batch(Config(run.cfg.to_dict()), processes)
         start = (run.cfg.model.backbone.get('init_cfg') or {}).get('checkpoint')
         if start and not Path(start).is_file():
-            raise FileNotFoundError(f"setting '{run.setting}' starts from '{start}', which does not exist")
+            raise FileNotFoundError(
+                f"setting '{run.setting}' starts from '{start}', which does not exist: its file in "
+                'configs/_base_/models says where it comes from; another place is an option of the suite'
+            )
         for loader in (run.cfg.train_dataloader, run.cfg.test_dataloader):
             dataset = {**loader.dataset.to_dict(), 'pipeline': []}
             if dataset not in data:
