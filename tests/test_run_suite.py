@@ -15,7 +15,6 @@ from glc.datasets import SyntheticSpec, make_synthetic
 from tests.runs import tiny_config, write_images
 
 ROOT = Path(__file__).resolve().parents[1]
-SUITES = sorted((ROOT / 'tools/suites').glob('*.yml'))
 
 
 @pytest.fixture(scope='module')
@@ -45,9 +44,9 @@ def write_suite(path, settings, **rest):
 # ---------------------------------------------------------------- configs
 
 
-@pytest.mark.parametrize('path', SUITES, ids=lambda path: path.stem)
-def test_settings_make_configs_that_fit_together(suite, arguments, path):
-    runs = suite.plan(arguments(path, '--seeds', 3))
+@pytest.mark.parametrize('name', ['market', 'market_cpu'])
+def test_settings_make_configs_that_fit_together(suite, arguments, name):
+    runs = suite.plan(arguments(ROOT / f'tools/suites/{name}.yml', '--seeds', 3))
     assert {f'{task}_{kind}' for task in ('uda', 'usl') for kind in ('glc', 'without', 'restart')} <= {
         run.setting for run in runs
     }
@@ -64,6 +63,47 @@ def test_settings_make_configs_that_fit_together(suite, arguments, path):
             assert first['end'] == second['begin'] == hooks.restart.epoch
             assert second['end'] == cfg.train_cfg.max_epochs
             assert hooks.pseudo_label.frozen_epochs[0] == hooks.restart.epoch + 1
+
+
+def test_extensions_differ_from_the_plain_memory_in_their_part_only(suite, arguments):
+    runs = suite.plan(arguments(ROOT / 'tools/suites/extensions_cpu.yml', '--seeds', 0))
+    plain, *others = (run.cfg.to_dict() for run in runs)
+    assert plain['default_hooks']['pseudo_label']['corrector'] is None
+    for cfg, changed in zip(
+        others,
+        (
+            {'model.head.memory'},
+            {
+                'model.head.memory',
+                'train_dataloader.sampler.outlier_groups',
+                'default_hooks.pseudo_label.labeler',
+            },
+            {'default_hooks.mean_teacher'},
+        ),
+        strict=True,
+    ):
+        assert set(differences(plain, cfg)) == changed
+
+
+def differences(one, other, path='', depth=3):
+    """Keys, no deeper than this, whose values differ."""
+    if one == other:
+        return []
+    if not depth or not isinstance(one, dict) or not isinstance(other, dict):
+        return [path]
+    return [
+        found
+        for key in {*one, *other}
+        for found in differences(one.get(key), other.get(key), f'{path}.{key}'.strip('.'), depth - 1)
+    ]
+
+
+def test_only_the_named_settings_run(suite, arguments):
+    runs = suite.plan(arguments('--seeds', 0))
+    assert suite.choose(runs, None) == runs
+    assert [run.setting for run in suite.choose(runs, ['usl_glc', 'uda_glc'])] == ['uda_glc', 'usl_glc']
+    with pytest.raises(ValueError, match=r"no setting \['nothing'\] in the suite, it has: uda_glc"):
+        suite.choose(runs, ['uda_glc', 'nothing'])
 
 
 def test_schedules_are_those_of_their_names(suite, arguments):

@@ -2,6 +2,7 @@
 
     python tools/run_suite.py --budget 120            # tools/suites/market.yml on a GPU, two hours
     python tools/run_suite.py --cpu --seeds 0         # tools/suites/market_cpu.yml, a schedule for two cores
+    python tools/run_suite.py --cpu --settings uda_glc   # one of its settings; another process may run others
 
 Run it again to go on: what is finished is skipped, what was stopped is resumed. Where the budget is used up, the
 running training ends after its epoch, and nothing is started any more. RESULTS.md, curves/SETTING.md and curves.png in
@@ -65,6 +66,12 @@ def parse_args() -> argparse.Namespace:
         help='what an epoch or evaluation may take beyond the budget before it is cut off (default: %(default)s)',
     )
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='default: 0 1 2')
+    parser.add_argument(
+        '--settings',
+        nargs='+',
+        metavar='NAME',
+        help='run these only, in the order of the suite (default: all)',
+    )
     parser.add_argument(
         '--device',
         metavar='IDS',
@@ -143,6 +150,19 @@ def plan(args: argparse.Namespace) -> list[Run]:
             cfg = make_config(setting['config'], [*overlays, setting.get('options', {})], seed)
             runs.append(Run(name, setting['config'], seed, args.work_dir / name / f'seed_{seed}', cfg))
     return runs
+
+
+def choose(runs: list[Run], settings: list[str] | None) -> list[Run]:
+    """Runs of these settings, of all where none is named.
+
+    Raises:
+        ValueError: If a setting is not in the suite.
+    """
+    known = dict.fromkeys(run.setting for run in runs)
+    unknown = set(settings or []) - set(known)
+    if unknown:
+        raise ValueError(f'no setting {sorted(unknown)} in the suite, it has: {", ".join(known)}')
+    return [run for run in runs if settings is None or run.setting in settings]
 
 
 def make_config(path: str, overlays: list[dict[str, Any]], seed: int) -> Config:
@@ -322,13 +342,14 @@ def main() -> int:
     os.chdir(ROOT)
     try:
         runs = plan(args)
+        chosen = choose(runs, args.settings)
         with DefaultScope.overwrite_default_scope('glc'):
-            check(runs, args.processes)
+            check(chosen, args.processes)
     except (OSError, RuntimeError, ValueError, yaml.YAMLError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     failed = False
-    for run in runs:
+    for run in chosen:
         if run.scores:
             say(run, 'is finished')
         elif time.time() + expected_epoch(runs, run.setting) >= deadline:
