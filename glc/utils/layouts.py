@@ -62,7 +62,7 @@ _REID_RULES = (
 
 # In the order in which they are tried.
 LAYOUTS: Mapping[str, Layout] = {
-    'glc': Layout('checkpoints of this project', r'neck\.'),
+    'glc': Layout('checkpoints of this project', r'(?:neck|student)\.'),
     'teacher': Layout('pre-training of DINO, TransReID-SSL and PASS, with its heads', r'backbone\.'),
     'reid': Layout(
         'network below base., neck and classifier beside it: cluster contrast, models trained with labels by '

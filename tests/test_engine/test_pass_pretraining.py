@@ -12,8 +12,8 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from glc.apis import build_runner, prepare_config
-from glc.engine import SelfDistillationHook
+from glc.apis import build_runner, prepare_config, training_features
+from glc.engine import FeatureExtractor, SelfDistillationHook
 from glc.registry import MODELS
 from tests.runs import ROOT, assert_same, train, write_images
 from tests.test_ddp import launch
@@ -184,6 +184,17 @@ def test_two_processes_give_the_loss_of_one(images, tmp_path):
     torch.testing.assert_close(
         weights[2]['distillation.centre'], weights[1]['distillation.centre'], atol=1e-6, rtol=1e-4
     )
+
+
+def test_features_of_a_checkpoint_are_the_teachers(images, tmp_path):
+    cfg = pass_config(images, tmp_path / 'run', **{'train_cfg.max_epochs': 1})
+    cfg.test_dataloader.dataset.update(data_root=str(images), check='off')
+    cfg.test_dataloader.dataset.pipeline[1].scale = (16, 32)
+    model = train(cfg).model
+    features, dataset = training_features(cfg, str(tmp_path / 'run/epoch_1.pth'))
+    torch.testing.assert_close(features, FeatureExtractor(dataset, 7, 0)(model))
+    untrained, _ = training_features(cfg)
+    assert (features - untrained).abs().max() > 5e-5  # a few steps of a slow teacher
 
 
 def test_exported_teacher_is_the_backbone_of_a_usl_config_in_one_line(images, tmp_path, monkeypatch, capsys):
