@@ -114,6 +114,9 @@ class MetricConsensus(BaseCorrector):
         """
         if not 0 < self.shrinkage <= 1:
             raise ValueError(f'shrinkage must lie in (0, 1], got {self.shrinkage}')
+        for name in ('label_weight', 'follow_share'):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f'{name} must lie in [0, 1], got {getattr(self, name)}')
         started = perf_counter()
         x = as_unit_features(features)
         y = as_labels(labels, len(x)).to(x.device)

@@ -123,8 +123,9 @@ def test_unusable_labels_and_parameters():
         MetricConsensus().fit(features, np.full_like(truth, -1))
     with pytest.raises(UnusableLabelsError, match='two different images'):
         MetricConsensus().fit(features, np.arange(len(truth)))
-    with pytest.raises(ValueError, match='shrinkage'):
-        MetricConsensus(shrinkage=0).fit(features, truth)
+    for wrong in ({'shrinkage': 0}, {'label_weight': -0.1}, {'follow_share': 1.5}):
+        with pytest.raises(ValueError, match=f'{next(iter(wrong))} must lie in'):
+            MetricConsensus(**wrong).fit(features, truth)
     with pytest.raises(ValueError, match='fitted on features of 32 channels'):
         MetricConsensus().fit(features, truth).predict(features[:, :8])
     with pytest.warns(UserWarning, match='labels left as they are'):
