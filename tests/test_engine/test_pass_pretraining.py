@@ -41,6 +41,7 @@ def pass_config(images, work_dir, **options):
             'train_dataloader.dataset': dict(data_root=str(images), check='off', indices=24),
             'default_hooks.logger.interval': 1,
             'default_hooks.checkpoint.max_keep_ckpts': -1,
+            'default_hooks.self_distillation.frozen_epochs': 1,
             'train_cfg.max_epochs': 3,
             'work_dir': str(work_dir),
             **options,
