@@ -1,6 +1,6 @@
-# PASS in minutes on one CPU core: a larger learning rate and a faster teacher than the published schedule. The last
-# layers stay as they are, since in so few iterations the loss rises once they move (docs/results.md). A leaf that changes
-# the number of epochs changes the end of the second scheduler too.
+# PASS in minutes on one CPU core: a larger learning rate and a faster teacher than the published schedule.
+# The last layers stay as they are, since in so few iterations the loss rises once they move
+# (docs/results.md). A leaf that changes the number of epochs changes the end of the second scheduler too.
 _base_ = './pass_100e.py'
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(lr=2e-3))
 param_scheduler = [
