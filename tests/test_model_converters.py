@@ -138,7 +138,9 @@ def test_published_file_is_tested_in_one_line(run, published, tmp_path):
     scores = []
     for file in ('published.pth.tar', 'out.pth'):
         out = tmp_path / f'{file}.json'
-        status, _, err = run('test', tmp_path / 'run.py', tmp_path / file, '--out', out)
+        # Runs of one name that start in the same second would share their loggers.
+        options = ('--cfg-options', f'experiment_name={tmp_path.name}_{file}')
+        status, _, err = run('test', tmp_path / 'run.py', tmp_path / file, '--out', out, *options)
         assert status == 0, err
         scores.append(json.loads(out.read_text()))
     assert scores[0] == scores[1]
