@@ -194,6 +194,7 @@ def test_features_of_a_checkpoint_are_the_teachers(images, tmp_path):
     model = train(cfg).model
     features, dataset = training_features(cfg, str(tmp_path / 'run/epoch_1.pth'))
     torch.testing.assert_close(features, FeatureExtractor(dataset, 7, 0)(model))
+    cfg.experiment_name = 'untrained'  # runs of one name that start in the same second share their loggers
     untrained, _ = training_features(cfg)
     assert (features - untrained).abs().max() > 5e-5  # a few steps of a slow teacher
 
