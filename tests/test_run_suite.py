@@ -98,10 +98,16 @@ def differences(one, other, path='', depth=3):
     ]
 
 
-def test_only_the_named_settings_run(suite, arguments):
+def test_only_the_named_settings_run(suite, arguments, monkeypatch, tmp_path):
+    done = {name: [] for name in ('check', 'execute')}
+    monkeypatch.setattr(suite, 'check', lambda runs, *_: done['check'].extend(run.setting for run in runs))
+    monkeypatch.setattr(suite, 'execute', lambda run, *_: not done['execute'].append(run.setting))
+    arguments('--seeds', 0, '--work-dir', tmp_path, '--settings', 'usl_glc', 'uda_glc')
+    assert suite.main() == 0
+    assert done == {'check': ['uda_glc', 'usl_glc'], 'execute': ['uda_glc', 'usl_glc']}
+    assert 'uda_consensus' in (tmp_path / 'RESULTS.md').read_text()  # the table lists all
     runs = suite.plan(arguments('--seeds', 0))
     assert suite.choose(runs, None) == runs
-    assert [run.setting for run in suite.choose(runs, ['usl_glc', 'uda_glc'])] == ['uda_glc', 'usl_glc']
     with pytest.raises(ValueError, match=r"no setting \['nothing'\] in the suite, it has: uda_glc"):
         suite.choose(runs, ['uda_glc', 'nothing'])
 
