@@ -9,14 +9,15 @@ from typing import Any
 __version__ = '0.1.0'
 
 _EXPORTS = {
-    'GLC': 'glc.core.correction',
-    'JaccardDBSCAN': 'glc.core.clustering',
-    'JaccardMapEquation': 'glc.core.clustering',
-    'MetricConsensus': 'glc.core.metric',
-    'MultiScaleConsensus': 'glc.core.clustering',
+    'GLC': 'glc.core.correctors',
+    'JaccardDBSCAN': 'glc.core.labelers',
+    'JaccardMapEquation': 'glc.core.labelers',
+    'MetricConsensus': 'glc.core.correctors',
+    'MultiScaleConsensus': 'glc.core.labelers',
     'CameraMemory': 'glc.core.camera_memory',
     'ClusterMemory': 'glc.core.memory',
     'HybridMemory': 'glc.core.hybrid_memory',
+    'FeatureView': 'glc.core.neighbors',
     'PseudoLabels': 'glc.core.labels',
     'evaluate_ranking': 'glc.core.ranking',
 }
@@ -25,6 +26,7 @@ __all__ = [
     'GLC',
     'CameraMemory',
     'ClusterMemory',
+    'FeatureView',
     'HybridMemory',
     'JaccardDBSCAN',
     'JaccardMapEquation',

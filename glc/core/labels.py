@@ -32,7 +32,7 @@ def as_unit_features(features: np.ndarray | Tensor) -> Tensor:
     if x.ndim != 2 or 0 in x.shape:
         raise ValueError(f'features must be a non-empty (N, D) array, got shape {tuple(x.shape)}')
     x = x.to(torch.float32)
-    # In blocks, as a float64 copy of all features would be the largest array of a labelling.
+    # In blocks, as a float64 copy of all features would be the largest array of a labeling.
     norms = torch.cat([torch.linalg.vector_norm(rows.double(), dim=1) for rows in x.split(_BLOCK_ROWS)])
     finite = norms.isfinite()
     if not finite.all():
@@ -121,19 +121,23 @@ def cluster_centroids(features: np.ndarray | Tensor, labels: np.ndarray | Tensor
     """
     x = as_unit_features(features)
     y = as_labels(labels, len(x)).to(x.device)
-    members = y >= 0
-    num_clusters = int(y.max()) + 1
-    if len(y[members].unique()) < num_clusters:
+    if len(y[y >= 0].unique()) < int(y.max()) + 1:
         raise ValueError('cluster numbers have gaps; pass the labels through compact_labels first')
+    return unit_centroids(x, y)
+
+
+def unit_centroids(x: Tensor, y: Tensor) -> Tensor:
+    """Do the work of :func:`cluster_centroids` for float32 unit features and gapless labels, which are not checked."""
+    members = y >= 0
     # Sums in float64, so that their order (which CUDA does not fix) leaves no trace in the float32 result.
-    sums = torch.zeros(num_clusters, x.shape[1], dtype=torch.float64, device=x.device)
+    sums = torch.zeros(int(y.max()) + 1, x.shape[1], dtype=torch.float64, device=x.device)
     sums.index_add_(0, y[members], x[members].double())
     return torch.nn.functional.normalize(sums, dim=1).float()
 
 
 @dataclass(frozen=True)
 class PseudoLabels:
-    """One labelling of the training images: what the model and the sampler receive.
+    """One labeling of the training images: what the model and the sampler receive.
 
     Args:
         labels: int64 tensor (N,): -1 = outlier, others 0..C-1 without gaps.
@@ -182,7 +186,7 @@ class PseudoLabels:
         """
         x = as_unit_features(features)
         y = compact_labels(as_labels(labels, len(x)).to(x.device))
-        return cls(y, cluster_centroids(x, y))
+        return cls(y, unit_centroids(x, y))
 
     @property
     def num_clusters(self) -> int:

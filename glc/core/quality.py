@@ -7,8 +7,8 @@ from scipy import sparse
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch import Tensor
 
-from glc.core.graph import knn_graph
 from glc.core.labels import as_labels
+from glc.core.neighbors.knn import knn_graph
 
 
 def label_quality(
@@ -120,7 +120,7 @@ def knn_purity(features: np.ndarray | Tensor, truth: np.ndarray | Tensor, k: int
             f'k must be at least 1 and less than the {len(known)} images of known identity, got {k}'
         )
     identities = identities[known]
-    neighbours = knn_graph(features[known], k + 1).indices[:, 1:]
+    neighbours = knn_graph(features[known], k + 1).numpy()[0][:, 1:]
     return float((identities[neighbours] == identities[:, None]).mean())
 
 

@@ -12,9 +12,9 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from glc.core.graph import knn_graph
-from glc.core.jaccard import reciprocal_encodings
-from glc.core.kernels import parallel_rows, shared_weights
+from glc.core.neighbors.jaccard import reciprocal_encodings
+from glc.core.neighbors.jaccard_numba import parallel_rows, shared_weights
+from glc.core.neighbors.knn import knn_graph
 from glc.core.ranking import query_and_gallery, query_blocks
 
 _BLENDED_ROWS = 2**11
@@ -156,7 +156,7 @@ class QueryExpansion:
         query, gallery = query_and_gallery(query_features, gallery_features)
         if self.gallery:
             graph = knn_graph(gallery, self.k + 1)
-            indices, similarities = (part[:, 1:] for part in graph.tensors(gallery.device))
+            indices, similarities = graph.indices[:, 1:], graph.similarities[:, 1:]
             blocks = (part.split(_BLENDED_ROWS) for part in (gallery, similarities, indices))
             gallery = torch.cat([self._blend(gallery, *block) for block in zip(*blocks, strict=True)])
         expanded = torch.empty_like(query)

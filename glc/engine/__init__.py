@@ -2,19 +2,18 @@
 
 from typing import Any
 
-from glc.core.alternatives import (
+from glc.core.correctors import GLC, LabelPropagation, MetricConsensus, NeighborVoting, NoCorrection
+from glc.core.labelers import (
     JaccardAgglomerative,
+    JaccardDBSCAN,
     JaccardHDBSCAN,
+    JaccardLabeler,
     JaccardLeiden,
+    JaccardMapEquation,
     KMeansLabeler,
-    LabelPropagation,
-    NeighbourVoting,
-    NoCorrection,
+    MultiScaleConsensus,
+    SelfPacedReliability,
 )
-from glc.core.clustering import JaccardDBSCAN, JaccardLabeler, JaccardMapEquation, MultiScaleConsensus
-from glc.core.correction import GLC
-from glc.core.metric import MetricConsensus
-from glc.core.reliability import SelfPacedReliability
 from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS
 
 from .feature_extractor import FeatureExtractor
@@ -42,15 +41,17 @@ for labeler in (
     MultiScaleConsensus,
 ):
     PSEUDO_LABELERS.register_module(module=labeler)
-for corrector in (GLC, LabelPropagation, MetricConsensus, NeighbourVoting, NoCorrection):
+for corrector in (GLC, LabelPropagation, MetricConsensus, NeighborVoting, NoCorrection):
     LABEL_CORRECTORS.register_module(module=corrector)
+LABEL_CORRECTORS.register_module(name='PublishedGLC', module=GLC.published)
+LABEL_CORRECTORS.register_module(name='NeighbourVoting', module=NeighborVoting)  # its name until version 0.1
 
 
 @PSEUDO_LABELERS.register_module(name='SelfPacedReliability')
 def build_self_paced_reliability(
     labeler: dict | JaccardLabeler | None = None, **kwargs: Any
 ) -> SelfPacedReliability:
-    """:class:`~glc.core.reliability.SelfPacedReliability` of a labeler, its config, or ``MultiScaleConsensus``."""
+    """:class:`~glc.core.labelers.SelfPacedReliability` of a labeler, its config, or ``MultiScaleConsensus``."""
     if not isinstance(labeler, JaccardLabeler):
         labeler = PSEUDO_LABELERS.build(labeler or {'type': 'MultiScaleConsensus'})
     return SelfPacedReliability(labeler, **kwargs)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from glc.core.gcn import LinkPredictor
+from glc.core.correctors.link_network import LinkPredictor
 
 from .layouts import CONTAINERS, rename_keys, unwrap_state_dict
 

@@ -1,26 +1,21 @@
-"""The schedule of pseudo labels: extract, label, correct, assign."""
+"""The schedule of pseudo labels, and their assignment to model and sampler."""
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
-import numpy as np
 import torch
-from mmengine.dist import broadcast_object_list, get_rank, get_world_size
+from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
-from glc.core.clustering import BaseLabeler
-from glc.core.correction import BaseCorrector
+from glc.core.correctors import BaseCorrector
+from glc.core.labelers import BaseLabeler
 from glc.core.labels import PseudoLabels
-from glc.core.quality import label_change, label_quality
-from glc.core.sharding import shared_work
 from glc.engine.feature_extractor import FeatureExtractor
+from glc.engine.labeling import LabelEngine, TooFewClustersError
 from glc.registry import HOOKS, LABEL_CORRECTORS, PSEUDO_LABELERS
 
 from .mean_teacher_hook import feature_network
@@ -52,9 +47,8 @@ class PseudoLabelHook(Hook):
     centroids, and the features where the memory needs them, go into the checkpoint, since epochs that do not label
     need them after a resume. With a :class:`MeanTeacherHook` the features are those of the teacher.
 
-    All processes share the work of the labeler (:func:`glc.core.sharding.shared_work`); one corrects, and the others
-    take its result or its error. Ground truth, where the data set has it, is
-    scored in the log and used for nothing else.
+    The work is done by :class:`glc.engine.labeling.LabelEngine`. Ground truth, where the data set has it, is scored in
+    the log and used for nothing else.
 
     Args:
         labeler: Labeler or its config in ``PSEUDO_LABELERS``.
@@ -65,7 +59,7 @@ class PseudoLabelHook(Hook):
         correct_interval: From then on, correct the labels of every epoch divisible by this.
         frozen_epochs: 0-based epochs that keep the labels and centroids of the epoch before them.
         fallback: What happens where the labeler finds fewer than two clusters: ``'previous'`` keeps the labels of the
-            last labelling, if there was one; ``'error'`` stops.
+            last labeling, if there was one; ``'error'`` stops.
         batch_size: Images per batch of the extraction.
         num_workers: Worker processes of the extraction.
 
@@ -98,8 +92,7 @@ class PseudoLabelHook(Hook):
         self.corrector: BaseCorrector | None = (
             LABEL_CORRECTORS.build(corrector) if isinstance(corrector, dict) else corrector
         )
-        if getattr(self.corrector, 'progress', ...) is None:
-            self.corrector.progress = partial(tqdm, desc='correct labels', disable=None, leave=False)
+        self._engine = LabelEngine(self.labeler, self.corrector)
         self.pipeline = pipeline
         self.interval = interval
         self.correct_begin = correct_begin
@@ -166,33 +159,28 @@ class PseudoLabelHook(Hook):
             )
 
     def _label(self, runner: Runner) -> PseudoLabels:
-        """New pseudo labels, the same on every process."""
-        start = time.perf_counter()
-        features = self._extract(feature_network(runner))
-        seconds = {'extract': time.perf_counter() - start}
+        """New pseudo labels, the same on every process, or those of the last labeling."""
         try:
-            self._check_features(runner, features)
-            with shared_work():
-                labels = self._timed(
-                    seconds, 'label', self.labeler, features, cam_ids=runner.train_dataloader.dataset.cam_ids
-                )
-        except Exception as error:
-            labels = error
-        result: list[PseudoLabels | Exception | None] = [None]
-        if get_rank() == 0:
-            try:
-                result[0] = self._make_labels(runner, features, labels, seconds)
-            except Exception as error:
-                result[0] = error
-        broadcast_object_list(result)
-        for outcome in (labels, result[0]):
-            if isinstance(outcome, Exception):
-                raise outcome
-        if result[0] is None:
-            assert self.pseudo is not None
+            labeling = self._engine(
+                self._extract,
+                feature_network(runner),
+                self.corrects(runner.epoch),
+                'features' in _needs(runner),
+            )
+        except TooFewClustersError as error:
+            if self.fallback == 'error' or self.pseudo is None:
+                raise
+            runner.logger.warning(f'Epoch {runner.epoch}: {error}. Keeping the labels of the last labeling')
             return self.pseudo
-        assert isinstance(result[0], PseudoLabels)
-        return replace(result[0], features=features) if 'features' in _needs(runner) else result[0]
+        if labeling.problem:
+            runner.logger.warning(f'Epoch {runner.epoch}: labels not corrected: {labeling.problem}')
+        lines, scalars = labeling.report(self.pseudo, runner.train_dataloader.dataset.pids)
+        for line in lines:
+            runner.logger.info(f'Epoch {runner.epoch} {line}')
+        runner.visualizer.add_scalars(
+            {f'pseudo_labels/{name}': value for name, value in scalars.items()}, step=runner.epoch
+        )
+        return labeling.pseudo
 
     @staticmethod
     def _check_cameras(runner: Runner) -> None:
@@ -205,121 +193,11 @@ class PseudoLabelHook(Hook):
                 'cameras (model.head.memory.type=ClusterMemory)'
             )
 
-    @staticmethod
-    def _check_features(runner: Runner, features: Tensor) -> None:
-        dataset = runner.train_dataloader.dataset
-        bad = torch.nonzero(~torch.isfinite(features).all(1)).flatten()
-        if len(bad):
-            names = ', '.join(dataset.get_data_info(int(index))['img_path'] for index in bad[:3])
-            raise RuntimeError(
-                f'epoch {runner.epoch}: the features of {len(bad)} images are not finite ({names}): training diverged, '
-                'lower the learning rate and resume from an earlier checkpoint'
-            )
-
-    def _make_labels(
-        self, runner: Runner, features: Tensor, labels: Tensor | Exception, seconds: dict[str, float]
-    ) -> PseudoLabels | None:
-        """Pseudo labels; None keeps those of the last labelling."""
-        if isinstance(labels, Exception):
-            raise labels
-        count = int(labels.max()) + 1
-        if count < 2:
-            problem = (
-                f'epoch {runner.epoch}: {self.labeler} found {count} cluster{"s" * (count != 1)} and '
-                f'{int((labels < 0).sum())} outliers among {len(labels)} images; at least 2 clusters are needed. '
-                + ('Raise eps or lower min_samples' if count == 0 else 'Lower eps')
-            )
-            if self.fallback == 'error' or self.pseudo is None:
-                raise RuntimeError(problem)
-            runner.logger.warning(f'{problem}. Keeping the labels of the last labelling')
-            return None
-        corrected = (
-            self._correct(runner, features, labels, seconds) if self.corrects(runner.epoch) else labels
-        )
-        pseudo = PseudoLabels.from_features(features, corrected)
-        pseudo = PseudoLabels(
-            pseudo.labels.cpu(), pseudo.centroids.cpu()
-        )  # other processes have other devices
-        self._log(runner, labels.cpu(), pseudo, seconds)
-        return pseudo
-
-    def _correct(self, runner: Runner, features: Tensor, labels: Tensor, seconds: dict[str, float]) -> Tensor:
-        """Corrected labels, or the labels themselves where the corrector cannot help."""
-        if self.corrector is None:
-            return labels
-        cam_ids = runner.train_dataloader.dataset.cam_ids
-        try:
-            corrected = self._timed(seconds, 'correct', self.corrector, features, labels, cam_ids=cam_ids)
-        except ValueError as error:
-            runner.logger.warning(f'Epoch {runner.epoch}: labels not corrected: {error}')
-            return labels
-        if int(corrected.max()) < 1:
-            runner.logger.warning(
-                f'Epoch {runner.epoch}: labels not corrected: {self.corrector} left fewer than two clusters'
-            )
-            return labels
-        return corrected
-
-    @staticmethod
-    def _timed(
-        seconds: dict[str, float], stage: str, step: Callable[..., Tensor], *args: Tensor, **kwargs
-    ) -> Tensor:
-        start = time.perf_counter()
-        result = step(*args, **kwargs)
-        seconds[stage] = time.perf_counter() - start
-        seconds.update({f'{stage}/{name}': value for name, value in getattr(step, 'timings_', {}).items()})
-        return result
-
-    def _log(self, runner: Runner, labels: Tensor, pseudo: PseudoLabels, seconds: dict[str, float]) -> None:
-        """Log statistics of the labels and, where there is ground truth, their scores."""
-        kept = pseudo.labels[pseudo.labels >= 0]
-        sizes = torch.bincount(kept)
-        quantiles = torch.quantile(sizes.double(), torch.tensor([0, 0.25, 0.5, 0.75, 1], dtype=torch.double))
-        outliers = len(pseudo.labels) - len(kept)
-        scalars = {'clusters': pseudo.num_clusters, 'outliers': outliers, 'median_size': float(quantiles[2])}
-        line = (
-            f'Epoch {runner.epoch} pseudo labels: {pseudo.num_clusters} clusters, {outliers} outliers '
-            f'({outliers / len(pseudo.labels):.1%}), sizes min/25%/50%/75%/max '
-            + '/'.join(f'{value:.0f}' for value in quantiles.tolist())
-        )
-        if self.pseudo is not None:
-            scalars['change'] = label_change(self.pseudo.labels, pseudo.labels)
-            line += f', change {scalars["change"]:.3f}'
-        runner.logger.info(
-            f'{line} | seconds: ' + ', '.join(f'{name} {value:.1f}' for name, value in seconds.items())
-        )
-        scalars.update({f'seconds/{name}': value for name, value in seconds.items()})
-
-        truth = runner.train_dataloader.dataset.pids
-        known = truth >= 0
-        if known.any():
-            parts = []
-            stages = (
-                {'labels': labels, 'corrected': pseudo.labels} if 'correct' in seconds else {'labels': labels}
-            )
-            for stage, stage_labels in stages.items():
-                scores = label_quality(np.asarray(stage_labels)[known], truth[known])
-                scalars.update({f'{stage}/{name}': value for name, value in scores.items()})
-                parts.append(
-                    f'{stage}: '
-                    + ', '.join(
-                        f'{name} P/R/F '
-                        + '/'.join(f'{scores[f"{name}_{part}"]:.3f}' for part in ('precision', 'recall', 'f'))
-                        for name in ('pairwise', 'bcubed')
-                    )
-                )
-            runner.logger.info(
-                f'Epoch {runner.epoch} scores against ground truth (log only) {" | ".join(parts)}'
-            )
-        runner.visualizer.add_scalars(
-            {f'pseudo_labels/{name}': value for name, value in scalars.items()}, step=runner.epoch
-        )
-
 
 def _unwrap(runner: Runner) -> nn.Module:
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 def _needs(runner: Runner) -> tuple[str, ...]:
-    """What the memory bank needs at a labelling."""
+    """What the memory bank needs at a labeling."""
     return _unwrap(runner).memory.needs

@@ -5,16 +5,15 @@ Source: Ge et al., Self-paced Contrastive Learning with Hybrid Memory for Domain
 
 from __future__ import annotations
 
-from time import perf_counter
+from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import clone
-from torch import Tensor
 
-from glc.core.clustering import BaseLabeler, JaccardLabeler
+from glc.core.labelers.base import BaseLabeler
+from glc.core.labelers.jaccard import JaccardLabeler
 from glc.core.labels import compact_labels
-
-_CUTS = ('eps', 'cut', 'distance_threshold')
+from glc.core.neighbors.view import FeatureView
+from glc.core.parameters import INSIDE_UNIT, POSITIVE_SHARE, Rules
 
 
 class SelfPacedReliability(BaseLabeler):
@@ -26,7 +25,8 @@ class SelfPacedReliability(BaseLabeler):
     the share ``keep`` of the clusters stays, and holds from then on: the better the features, the more clusters pass.
 
     Args:
-        labeler: Labeler with a cut: ``eps``, ``cut`` or ``distance_threshold``. Distances are computed once.
+        labeler: Labeler whose clusterer has a cut (:meth:`glc.core.clusterers.Clusterer.with_cut`). Distances are
+            computed once.
         gap: Difference of the cuts.
         keep: Share of the clusters that the first call keeps, in ``(0, 1]``.
 
@@ -36,7 +36,7 @@ class SelfPacedReliability(BaseLabeler):
         timings_: Seconds of the last call's stages, keys 'knn', 'jaccard' and 'cluster'.
 
     Example:
-        >>> from glc.core.clustering import JaccardDBSCAN
+        >>> from glc import JaccardDBSCAN
         >>> rng = np.random.default_rng(0)
         >>> features = np.repeat(np.eye(3, 16), 10, axis=0) + 0.05 * rng.normal(size=(30, 16))
         >>> labeler = SelfPacedReliability(JaccardDBSCAN(k1=8, k2=3))
@@ -44,7 +44,11 @@ class SelfPacedReliability(BaseLabeler):
         2
     """
 
-    timings_: dict[str, float]
+    _parameter_constraints: ClassVar[Rules] = {
+        'labeler': [JaccardLabeler],
+        'gap': INSIDE_UNIT,
+        'keep': POSITIVE_SHARE,
+    }
 
     def __init__(self, labeler: JaccardLabeler, gap: float = 0.02, keep: float = 0.9) -> None:
         self.labeler = labeler
@@ -60,35 +64,46 @@ class SelfPacedReliability(BaseLabeler):
         """Take the threshold of a run that is being resumed, or none."""
         self.threshold_ = state.get('threshold')
 
-    def _label(self, features: Tensor, cam_ids: np.ndarray | None) -> np.ndarray:
-        name = self._check()
-        distance = self.labeler.distances(features, cam_ids, self.gap)
-        started = perf_counter()
-        labels = self.labeler.cluster(distance)
-        cut = getattr(self.labeler, f'{name}_', getattr(self.labeler, name))  # eps_ is what 'auto' came to
-        tighter, looser = (
-            clone(self.labeler).set_params(**{name: cut + gap}).cluster(distance)
-            for gap in (-self.gap, self.gap)
-        )
-        self.timings_ = {**self.labeler.timings_, 'cluster': perf_counter() - started}
+    def check(self) -> None:
+        """Check the parameters, those of the labeler included.
+
+        Raises:
+            ValueError: One is out of range, or the labeler is no Jaccard labeler.
+            TypeError: The labeler's clusterer has no cut.
+        """
+        super().check()
+        self.labeler.check()
+        if not self.labeler.clusterer().has_cut:
+            raise TypeError(
+                f'{type(self.labeler).__name__} has no cut to loosen and tighten: SelfPacedReliability takes a Jaccard '
+                'labeler with eps, cut or distance_threshold'
+            )
+
+    @property
+    def backend(self) -> str:  # type: ignore[override]
+        """That of the labeler."""
+        return self.labeler.backend
+
+    @property
+    def expected_k(self) -> int:
+        """That of the labeler."""
+        return self.labeler.expected_k
+
+    def advice(self, num_clusters: int) -> str:
+        """Say what the labeler says."""
+        return self.labeler.advice(num_clusters)
+
+    def _label(self, view: FeatureView[Any]) -> np.ndarray:
+        distance = self.labeler.distance(view, self.gap)
+        self.timings_ = self.labeler.timings_
+        clusterer = self.labeler.clusterer()
+        with self.timings_.stage('cluster'):
+            labels = clusterer(distance)
+            tighter, looser = (clusterer.with_cut(gap)(distance) for gap in (-self.gap, self.gap))
         independence, compactness = (cluster_overlap(labels, other) for other in (looser, tighter))
         if self.threshold_ is None and labels.max() >= 0:
             self.threshold_ = independence_threshold(labels, independence, self.keep)
         return reliable_labels(labels, independence, compactness, self.threshold_ or 0.0)
-
-    def _check(self) -> str:
-        """Check the parameters; the name of the labeler's cut."""
-        if not 0 < self.gap < 1:
-            raise ValueError(f'gap must lie in (0, 1), got {self.gap}')
-        if not 0 < self.keep <= 1:
-            raise ValueError(f'keep must lie in (0, 1], got {self.keep}')
-        names = [name for name in _CUTS if name in self.labeler.get_params()]
-        if not names or not isinstance(self.labeler, JaccardLabeler):
-            raise TypeError(
-                f'{type(self.labeler).__name__} has no cut to loosen and tighten: SelfPacedReliability takes a Jaccard '
-                f'labeler with {", ".join(_CUTS[:-1])} or {_CUTS[-1]}'
-            )
-        return names[0]
 
 
 def cluster_overlap(labels: np.ndarray, other: np.ndarray) -> np.ndarray:

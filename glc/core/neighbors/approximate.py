@@ -1,4 +1,4 @@
-"""Likely nearest neighbours of images among themselves, in a time that grows little faster than their number.
+"""Likely nearest neighbors of images among themselves, in a time that grows little faster than their number.
 
 The images are split into lists by k-means. Each list is compared, as one matrix product, with all images that
 have it among the lists nearest to them. A list holds the same number of images whatever their total N, so that
@@ -13,9 +13,9 @@ import math
 import torch
 from torch import Tensor
 
-from glc.core.similarity import pair_similarities
+from glc.core.neighbors.similarity import pair_similarities
 
-# Half as many probes of as many images find 99% instead of 99.6% of 30 neighbours on features of Market-1501.
+# Half as many probes of as many images find 99% instead of 99.6% of 30 neighbors on features of Market-1501.
 LIST_SIZE = 250
 NUM_PROBES = 16
 
@@ -27,17 +27,17 @@ _BLOCK_SIMILARITIES = 2**22  # 16 MiB
 _SORTED_ROWS = 2**14
 
 
-def likely_neighbours(
+def likely_neighbors(
     x: Tensor, rows: Tensor, count: int, list_size: int = LIST_SIZE, num_probes: int = NUM_PROBES
 ) -> Tensor:
-    """Candidates for the nearest neighbours of each of the ``rows`` by cosine similarity.
+    """Candidates for the nearest neighbors of each of the ``rows`` by cosine similarity.
 
     Equal images in any number (or zero vectors) do not take longer than others, because no list holds more than
     four times the average; which of them become candidates is arbitrary.
 
     Args:
         x: float32 unit features (N, D).
-        rows: Images that need neighbours, int64 tensor (R,). They are compared with all N images.
+        rows: Images that need neighbors, int64 tensor (R,). They are compared with all N images.
         count: Candidates per row, at most N and much fewer than ``list_size * num_probes``.
         list_size: Images per list, on average.
         num_probes: Lists that an image is compared with; with all lists the search is exact.

@@ -1,4 +1,6 @@
-"""The k-reciprocal Jaccard distance in torch, on the device of its tensors: what :mod:`glc.core.kernels` does on CPUs.
+"""The k-reciprocal Jaccard distance in torch, on the device of its tensors.
+
+:mod:`glc.core.neighbors.jaccard_numba` does the same on CPUs.
 
 Sums of a device come in no fixed order, so numbers in [0, 1] are summed as integers, multiples of 2**-60: no rounding,
 and the same result in any order, on any device. Work is done in blocks of about :data:`BLOCK_BYTES`.
@@ -13,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glc.core.kernels import Rows
-from glc.core.similarity import pair_similarities
+from glc.core.neighbors.jaccard_numba import Rows
+from glc.core.neighbors.similarity import pair_similarities
 
 BLOCK_BYTES = 2**28
 """Device memory of a block of rows; one row may need more."""
@@ -63,15 +65,15 @@ def encode_rows(
     half: int | None = None,
     scale: np.ndarray | None = None,
 ) -> CompressedRows:
-    """V of :func:`glc.core.jaccard.jaccard_distance`, after query expansion.
+    """V of :func:`glc.core.neighbors.jaccard.jaccard_distance`, after query expansion.
 
     Args:
         features: Unit rows (N, D), float32.
-        ranks: int32 neighbours (N, K) of every image, itself first, on the device of the features.
-        k1: Neighbours among which reciprocal ones are looked for; K if there are fewer.
-        k2: Neighbours over which V is averaged.
-        half: See :func:`glc.core.jaccard.reciprocal_encodings`.
-        scale: See :func:`glc.core.jaccard.reciprocal_encodings`.
+        ranks: int32 neighbors (N, K) of every image, itself first, on the device of the features.
+        k1: Neighbors among which reciprocal ones are looked for; K if there are fewer.
+        k2: Neighbors over which V is averaged.
+        half: See :func:`glc.core.neighbors.jaccard.reciprocal_encodings`.
+        scale: See :func:`glc.core.neighbors.jaccard.reciprocal_encodings`.
 
     Returns:
         float32 rows that sum to 1.
@@ -83,7 +85,7 @@ def encode_rows(
 
 
 def near_pairs(encodings: list[CompressedRows], max_distance: float, rows: range) -> Iterator[Rows]:
-    """What :func:`glc.core.kernels.mean_distances` computes of ``rows``, block by block.
+    """What :func:`glc.core.neighbors.jaccard_numba.mean_distances` computes of ``rows``, block by block.
 
     Args:
         encodings: S matrices (N, N) whose rows sum to 1, of values of at least 2**-36, on one device.
@@ -132,7 +134,7 @@ def _gaussian_sets(features: Tensor, ranks: Tensor, halved: Tensor, scale: Tenso
 
 
 def _mutual(ranks: Tensor) -> Tensor:
-    """The neighbours (N, k) of every image that have it among theirs, and -1 in the place of others."""
+    """The neighbors (N, k) of every image that have it among theirs, and -1 in the place of others."""
     mutual = torch.empty_like(ranks)
     for block in _blocks(range(len(ranks)), _ITEM_BYTES // 4 * ranks.shape[1] ** 2):
         own = ranks[block.start : block.stop]

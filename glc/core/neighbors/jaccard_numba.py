@@ -1,4 +1,4 @@
-"""Loops over neighbour lists, compiled by numba: what NumPy cannot stream.
+"""Loops over neighbor lists, compiled by numba: what NumPy cannot stream.
 
 Every kernel does the rows ``start`` to ``stop`` of its result and releases the interpreter lock, so that
 :func:`parallel_rows` runs blocks of rows on threads; a row does not depend on the block it is in.
@@ -37,17 +37,17 @@ def join_rows(blocks: Iterable[Rows]) -> Rows:
 
 
 @numba.njit(nogil=True, cache=True)
-def mutual_neighbours(ranks: np.ndarray, k: int, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-    """The j among the first k neighbours of i that have i among their first k.
+def mutual_neighbors(ranks: np.ndarray, k: int, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+    """The j among the first k neighbors of i that have i among their first k.
 
     Args:
-        ranks: Neighbours (N, K), K >= k, of every image.
-        k: Neighbours that count.
+        ranks: Neighbors (N, K), K >= k, of every image.
+        k: Neighbors that count.
         start: First row.
         stop: Row after the last.
 
     Returns:
-        Number of mutual neighbours (M,) of the M rows, and the neighbours (M, k), filled up with -1.
+        Number of mutual neighbors (M,) of the M rows, and the neighbors (M, k), filled up with -1.
     """
     counts = np.zeros(stop - start, np.int32)
     members = np.full((stop - start, k), -1, np.int32)

@@ -1,4 +1,4 @@
-"""Graph convolution and link head: how likely do two neighbouring images show the same person?
+"""Graph convolution and link head: how likely do two neighboring images show the same person?
 
 The network of GLC: ``h = ReLU([x, A x] W + b)`` per image, then a two-layer classifier on ``[h_i, h_j]`` per
 pair. Two identities save work without changing the result: ``A x`` holds no weight, so it is computed once
@@ -6,18 +6,45 @@ per graph (:func:`aggregate_neighbors`), and the first layer of the classifier s
 ``W_1 h_i + W_2 h_j``, two products per image instead of one per pair (:meth:`LinkPredictor.encode`).
 """
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy import sparse
 from torch import Tensor, nn
 
+from glc.core.neighbors.knn import KNNGraph, neighbor_matrix
+
+
+def normalized_adjacency(graph: KNNGraph) -> sparse.csr_array:
+    """Row-normalised adjacency of a kNN graph, the ``A`` of graph label correction's convolution.
+
+    Edge weights are the similarities clipped to [0, 1], without self loops; the graph is made symmetric with
+    the element-wise maximum, the identity is added, and every row is divided by its sum.
+
+    Args:
+        graph: kNN graph of N images.
+
+    Returns:
+        float32 sparse matrix (N, N) with rows that sum to 1.
+    """
+    num_nodes = graph.num_nodes
+    indices, similarities = graph.numpy()
+    is_self = indices == np.arange(num_nodes)[:, None]
+    adjacency = neighbor_matrix(indices, np.where(is_self, np.float32(0), similarities.clip(0, 1)))
+    adjacency = adjacency.maximum(adjacency.T) + sparse.eye_array(num_nodes, dtype=np.float32, format='csr')
+    adjacency.eliminate_zeros()
+    adjacency.sort_indices()
+    sums = adjacency.sum(axis=1)
+    adjacency.data /= np.repeat(sums, np.diff(adjacency.indptr))
+    return adjacency
+
 
 def aggregate_neighbors(features: Tensor, adjacency: sparse.csr_array, rows: slice = slice(None)) -> Tensor:
-    """Put the weighted mean of its neighbours beside the feature of every image: ``[x, A x]``.
+    """Put the weighted mean of its neighbors beside the feature of every image: ``[x, A x]``.
 
     Args:
         features: (N, D) float32.
-        adjacency: (N, N) sparse, rows sum to 1, as :func:`glc.core.graph.normalized_adjacency` gives it.
+        adjacency: (N, N) sparse, rows sum to 1, as :func:`normalized_adjacency` gives it.
         rows: The M images to do this for, all by default.
 
     Returns:

@@ -1,4 +1,4 @@
-"""k-reciprocal Jaccard distance, sparse, at one or several neighbourhood sizes.
+"""k-reciprocal Jaccard distance, sparse, at one or several neighborhood sizes.
 
 Zhong et al., Re-ranking Person Re-identification with k-reciprocal Encoding, CVPR 2017,
 without dense matrices.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from numbers import Integral
 from typing import TypeAlias
 
 import numpy as np
@@ -16,19 +17,19 @@ from scipy import sparse
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 from torch import Tensor
 
-from glc.core.graph import KNNGraph, knn_graph, neighbour_matrix
-from glc.core.kernels import (
+from glc.core.distributed import ALONE, Workers
+from glc.core.labels import as_unit_features
+from glc.core.neighbors.jaccard_numba import (
     Rows,
     expanded_sets,
     gaussian_rows,
     join_rows,
     mean_distances,
-    mutual_neighbours,
+    mutual_neighbors,
     parallel_rows,
 )
-from glc.core.labels import as_unit_features
-from glc.core.sharding import gather_blocks, own_triangle_rows
-from glc.core.torch_jaccard import CompressedRows, encode_rows, near_pairs
+from glc.core.neighbors.jaccard_torch import CompressedRows, encode_rows, near_pairs
+from glc.core.neighbors.knn import KNNGraph, neighbor_matrix, unit_knn_graph
 
 Encoding: TypeAlias = sparse.csr_array | CompressedRows
 
@@ -42,9 +43,9 @@ def jaccard_distance(
     max_distance: float = 1.0,
     graph: KNNGraph | None = None,
 ) -> sparse.csr_array:
-    """Jaccard distance between the k-reciprocal neighbour sets of all images.
+    """Jaccard distance between the k-reciprocal neighbor sets of all images.
 
-    With rank(i) the first k1 neighbours of i, itself first, and half(i) the first round(k1 / 2) + 1 of them:
+    With rank(i) the first k1 neighbors of i, itself first, and half(i) the first round(k1 / 2) + 1 of them:
 
     1. R(i) holds the j in rank(i) with i in rank(j); H(i) the same with half.
     2. E(i) is R(i) and every H(j), j in R(i), of which more than 2/3 lie in R(i).
@@ -57,16 +58,16 @@ def jaccard_distance(
 
     Args:
         features: Features (N, D); rows are scaled to unit length first.
-        k1: Neighbours, with itself, among which reciprocal ones are looked for; all if there are fewer. Several
+        k1: Neighbors, with itself, among which reciprocal ones are looked for; all if there are fewer. Several
             numbers give the mean distance.
-        k2: Neighbours, with itself, over which V is averaged; at most the smallest k1.
+        k2: Neighbors, with itself, over which V is averaged; at most the smallest k1.
         max_distance: Larger distances are left out; 1 keeps every distance below 1.
         graph: kNN graph of these features with at least min(k1, N) columns for the largest k1; None computes it.
 
     Returns:
         Symmetric float32 matrix (N, N) of the distances <= ``max_distance``; an absent entry is farther apart
         (or, with ``max_distance=1``, exactly 1). The diagonal is present. Zero distances are stored as a tiny
-        positive number, as sparse neighbour searches treat only stored entries as neighbours.
+        positive number, as sparse neighbor searches treat only stored entries as neighbors.
 
     Raises:
         ValueError: A parameter is out of range, or the graph does not fit the features or k1.
@@ -87,17 +88,16 @@ def mean_jaccard_distance(
     k1: int | Sequence[int] = 30,
     k2: int = 6,
     max_distance: float = 1.0,
+    workers: Workers = ALONE,
 ) -> sparse.csr_array:
     """Mean of the :func:`jaccard_distance` of several views of the same images.
-
-    On the CPU, the work is done in an order in which neighbours are close to each other in memory (reverse
-    Cuthill-McKee): in random order it waits for memory most of the time.
 
     Args:
         views: Features (N, D) and their kNN graph, or None to compute it.
         k1: See :func:`jaccard_distance`.
         k2: See :func:`jaccard_distance`.
         max_distance: See :func:`jaccard_distance`.
+        workers: Processes that share the distances.
 
     Returns:
         See :func:`jaccard_distance`.
@@ -105,24 +105,40 @@ def mean_jaccard_distance(
     Raises:
         ValueError: A parameter is out of range, or a graph does not fit its features or k1.
     """
+    scales = as_scales(k1, k2)
+    known = [_with_graph(as_unit_features(x), graph, max(scales)) for x, graph in views]
+    return unit_jaccard_distance(known, scales, k2, max_distance, workers)
+
+
+def unit_jaccard_distance(
+    views: Sequence[tuple[Tensor, KNNGraph]],
+    scales: Sequence[int],
+    k2: int,
+    max_distance: float,
+    workers: Workers = ALONE,
+) -> sparse.csr_array:
+    """Do the work of :func:`mean_jaccard_distance` for float32 unit features, which are not checked again.
+
+    On the CPU, the work is done in an order in which neighbors are close to each other in memory (reverse
+    Cuthill-McKee): in random order it waits for memory most of the time.
+    """
     if not 0 <= max_distance <= 1:
         raise ValueError(f'max_distance must lie in [0, 1], got {max_distance}')
-    scales = _scales(k1, k2)
-    known = [_with_graph(*view, max(scales)) for view in views]
-    if known[0][0].device.type != 'cpu':
-        encodings = [v for x, graph in known for v in reciprocal_encodings(x, scales, k2, graph)]
-        return encoding_distance(encodings, max_distance)
-    order = _order_of_neighbours(known[0][1])
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order), dtype=order.dtype)
+    views = [(x, graph.first(max(scales))) for x, graph in views]
+    if views[0][0].device.type != 'cpu':
+        encodings = [v for x, graph in views for v in _encodings(x, graph, scales, k2)]
+        return encoding_distance(encodings, max_distance, workers)
+    order = _order_of_neighbors(views[0][1])
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order))
     encodings = [
         encoding
-        for x, graph in known
-        for encoding in reciprocal_encodings(
-            x[torch.from_numpy(order)], scales, k2, _reordered(graph, order, place)
+        for x, graph in views
+        for encoding in _encodings(
+            x[order], KNNGraph(place[graph.indices[order]], graph.similarities[order]), scales, k2
         )
     ]
-    distance = encoding_distance(encodings, max_distance)[place][:, place]
+    distance = encoding_distance(encodings, max_distance, workers)[place.numpy()][:, place.numpy()]
     distance.sort_indices()
     return distance
 
@@ -141,8 +157,8 @@ def reciprocal_encodings(
         features: Features (N, D); rows are scaled to unit length first.
         k1: See :func:`jaccard_distance`.
         k2: See :func:`jaccard_distance`.
-        graph: See :func:`jaccard_distance`. Only its order of the neighbours counts.
-        half: Neighbours, with itself, of the half sets H; None for round(k1 / 2) + 1, at most k1.
+        graph: See :func:`jaccard_distance`. Only its order of the neighbors counts.
+        half: Neighbors, with itself, of the half sets H; None for round(k1 / 2) + 1, at most k1.
         scale: Positive float64 array (N,) that divides the squared distances of row i in step 3; None for ones.
 
     Returns:
@@ -152,22 +168,22 @@ def reciprocal_encodings(
     Raises:
         ValueError: A parameter is out of range, or the graph does not fit the features or k1.
     """
-    scales = _scales(k1, k2)
-    x, graph = _with_graph(features, graph, max(scales))
-    encode = _encoding if x.device.type == 'cpu' else encode_rows
-    ranks = graph.tensors(x.device)[0][:, : max(scales)].int()
-    return [encode(x, ranks, width, k2, half, scale) for width in scales]
+    scales = as_scales(k1, k2)
+    x, graph = _with_graph(as_unit_features(features), graph, max(scales))
+    return _encodings(x, graph, scales, k2, half, scale)
 
 
-def encoding_distance(encodings: list[Encoding], max_distance: float = 1.0) -> sparse.csr_array:
+def encoding_distance(
+    encodings: list[Encoding], max_distance: float = 1.0, workers: Workers = ALONE
+) -> sparse.csr_array:
     """Mean Jaccard distance between the rows of several V, by inverted lists of the images of a column.
 
-    It runs on the device of the V; only the pairs that are kept leave it. Devices differ by rounding errors. Within
-    :func:`glc.core.sharding.shared_work`, every process computes its share of the pairs.
+    It runs on the device of the V; only the pairs that are kept leave it. Devices differ by rounding errors.
 
     Args:
         encodings: Matrices (N, N) of :func:`reciprocal_encodings`, of any scales, graphs or features.
         max_distance: Larger distances are left out.
+        workers: Processes that share the pairs.
 
     Returns:
         Sparse distances (N, N) as :func:`jaccard_distance` returns them.
@@ -175,51 +191,71 @@ def encoding_distance(encodings: list[Encoding], max_distance: float = 1.0) -> s
     limit = float(np.float32(max_distance))
     if isinstance(encodings[0], CompressedRows):
         num_images = len(encodings[0].starts) - 1
-        blocks = near_pairs(encodings, limit, own_triangle_rows(num_images))
+        blocks = near_pairs(encodings, limit, workers.triangle_rows(num_images))
     else:
         num_images = encodings[0].shape[0]
-        blocks = _near_pairs(encodings, limit, own_triangle_rows(num_images))
-    indptr, columns, distances = join_rows(gather_blocks(list(blocks)))
+        blocks = _near_pairs(encodings, limit, workers.triangle_rows(num_images))
+    indptr, columns, distances = join_rows(workers.gather_blocks(list(blocks)))
     upper = sparse.csr_array((distances.clip(_TINY), columns, indptr), shape=(num_images, num_images))
     diagonal = sparse.diags_array(np.full(num_images, _TINY), format='csr')
     return (upper + upper.T + diagonal).tocsr()
 
 
-def _scales(k1: int | Sequence[int], k2: int) -> tuple[int, ...]:
-    scales = (k1,) if isinstance(k1, int) else tuple(k1)
-    if not scales or not 1 <= k2 <= min(scales):
+def as_scales(k1: int | Sequence[int], k2: int) -> tuple[int, ...]:
+    """Check neighborhood sizes.
+
+    Args:
+        k1: One size, or several.
+        k2: Neighbors over which encodings are averaged.
+
+    Returns:
+        The sizes.
+
+    Raises:
+        ValueError: A size is not an integer, or not ``1 <= k2 <= k1`` for all of them.
+    """
+    scales = (k1,) if isinstance(k1, Integral) else tuple(np.atleast_1d(k1).tolist())
+    if not scales or not all(isinstance(size, Integral) for size in (*scales, k2)):
+        raise ValueError(f'k1 and k2 must be integers, k1 one or several, got k1={k1!r}, k2={k2!r}')
+    if not 1 <= k2 <= min(scales):
         raise ValueError(f'k1 and k2 must satisfy 1 <= k2 <= k1, got k1={k1}, k2={k2}')
     return scales
 
 
-def _with_graph(features: np.ndarray | Tensor, graph: KNNGraph | None, k1: int) -> tuple[Tensor, KNNGraph]:
-    """Unit features, and their graph of at least k1 neighbours."""
-    x = as_unit_features(features)
+def _with_graph(x: Tensor, graph: KNNGraph | None, k1: int) -> tuple[Tensor, KNNGraph]:
+    """Unit features, and their graph of at least k1 neighbors."""
     if graph is None:
-        graph = knn_graph(x, k1)
+        graph = unit_knn_graph(x, k1)
     if graph.num_nodes != len(x) or graph.k < min(k1, len(x)):
         raise ValueError(
-            f'the graph has {graph.num_nodes} images and {graph.k} neighbours, '
+            f'the graph has {graph.num_nodes} images and {graph.k} neighbors, '
             f'but the features have {len(x)} images and k1={k1}'
         )
     return x, graph
 
 
-def _order_of_neighbours(graph: KNNGraph) -> np.ndarray:
-    """An order (N,) of the images in which neighbours come close to each other."""
-    indices = graph.arrays()[0]
-    links = neighbour_matrix(indices, np.ones(indices.shape, np.int8))
-    return reverse_cuthill_mckee(links, symmetric_mode=False).copy()  # without negative strides
+def _encodings(
+    x: Tensor,
+    graph: KNNGraph,
+    scales: Sequence[int],
+    k2: int,
+    half: int | None = None,
+    scale: np.ndarray | None = None,
+) -> list[Encoding]:
+    encode = _encoding if x.device.type == 'cpu' else encode_rows
+    ranks = graph.first(max(scales)).indices.to(x.device).int()
+    return [encode(x, ranks, width, k2, half, scale) for width in scales]
 
 
-def _reordered(graph: KNNGraph, order: np.ndarray, place: np.ndarray) -> KNNGraph:
-    """The graph of the images in another order; image i comes to ``place[i]``."""
-    indices, similarities = graph.arrays()
-    return KNNGraph(place[indices[order]], similarities[order])
+def _order_of_neighbors(graph: KNNGraph) -> Tensor:
+    """An order (N,) of the images in which neighbors come close to each other."""
+    indices = graph.indices.numpy()
+    links = neighbor_matrix(indices, np.ones(indices.shape, np.int8))
+    return torch.from_numpy(reverse_cuthill_mckee(links, symmetric_mode=False).astype(np.int64))
 
 
 def _near_pairs(encodings: list[sparse.csr_array], max_distance: float, rows: range) -> Iterator[Rows]:
-    """:func:`glc.core.torch_jaccard.near_pairs` on the CPU."""
+    """:func:`glc.core.neighbors.jaccard_torch.near_pairs` on the CPU."""
     by_row, by_column = (
         tuple((m.indptr.astype(np.int64), m.indices.astype(np.int32, copy=False), m.data) for m in matrices)
         for matrices in (encodings, [encoding.tocsc() for encoding in encodings])
@@ -228,10 +264,10 @@ def _near_pairs(encodings: list[sparse.csr_array], max_distance: float, rows: ra
 
 
 def _encoding(
-    features: Tensor, neighbours: Tensor, k1: int, k2: int, half: int | None, scale: np.ndarray | None
+    features: Tensor, neighbors: Tensor, k1: int, k2: int, half: int | None, scale: np.ndarray | None
 ) -> sparse.csr_array:
-    """:func:`glc.core.torch_jaccard.encode_rows` on the CPU."""
-    vectors, ranks = (np.ascontiguousarray(part.numpy()) for part in (features, neighbours))
+    """:func:`glc.core.neighbors.jaccard_torch.encode_rows` on the CPU."""
+    vectors, ranks = (np.ascontiguousarray(part.numpy()) for part in (features, neighbors))
     rows = range(len(ranks))
     reciprocal = _mutual(ranks, min(k1, ranks.shape[1]))
     halved = _mutual(ranks, min(round(k1 / 2) + 1 if half is None else half, k1, ranks.shape[1]))
@@ -244,12 +280,12 @@ def _encoding(
     weights /= np.repeat(np.add.reduceat(weights, indptr[:-1]), sizes)
     shape = (len(ranks), len(ranks))
     nearest = ranks[:, :k2]
-    average = neighbour_matrix(nearest, np.full(nearest.shape, 1 / nearest.shape[1]))
+    average = neighbor_matrix(nearest, np.full(nearest.shape, 1 / nearest.shape[1]))
     return (average @ sparse.csr_array((weights, columns, indptr), shape=shape)).astype(np.float32)
 
 
 def _mutual(ranks: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mutual neighbours among the first k: their number (N,) and, filled up with -1, themselves (N, k)."""
-    blocks = list(parallel_rows(partial(mutual_neighbours, ranks, k), range(len(ranks))))
+    """Mutual neighbors among the first k: their number (N,) and, filled up with -1, themselves (N, k)."""
+    blocks = list(parallel_rows(partial(mutual_neighbors, ranks, k), range(len(ranks))))
     counts, members = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     return counts, members

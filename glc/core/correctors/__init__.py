@@ -1,0 +1,24 @@
+"""Label correctors: from noisy pseudo labels to better ones."""
+
+from glc.core.correctors.base import BaseCorrector, UnusableLabelsError
+from glc.core.correctors.glc import GLC
+from glc.core.correctors.link_network import LinkPredictor
+from glc.core.correctors.link_training import LinkTraining
+from glc.core.correctors.linking import CommunityLinking, ComponentLinking, cluster_links
+from glc.core.correctors.metric_consensus import MetricConsensus
+from glc.core.correctors.propagation import LabelPropagation, NeighborVoting, NoCorrection
+
+__all__ = [
+    'GLC',
+    'BaseCorrector',
+    'CommunityLinking',
+    'ComponentLinking',
+    'LabelPropagation',
+    'LinkPredictor',
+    'LinkTraining',
+    'MetricConsensus',
+    'NeighborVoting',
+    'NoCorrection',
+    'UnusableLabelsError',
+    'cluster_links',
+]

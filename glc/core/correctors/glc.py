@@ -1,0 +1,286 @@
+"""Graph label correction: a small graph network, trained on the pseudo labels, links the images anew."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from numbers import Integral
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from scipy import sparse
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+from typing_extensions import Self
+
+from glc.core.correctors.base import BaseCorrector
+from glc.core.correctors.link_network import LinkPredictor
+from glc.core.correctors.link_training import PUBLISHED_TRAINING, LinkTraining, Progress
+from glc.core.correctors.linking import (
+    PUBLISHED_LINKING,
+    CommunityLinking,
+    ComponentLinking,
+    Linking,
+    LinkScorer,
+)
+from glc.core.labelers.base import as_view
+from glc.core.labels import ArrayOrTensor, as_labels, compact_labels
+from glc.core.neighbors.view import FeatureView
+from glc.core.parameters import CAMERAS, SEED, HasMethods, Interval, Rules
+from glc.core.timing import Timings
+
+_LINKINGS: dict[str, CommunityLinking | ComponentLinking] = {
+    'communities': CommunityLinking(),
+    'components': ComponentLinking(),
+}
+_TRAINING = LinkTraining()
+
+
+class GLC(BaseCorrector):
+    """Graph label correction.
+
+    - ``fit`` trains a link network on the labeled images: which neighbors show the same person?
+    - Training stops early, before the network has memorized the noise.
+    - ``predict`` lets the network judge the links between all images and finds the clusters anew.
+    - A call does both. :meth:`published` has the published numbers, which need hours on a CPU.
+
+    Args:
+        k: Neighbors per image, itself included; with fewer images all of them are neighbors.
+        training: The schedule of the training.
+        linking: How links become clusters: ``'communities'``
+            (:class:`glc.core.correctors.linking.CommunityLinking`), ``'components'`` as published
+            (:class:`glc.core.correctors.linking.ComponentLinking`), or such an object.
+        use_cameras: See :mod:`glc.core.parameters`.
+        seed: Seed of the weights and of all sampling; the global random state is left alone.
+        device: Where the network runs, e.g. ``'cuda:1'``; None is a GPU if there is one, else the CPU.
+        progress: Wraps the iteration over the sub-graphs, e.g. ``tqdm``; None is silent.
+        **changes: Fields of ``training`` and ``linking`` to set otherwise, for instance ``lr`` or ``min_cluster_size``.
+
+    Attributes:
+        network_: The trained network.
+        history_: Mean loss of every sub-graph trained on.
+        heldout_: Loss of every sub-graph before it was trained on; empty without ``patience``.
+        timings_: Seconds of 'fit', 'knn', 'jaccard' (for communities), 'links' and 'cluster'.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> identity = np.repeat(np.arange(20), 12)
+        >>> features = rng.normal(size=(20, 16))[identity] + 0.1 * rng.normal(size=(240, 16))
+        >>> noisy = np.where(rng.random(240) < 0.05, -1, identity)  # some images were left out
+        >>> labels = GLC()(features, noisy)
+        >>> bool((labels == identity).all())
+        True
+        >>> GLC(lr=0.01).training.lr
+        0.01
+    """
+
+    _parameter_constraints: ClassVar[Rules] = {
+        'k': [Interval(Integral, 2, None, closed='left')],
+        'training': [LinkTraining],
+        'linking': [HasMethods('__call__')],
+        **CAMERAS,
+        **SEED,
+        'device': [str, torch.device, None],
+        'progress': [callable, None],
+    }
+    network_: LinkPredictor
+    history_: list[float]
+    heldout_: list[float]
+
+    def __init__(
+        self,
+        *,
+        k: int = 20,
+        training: LinkTraining = _TRAINING,
+        linking: str | Linking = 'communities',
+        use_cameras: bool = True,
+        seed: int = 0,
+        device: str | torch.device | None = None,
+        progress: Progress | None = None,
+        **changes: Any,
+    ) -> None:
+        self.k = k
+        self.training, changes = _changed(training, changes)
+        if isinstance(linking, str):
+            if linking not in _LINKINGS:
+                raise ValueError(f'linking must be one of {", ".join(_LINKINGS)}, got {linking!r}')
+            linking = _LINKINGS[linking]
+        self.linking, changes = _changed(linking, changes)
+        self.use_cameras = use_cameras
+        self.seed = seed
+        self.device = device
+        self.progress = progress
+        if changes:
+            raise TypeError(
+                f'GLC has no parameter {", ".join(changes)}; its training has '
+                f'{", ".join(_names(self.training))}, its {type(self.linking).__name__} has '
+                f'{", ".join(_names(self.linking))}'
+            )
+        self.check()
+
+    @classmethod
+    def published(cls, **changes: Any) -> Self:
+        """Return GLC with every number as published: hours on a CPU, minutes on a GPU.
+
+        Args:
+            **changes: Parameters to set otherwise, for instance ``seed`` or ``subgraphs_per_epoch``.
+        """
+        numbers = {
+            'k': 50,
+            'training': PUBLISHED_TRAINING,
+            'linking': PUBLISHED_LINKING,
+            'use_cameras': False,
+        }
+        return cls(**{**numbers, **changes})
+
+    def fit(
+        self,
+        features: ArrayOrTensor | FeatureView[ArrayOrTensor],
+        *,
+        labels: np.ndarray | Tensor,
+        cam_ids: np.ndarray | Tensor | None = None,
+    ) -> Self:
+        """Train the network on the labeled images.
+
+        Args:
+            features: Features (N, D), whose rows are scaled to unit length first; or a view.
+            labels: Integer labels (N,); negative = outlier, not used.
+            cam_ids: Camera of every image (N,), for ``use_cameras``; negative where it is unknown.
+
+        Returns:
+            The corrector itself.
+
+        Raises:
+            UnusableLabelsError: See :meth:`glc.core.correctors.link_training.LinkTraining.run`.
+            ValueError: Features are empty, not (N, D) or not finite, labels are not N integers, or a
+                parameter is out of range.
+            RuntimeError: The loss is no longer finite.
+        """
+        view = self._view(features, cam_ids)
+        self.timings_ = Timings()
+        self._fit(view, as_labels(labels, len(view)).cpu().numpy())
+        return self
+
+    def use_network(self, network: LinkPredictor) -> Self:
+        """Take a network that is trained already, for instance the published one, instead of training one.
+
+        Args:
+            network: Moved to the device of the corrector. ``predict`` feeds it as it was trained if the parameters are
+                those of its training; the published network belongs to ``GLC.published()``.
+
+        Returns:
+            The corrector itself; a later ``fit`` trains a new network.
+        """
+        self.check()
+        self.timings_ = Timings()
+        self.network_ = network.to(self._target_device()).eval()
+        return self
+
+    def predict(
+        self,
+        features: ArrayOrTensor | FeatureView[ArrayOrTensor],
+        *,
+        cam_ids: np.ndarray | Tensor | None = None,
+        labels: np.ndarray | Tensor | None = None,
+    ) -> ArrayOrTensor:
+        """Link all images and number the clusters.
+
+        Args:
+            features: Features (N, D), whose rows are scaled to unit length first; or a view.
+            cam_ids: Camera of every image (N,), for ``use_cameras``; negative where it is unknown.
+            labels: Labels (N,) that these images have, where known, for communities to lean on; negative = outlier.
+
+        Returns:
+            int64 labels (N,), of the kind and on the device of the features: -1 = outlier, others 0..C-1.
+
+        Raises:
+            sklearn.exceptions.NotFittedError: ``fit`` was not called.
+            ValueError: Features are empty, not (N, D) or not finite, or D is not the D of ``fit``.
+        """
+        view = self._view(features, cam_ids)
+        known = None if labels is None else compact_labels(as_labels(labels, len(view))).cpu().numpy()
+        return view.result(self._predict(view, known))
+
+    def predict_links(
+        self,
+        features: np.ndarray | Tensor | FeatureView[Any],
+        *,
+        cam_ids: np.ndarray | Tensor | None = None,
+    ) -> sparse.csr_array:
+        """Compute the probability that two neighbors show the same person.
+
+        Args:
+            features: Features (N, D), whose rows are scaled to unit length first; or a view.
+            cam_ids: Camera of every image (N,), for ``use_cameras``; negative where it is unknown.
+
+        Returns:
+            float32 sparse matrix (N, N) with the link from image i to its neighbor j at (i, j), the input of
+            :func:`glc.core.correctors.linking.cluster_links`.
+
+        Raises:
+            sklearn.exceptions.NotFittedError: ``fit`` was not called.
+            ValueError: Features are empty, not (N, D) or not finite, or D is not the D of ``fit``.
+        """
+        return self._scorer(self._seen(self._view(features, cam_ids))).neighbor_links()
+
+    @property
+    def expected_k(self) -> int:
+        """The larger of ``k`` and what the linking needs."""
+        return max(self.k, self.linking.expected_k)
+
+    def _correct(self, view: FeatureView[Any], labels: np.ndarray) -> np.ndarray:
+        self._fit(view, labels)
+        return self._predict(view, labels)
+
+    def _fit(self, view: FeatureView[Any], labels: np.ndarray) -> None:
+        with self.timings_.stage('fit'):
+            labeled = np.flatnonzero(labels >= 0)
+            trained = self.training.run(
+                self._seen(view).centered[labeled],
+                compact_labels(labels[labeled]),
+                self.k,
+                self.seed,
+                self.progress,
+            )
+        self.network_, self.history_, self.heldout_ = trained.network, trained.history, trained.heldout
+
+    def _predict(self, view: FeatureView[Any], labels: np.ndarray | None) -> np.ndarray:
+        view = self._seen(view)
+        return self.linking(view, self._scorer(view), labels, self.seed, self.timings_)
+
+    def _scorer(self, view: FeatureView[Any]) -> LinkScorer:
+        check_is_fitted(self, 'network_')
+        fitted = self.network_.conv1.weight.shape[0] // 2
+        if view.features.shape[1] != fitted:
+            raise ValueError(f'fitted on features of {fitted} channels, got {view.features.shape[1]}')
+        with self.timings_.stage('knn'):
+            graph = view.neighbors(self.k)
+        with self.timings_.stage('links'):
+            return LinkScorer(self.network_, self.training, view.centered, graph)
+
+    def _view(
+        self,
+        features: ArrayOrTensor | FeatureView[ArrayOrTensor],
+        cam_ids: np.ndarray | Tensor | None,
+    ) -> FeatureView[ArrayOrTensor]:
+        self.check()
+        return as_view(features, cam_ids, self.backend, self.expected_k)
+
+    def _seen(self, view: FeatureView[Any]) -> FeatureView[Any]:
+        """The view as the network sees it."""
+        return (view if self.use_cameras else view.without_cameras()).to(self._target_device())
+
+    def _target_device(self) -> torch.device:
+        default = 'cuda' if torch.cuda.is_available() else 'cpu'
+        return torch.device(self.device or default)
+
+
+def _names(part: Any) -> list[str]:
+    return [field.name for field in fields(part)]
+
+
+def _changed(part: Any, changes: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """A dataclass with those of the changes that it has as fields, and the other changes."""
+    own = {name: changes[name] for name in changes.keys() & set(_names(part))}
+    others = {name: value for name, value in changes.items() if name not in own}
+    return (replace(part, **own) if own else part), others

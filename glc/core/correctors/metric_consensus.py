@@ -1,0 +1,253 @@
+"""A label corrector that learns a metric instead of links: little capacity, little room to memorise noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+from typing_extensions import Self
+
+from glc.core.clusterers import MapEquationClusterer
+from glc.core.correctors.base import (
+    BaseCorrector,
+    UnusableLabelsError,
+    follow_labels,
+    penalize_different_labels,
+)
+from glc.core.labelers.base import as_view
+from glc.core.labels import ArrayOrTensor, as_labels, compact_labels
+from glc.core.neighbors.jaccard import as_scales, unit_jaccard_distance
+from glc.core.neighbors.view import FeatureView
+from glc.core.parameters import (
+    AUTO_CUT,
+    FOLLOW,
+    MIN_CLUSTER_SIZE,
+    NEIGHBORHOODS,
+    POSITIVE_SHARE,
+    SEARCH,
+    SEED,
+    SHARE,
+    Rules,
+)
+from glc.core.timing import Timings
+
+
+class MetricConsensus(BaseCorrector):
+    """Corrects labels by what two views of the images agree on, one with a metric learned from the labels.
+
+    ``fit`` learns the directions in which images of one label differ (pose, light, camera) and weakens them: within-
+    class whitening, as in linear discriminant analysis, drawn towards no change by ``shrinkage``. It is a closed
+    form in D (D + 1) / 2 numbers, estimated from all images at once, so wrong labels blur it but cannot be memorised.
+
+    ``predict`` takes the mean k-reciprocal Jaccard distance over several neighborhood sizes in two views: the
+    features as they are, which know nothing of the labels, and the features in the learned metric, with camera-balanced
+    neighbors where cameras are known. Communities of that graph are the clusters, so merged people come apart
+    as well as split ones together.
+
+    Args:
+        k1: See :mod:`glc.core.parameters`.
+        k2: See :mod:`glc.core.parameters`.
+        shrinkage: Weight of no change in the learned metric, in (0, 1]; 1 learns nothing.
+        cut: See :class:`glc.core.clusterers.MapEquationClusterer`.
+        max_outliers: See :mod:`glc.core.parameters`.
+        min_cluster_size: See :mod:`glc.core.parameters`.
+        label_weight: Share of its similarity that a pair with different labels loses
+            (:func:`glc.core.correctors.base.penalize_different_labels`), which keeps labels that are nearly right.
+        follow_share: See :mod:`glc.core.parameters`.
+        backend: See :mod:`glc.core.parameters`; a view has its own.
+        seed: Seed of the order in which images move between communities.
+
+    Attributes:
+        mean_: Mean feature (D,).
+        metric_: Whitening matrix (D, D); rows of ``(x - mean_) @ metric_`` are compared by cosine.
+        cut_: The cut of the last ``predict``.
+        timings_: Seconds of the last call's stages, keys 'fit', 'knn', 'jaccard' and 'cluster'.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> identity = np.repeat(np.arange(20), 12)
+        >>> features = rng.normal(size=(20, 16))[identity] + 0.1 * rng.normal(size=(240, 16))
+        >>> merged = identity // 2  # every label holds two people
+        >>> labels = MetricConsensus(k1=(6, 12), k2=3)(features, merged)
+        >>> bool((labels == identity).all())
+        True
+    """
+
+    _parameter_constraints: ClassVar[Rules] = {
+        **NEIGHBORHOODS,
+        'shrinkage': POSITIVE_SHARE,
+        **AUTO_CUT,
+        **MIN_CLUSTER_SIZE,
+        'label_weight': SHARE,
+        **FOLLOW,
+        **SEARCH,
+        **SEED,
+    }
+    mean_: Tensor
+    metric_: Tensor
+    cut_: float
+
+    def __init__(
+        self,
+        *,
+        k1: int | Sequence[int] = (10, 20, 40, 80),
+        k2: int = 6,
+        shrinkage: float = 0.3,
+        cut: float | str = 'auto',
+        max_outliers: float = 0.1,
+        min_cluster_size: int = 4,
+        label_weight: float = 0.05,
+        follow_share: float = 0.8,
+        backend: str = 'auto',
+        seed: int = 0,
+    ) -> None:
+        self.k1 = k1
+        self.k2 = k2
+        self.shrinkage = shrinkage
+        self.cut = cut
+        self.max_outliers = max_outliers
+        self.min_cluster_size = min_cluster_size
+        self.label_weight = label_weight
+        self.follow_share = follow_share
+        self.backend = backend
+        self.seed = seed
+
+    def check(self) -> None:
+        """Check the parameters.
+
+        Raises:
+            ValueError: One is out of range.
+        """
+        super().check()
+        as_scales(self.k1, self.k2)
+
+    def fit(
+        self,
+        features: ArrayOrTensor | FeatureView[ArrayOrTensor],
+        *,
+        labels: np.ndarray | Tensor,
+        cam_ids: np.ndarray | Tensor | None = None,
+    ) -> Self:
+        """Learn the metric.
+
+        Args:
+            features: Features (N, D), whose rows are scaled to unit length first; or a view.
+            labels: Integer labels (N,); negative = outlier, not used.
+            cam_ids: Camera of every image (N,), negative where it is unknown.
+
+        Returns:
+            The corrector itself.
+
+        Raises:
+            UnusableLabelsError: There are fewer than two clusters, or only clusters of one image.
+            ValueError: A parameter is out of range, features are empty, not (N, D) or not finite, or labels are
+                not N integers.
+        """
+        view = self._view(features, cam_ids)
+        self.timings_ = Timings()
+        self._fit(view, as_labels(labels, len(view)).cpu().numpy())
+        return self
+
+    def predict(
+        self,
+        features: ArrayOrTensor | FeatureView[ArrayOrTensor],
+        *,
+        cam_ids: np.ndarray | Tensor | None = None,
+        labels: np.ndarray | Tensor | None = None,
+    ) -> ArrayOrTensor:
+        """Label all images.
+
+        Args:
+            features: Features (N, D), whose rows are scaled to unit length first; or a view.
+            cam_ids: Camera of every image (N,), negative where it is unknown.
+            labels: Labels (N,) that these images have, where known, to lean on; negative = outlier.
+
+        Returns:
+            int64 labels (N,), of the kind and on the device of the features: -1 = outlier, others 0..C-1.
+
+        Raises:
+            sklearn.exceptions.NotFittedError: ``fit`` was not called.
+            ValueError: A parameter is out of range, features are empty, not (N, D) or not finite, or D is not the D
+                of ``fit``.
+        """
+        check_is_fitted(self, 'metric_')
+        view = self._view(features, cam_ids)
+        if view.features.shape[1] != len(self.metric_):
+            raise ValueError(
+                f'fitted on features of {len(self.metric_)} channels, got {view.features.shape[1]}'
+            )
+        known = None if labels is None else compact_labels(as_labels(labels, len(view))).cpu().numpy()
+        return view.result(self._predict(view, known))
+
+    @property
+    def expected_k(self) -> int:
+        """The largest k1."""
+        return int(np.max(self.k1))
+
+    def _view(
+        self,
+        features: ArrayOrTensor | FeatureView[ArrayOrTensor],
+        cam_ids: np.ndarray | Tensor | None,
+    ) -> FeatureView[ArrayOrTensor]:
+        self.check()
+        return as_view(features, cam_ids, self.backend, self.expected_k)
+
+    def _correct(self, view: FeatureView[Any], labels: np.ndarray) -> np.ndarray:
+        self._fit(view, labels)
+        return self._predict(view, labels)
+
+    def _fit(self, view: FeatureView[Any], labels: np.ndarray) -> None:
+        with self.timings_.stage('fit'):
+            x = view.centered
+            y = torch.from_numpy(labels).to(x.device)
+            self.mean_ = x.mean(0)
+            self.metric_ = within_class_whitening(x[y >= 0], compact_labels(y[y >= 0]), self.shrinkage)
+
+    def _predict(self, view: FeatureView[Any], labels: np.ndarray | None) -> np.ndarray:
+        clusterer = MapEquationClusterer(self.cut, self.max_outliers, self.min_cluster_size, self.seed)
+        x, k = view.centered, self.expected_k
+        with self.timings_.stage('knn'):
+            learned = view.with_features((x - self.mean_.to(x)) @ self.metric_.to(x))
+            views = [(x, view.neighbors(k)), (learned.centered, learned.graphs(k)[-1])]
+        with self.timings_.stage('jaccard'):
+            scales = as_scales(self.k1, self.k2)
+            distance = unit_jaccard_distance(views, scales, self.k2, clusterer.reach, view.workers)
+        with self.timings_.stage('cluster'):
+            if labels is not None:
+                distance = penalize_different_labels(distance, labels, self.label_weight)
+            clusters = clusterer(distance)
+            self.cut_ = clusterer.cut_
+            return clusters if labels is None else follow_labels(clusters, labels, self.follow_share)
+
+
+def within_class_whitening(features: Tensor, labels: Tensor, shrinkage: float) -> Tensor:
+    """Inverse square root of the within-class covariance S, shrunk to ``(1 - a) S + a tr(S) / D``.
+
+    Args:
+        features: Features (N, D).
+        labels: Integer labels (N,) in 0..C-1, every one used.
+        shrinkage: a, in (0, 1]; see Friedman, Regularized discriminant analysis, 1989.
+
+    Returns:
+        Symmetric float32 matrix (D, D), scaled to the identity for a = 1.
+
+    Raises:
+        UnusableLabelsError: There are fewer than two classes, or no two different images in a class.
+    """
+    num_classes = int(labels.max()) + 1 if len(labels) else 0
+    if num_classes < 2:
+        raise UnusableLabelsError(f'{num_classes} clusters: at least 2 are needed')
+    x = features.double()
+    sums = torch.zeros(num_classes, x.shape[1], dtype=x.dtype, device=x.device).index_add_(0, labels, x)
+    residuals = x - (sums / labels.bincount()[:, None])[labels]
+    covariance = residuals.T @ residuals
+    spread = covariance.trace() / len(covariance)
+    if spread <= torch.finfo(torch.float32).eps:
+        raise UnusableLabelsError('no cluster holds two different images: a metric has nothing to learn from')
+    identity = torch.eye(len(covariance), dtype=x.dtype, device=x.device)
+    values, vectors = torch.linalg.eigh((1 - shrinkage) * covariance / spread + shrinkage * identity)
+    return ((vectors * values.clip(min=shrinkage) ** -0.5) @ vectors.T).float()

@@ -1,0 +1,27 @@
+"""Pseudo-labelers: from the features of all images to labels."""
+
+from glc.core.labelers.base import BaseLabeler
+from glc.core.labelers.jaccard import (
+    JaccardAgglomerative,
+    JaccardDBSCAN,
+    JaccardHDBSCAN,
+    JaccardLabeler,
+    JaccardLeiden,
+    JaccardMapEquation,
+    MultiScaleConsensus,
+)
+from glc.core.labelers.kmeans import KMeansLabeler
+from glc.core.labelers.reliability import SelfPacedReliability
+
+__all__ = [
+    'BaseLabeler',
+    'JaccardAgglomerative',
+    'JaccardDBSCAN',
+    'JaccardHDBSCAN',
+    'JaccardLabeler',
+    'JaccardLeiden',
+    'JaccardMapEquation',
+    'KMeansLabeler',
+    'MultiScaleConsensus',
+    'SelfPacedReliability',
+]

@@ -1,0 +1,192 @@
+"""One set of features, and what labelers and correctors compute from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, Generic
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from glc.core.distributed import ALONE, Workers
+from glc.core.labels import ArrayOrTensor, as_unit_features, like
+from glc.core.neighbors.cameras import balance_cameras, camera_levels, center_cameras, known_cameras
+from glc.core.neighbors.jaccard import as_scales, unit_jaccard_distance
+from glc.core.neighbors.knn import KNNGraph, unit_knn_graph
+
+_CANDIDATES = 2  # neighbors searched for each one that is chosen by cameras
+
+
+class FeatureView(Generic[ArrayOrTensor]):
+    """Features, cameras and the settings of the search; checked, normalized and searched once.
+
+    Centered features, neighbors and distances are computed when they are first asked for, and kept. A labeler and a
+    corrector that get the same view share them. Do not write into what a view returns.
+
+    Args:
+        features: Features (N, D), an array or a tensor; rows are scaled to unit length.
+        cam_ids: Camera of every image (N,), negative where it is unknown. None, or fewer than two different known
+            cameras: nothing is done about cameras.
+        backend: Search of the neighbors, see :func:`glc.core.neighbors.knn.knn_graph`.
+        expected_k: The first search finds the neighbors that :meth:`graphs` needs for this k, so that a later, larger
+            request needs no second search.
+        workers: Processes that share the search and the distances. Each must make the same calls.
+
+    Attributes:
+        features: float32 tensor (N, D) with unit rows.
+        cam_ids: int64 tensor (N,), -1 = unknown; None where cameras cannot be told apart.
+
+    Raises:
+        ValueError: Features are empty, not (N, D) or not finite, or ``cam_ids`` are not N integers.
+
+    Example:
+        >>> view = FeatureView(np.array([[1.0, 0.0], [1.0, 0.1], [0.1, 1.0], [0.0, 1.0]]))
+        >>> view.neighbors(2).indices[:, 1]
+        tensor([1, 0, 3, 2])
+        >>> view.distance(scales=2, k2=1).toarray().round(3)[0]
+        array([0.  , 0.01, 0.  , 0.  ], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        features: ArrayOrTensor,
+        cam_ids: np.ndarray | Tensor | None = None,
+        *,
+        backend: str = 'auto',
+        expected_k: int = 1,
+        workers: Workers = ALONE,
+    ) -> None:
+        self.features = as_unit_features(features)
+        self.cam_ids = known_cameras(cam_ids, len(self.features))
+        self.backend = backend
+        self.expected_k = expected_k
+        self.workers = workers
+        self._given: Any = features
+        self._found: KNNGraph | None = None
+        self._balanced: KNNGraph | None = None
+        self._distance: tuple[tuple[tuple[int, ...], int, float], sparse.csr_array] | None = None
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the features."""
+        return self.features.device
+
+    @cached_property
+    def centered(self) -> Tensor:
+        """The features (N, D), centered per camera where cameras are known; unit rows."""
+        return self.features if self.cam_ids is None else center_cameras(self.features, self.cam_ids)
+
+    def neighbors(self, k: int) -> KNNGraph:
+        """Find the nearest neighbors of the centered features.
+
+        Args:
+            k: Neighbors per image, itself included.
+
+        Returns:
+            Their graph on the device of the features, with k clipped to N. A larger k that was found before serves a
+            smaller one.
+
+        Raises:
+            ValueError: ``k`` is below 1, or the backend is unknown.
+        """
+        if self._found is None or self._found.k < min(k, len(self)):
+            wanted = max(k, self.expected_k * (1 if self.cam_ids is None else _CANDIDATES))
+            self._found = unit_knn_graph(self.centered, wanted, self.backend, workers=self.workers)
+        return self._found.first(k)
+
+    def graphs(self, k: int) -> list[KNNGraph]:
+        """Find the nearest neighbors, plain and, where cameras are known, balanced between cameras as well.
+
+        Args:
+            k: Neighbors per image, itself included.
+
+        Returns:
+            One graph, or two, see :func:`glc.core.neighbors.cameras.balance_cameras`.
+        """
+        if self.cam_ids is None:
+            return [self.neighbors(k)]
+        if self._balanced is None or self._balanced.k != min(k, len(self)):
+            candidates = self.neighbors(_CANDIDATES * k)
+            self._balanced = balance_cameras(candidates, self.cam_ids, self._levels, k)
+        return [self.neighbors(k), self._balanced]
+
+    def distance(
+        self, scales: int | Sequence[int] = 30, k2: int = 6, max_distance: float = 1.0
+    ) -> sparse.csr_array:
+        """Compute the mean k-reciprocal Jaccard distance over neighborhood sizes and :meth:`graphs`.
+
+        Args:
+            scales: Neighborhood sizes, the k1 of :func:`glc.core.neighbors.jaccard.jaccard_distance`.
+            k2: Neighbors, with itself, whose encodings are averaged; at most the smallest scale.
+            max_distance: Larger distances are left out.
+
+        Returns:
+            Symmetric sparse float32 distances (N, N), see :func:`glc.core.neighbors.jaccard.jaccard_distance`. Only the
+            last ones are kept.
+
+        Raises:
+            ValueError: A parameter is out of range.
+        """
+        wanted = (as_scales(scales, k2), k2, max_distance)
+        if self._distance is None or self._distance[0] != wanted:
+            self._distance = None  # two of them would not be needed, and may not fit into memory
+            views = [(self.centered, graph) for graph in self.graphs(max(wanted[0]))]
+            self._distance = wanted, unit_jaccard_distance(views, *wanted, self.workers)
+        return self._distance[1]
+
+    def without_cameras(self) -> FeatureView[ArrayOrTensor]:
+        """Return a view of the same features that knows no cameras."""
+        return self if self.cam_ids is None else self._cameraless
+
+    def with_features(self, features: Tensor) -> FeatureView[ArrayOrTensor]:
+        """Return a view of other features (N, D') of the same images, with the same cameras and settings."""
+        return self._derived(features, self.cam_ids)
+
+    def to(self, device: torch.device) -> FeatureView[ArrayOrTensor]:
+        """Return the view with its features and neighbors on a device; this one if they are there."""
+        if device == self.device:
+            return self
+        return self._derived(self.features.to(device), self.cam_ids, found=self._found)
+
+    def alone(self) -> FeatureView[ArrayOrTensor]:
+        """Return a view with the same features and neighbors whose work this process does by itself."""
+        return (
+            self if self.workers.size == 1 else self._derived(self.features, self.cam_ids, ALONE, self._found)
+        )
+
+    def result(self, labels: np.ndarray) -> ArrayOrTensor:
+        """Return labels (N,) as int64 of the kind, and on the device, of the features that the view was made of."""
+        return like(torch.from_numpy(labels.astype(np.int64, copy=False)), self._given)
+
+    def _derived(
+        self,
+        features: Tensor,
+        cam_ids: Tensor | None,
+        workers: Workers | None = None,
+        found: KNNGraph | None = None,
+    ) -> FeatureView[ArrayOrTensor]:
+        view: FeatureView = FeatureView(
+            features,
+            cam_ids,
+            backend=self.backend,
+            expected_k=self.expected_k,
+            workers=workers or self.workers,
+        )
+        view._given = self._given
+        view._found = found and found.to(features.device)
+        return view
+
+    @cached_property
+    def _levels(self) -> Tensor:
+        assert self.cam_ids is not None
+        return camera_levels(self.centered, self.cam_ids)
+
+    @cached_property
+    def _cameraless(self) -> FeatureView[ArrayOrTensor]:
+        return self._derived(self.features, None)

@@ -1,0 +1,229 @@
+"""One labeling of the training images: extract, label, correct, report."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import numpy as np
+import torch
+from mmengine.dist import broadcast_object_list, get_rank
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from glc.core.correctors import BaseCorrector, UnusableLabelsError
+from glc.core.distributed import Workers
+from glc.core.labelers import BaseLabeler
+from glc.core.labels import PseudoLabels
+from glc.core.neighbors import FeatureView
+from glc.core.quality import label_change, label_quality
+from glc.core.timing import Timings
+from glc.datasets import BaseReIDDataset
+from glc.engine.feature_extractor import FeatureExtractor
+
+
+class TooFewClustersError(RuntimeError):
+    """The labeler found fewer than two clusters."""
+
+
+@dataclass(frozen=True)
+class Labeling:
+    """The outcome of a labeling.
+
+    Args:
+        labels: Labels (N,) of the labeler, on the CPU.
+        pseudo: Labels after the correction, and their centroids, on the CPU.
+        corrected: Whether the corrector's labels were taken.
+        problem: Why they were not, although they were asked for.
+        seconds: Seconds by stage.
+    """
+
+    labels: Tensor
+    pseudo: PseudoLabels
+    corrected: bool = False
+    problem: str | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def report(
+        self, previous: PseudoLabels | None, identities: np.ndarray
+    ) -> tuple[list[str], dict[str, float]]:
+        """Describe the labels, and score them where identities are known.
+
+        Args:
+            previous: Labels of the last labeling, for the change since then.
+            identities: Identity of every image (N,), negative where it is unknown.
+
+        Returns:
+            Lines and scalars for the log.
+        """
+        labels = self.pseudo.labels
+        kept = labels[labels >= 0]
+        quantiles = torch.quantile(
+            torch.bincount(kept).double(), torch.tensor([0, 0.25, 0.5, 0.75, 1], dtype=torch.double)
+        )
+        outliers = len(labels) - len(kept)
+        scalars = {
+            'clusters': self.pseudo.num_clusters,
+            'outliers': outliers,
+            'median_size': float(quantiles[2]),
+        }
+        line = (
+            f'pseudo labels: {self.pseudo.num_clusters} clusters, {outliers} outliers '
+            f'({outliers / len(labels):.1%}), sizes min/25%/50%/75%/max '
+            + '/'.join(f'{value:.0f}' for value in quantiles.tolist())
+        )
+        if previous is not None:
+            scalars['change'] = label_change(previous.labels, labels)
+            line += f', change {scalars["change"]:.3f}'
+        seconds = ', '.join(f'{name} {value:.1f}' for name, value in self.seconds.items())
+        lines = [f'{line} | seconds: {seconds}']
+        scalars.update({f'seconds/{name}': value for name, value in self.seconds.items()})
+
+        known = identities >= 0
+        if known.any():
+            parts = []
+            stages = (
+                {'labels': self.labels, 'corrected': labels} if self.corrected else {'labels': self.labels}
+            )
+            for stage, stage_labels in stages.items():
+                scores = label_quality(np.asarray(stage_labels)[known], identities[known])
+                scalars.update({f'{stage}/{name}': value for name, value in scores.items()})
+                parts.append(
+                    f'{stage}: '
+                    + ', '.join(
+                        f'{name} P/R/F '
+                        + '/'.join(f'{scores[f"{name}_{part}"]:.3f}' for part in ('precision', 'recall', 'f'))
+                        for name in ('pairwise', 'bcubed')
+                    )
+                )
+            lines.append(f'scores against ground truth (log only) {" | ".join(parts)}')
+        return lines, scalars
+
+
+class LabelEngine:
+    """Extracts features, labels them and corrects the labels; the result is the same on every process.
+
+    All processes share extraction, neighbors and distances. One corrects; the others take its result, or its error.
+    Labeler and corrector get the same :class:`glc.core.neighbors.FeatureView`, so the neighbors are searched once.
+
+    Args:
+        labeler: The labeler.
+        corrector: The corrector; None leaves the labels as they are.
+    """
+
+    def __init__(self, labeler: BaseLabeler, corrector: BaseCorrector | None = None) -> None:
+        self.labeler = labeler
+        self.corrector = corrector
+        if getattr(corrector, 'progress', ...) is None:
+            corrector.progress = partial(tqdm, desc='correct labels', disable=None, leave=False)
+
+    def __call__(
+        self, extract: FeatureExtractor, network: nn.Module, correct: bool, keep_features: bool = False
+    ) -> Labeling:
+        """Label the images of an extractor.
+
+        Args:
+            extract: Extracts the features.
+            network: The network that makes them.
+            correct: Whether the labels are corrected.
+            keep_features: Whether the pseudo labels carry the features (N, D).
+
+        Raises:
+            TooFewClustersError: The labeler found fewer than two clusters; the message says what to change.
+            RuntimeError: Features are not finite.
+            Exception: What labeler or corrector raise, except UnusableLabelsError.
+        """
+        timings = Timings()
+        correct = correct and self.corrector is not None
+        with timings.stage('extract'):
+            features = extract(network)
+        labels: Tensor | Exception
+        try:
+            _check_finite(features, extract.dataset)
+            view = self._view(features, extract.dataset.cam_ids, correct)
+            labels = self._timed(timings, 'label', self.labeler, lambda: self.labeler(view))
+        except Exception as error:
+            labels = error
+        result: list[Labeling | Exception | None] = [None]
+        if get_rank() == 0:
+            try:
+                if isinstance(labels, Exception):
+                    raise labels
+                result[0] = self._complete(view, labels, correct, timings)
+            except Exception as error:
+                result[0] = error
+        broadcast_object_list(result)
+        for outcome in (labels, result[0]):
+            if isinstance(outcome, Exception):
+                raise outcome
+        labeling = result[0]
+        assert isinstance(labeling, Labeling)
+        if not keep_features:
+            return labeling
+        return replace(labeling, pseudo=replace(labeling.pseudo, features=features))
+
+    def _view(self, features: Tensor, cam_ids: np.ndarray, correct: bool) -> FeatureView:
+        parts = (self.labeler, self.corrector) if correct else (self.labeler,)
+        return FeatureView(
+            features,
+            cam_ids,
+            backend=self.labeler.backend,
+            expected_k=max(part.expected_k for part in parts),
+            workers=Workers.of_group(),
+        )
+
+    def _complete(self, view: FeatureView, labels: Tensor, correct: bool, timings: Timings) -> Labeling:
+        """Corrected labels and their centroids, on the CPU: other processes have other devices."""
+        self._check_number(labels)
+        final, problem = labels, None
+        if correct:
+            final, problem = self._corrected(view.alone(), labels, timings)
+        pseudo = PseudoLabels.from_features(view.features, final)
+        return Labeling(
+            labels.cpu(),
+            PseudoLabels(pseudo.labels.cpu(), pseudo.centroids.cpu()),
+            correct and problem is None,
+            problem,
+            dict(timings),
+        )
+
+    def _corrected(self, view: FeatureView, labels: Tensor, timings: Timings) -> tuple[Tensor, str | None]:
+        """Corrected labels; or the labels, and why they stay as they are."""
+        corrector = self.corrector
+        assert corrector is not None
+        try:
+            corrected = self._timed(timings, 'correct', corrector, lambda: corrector.correct(view, labels))
+        except UnusableLabelsError as error:
+            return labels, str(error)
+        if int(corrected.max()) < 1:
+            return labels, f'{corrector} left fewer than two clusters'
+        return corrected, None
+
+    def _check_number(self, labels: Tensor) -> None:
+        count = int(labels.max()) + 1
+        if count < 2:
+            advice = self.labeler.advice(count)
+            raise TooFewClustersError(
+                f'{self.labeler} found {count} cluster{"s" * (count != 1)} and {int((labels < 0).sum())} outliers '
+                f'among {len(labels)} images; at least 2 clusters are needed'
+                + (f': {advice}' if advice else '')
+            )
+
+    @staticmethod
+    def _timed(
+        timings: Timings, stage: str, part: BaseLabeler | BaseCorrector, step: Callable[[], Tensor]
+    ) -> Tensor:
+        """Run a step of a part, and take the seconds of its stages as well."""
+        with timings.stage(stage):
+            result = step()
+        timings.update({f'{stage}/{name}': value for name, value in getattr(part, 'timings_', {}).items()})
+        return result
+
+
+def _check_finite(features: Tensor, dataset: BaseReIDDataset) -> None:
+    bad = torch.nonzero(~torch.isfinite(features).all(1)).flatten()
+    if len(bad):
+        names = ', '.join(dataset.get_data_info(int(index))['img_path'] for index in bad[:3])
+        raise RuntimeError(
+            f'the features of {len(bad)} images are not finite ({names}): training diverged, lower the learning rate '
+            'and resume from an earlier checkpoint'
+        )
