@@ -6,6 +6,8 @@ The names below work in anybody's own loop, without mmengine or a config; they a
 from importlib import import_module
 from typing import Any
 
+from glc import _moved
+
 __version__ = '0.1.0'
 
 _EXPORTS = {
@@ -14,11 +16,11 @@ _EXPORTS = {
     'JaccardMapEquation': 'glc.core.clustering',
     'MetricConsensus': 'glc.core.metric',
     'MultiScaleConsensus': 'glc.core.clustering',
-    'CameraMemory': 'glc.core.camera_memory',
-    'ClusterMemory': 'glc.core.memory',
-    'HybridMemory': 'glc.core.hybrid_memory',
+    'CameraMemory': 'glc.core.memories.camera',
+    'ClusterMemory': 'glc.core.memories.cluster',
+    'HybridMemory': 'glc.core.memories.hybrid',
     'PseudoLabels': 'glc.core.labels',
-    'evaluate_ranking': 'glc.core.ranking',
+    'evaluate_ranking': 'glc.core.evaluation.ranking',
 }
 
 __all__ = [
@@ -34,6 +36,8 @@ __all__ = [
     '__version__',
     'evaluate_ranking',
 ]
+
+_moved.install()
 
 
 def __getattr__(name: str) -> Any:

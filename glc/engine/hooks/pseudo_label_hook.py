@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from glc.core.clustering import BaseLabeler
 from glc.core.correction import BaseCorrector
+from glc.core.evaluation import label_change, label_quality
 from glc.core.labels import PseudoLabels
-from glc.core.quality import label_change, label_quality
 from glc.core.sharding import shared_work
 from glc.engine.feature_extractor import FeatureExtractor
 from glc.registry import HOOKS, LABEL_CORRECTORS, PSEUDO_LABELERS

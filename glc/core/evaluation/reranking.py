@@ -12,10 +12,10 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from glc.core.evaluation.ranking import query_and_gallery, query_blocks
 from glc.core.graph import knn_graph
 from glc.core.jaccard import reciprocal_encodings
 from glc.core.kernels import parallel_rows, shared_weights
-from glc.core.ranking import query_and_gallery, query_blocks
 
 _BLENDED_ROWS = 2**11
 
@@ -71,7 +71,7 @@ class KReciprocalReranking:
 
         Returns:
             A function that takes a range of B queries and gives their distances, a float32 tensor (B, G) on
-            the device of the queries; the ``distance`` of :func:`glc.core.ranking.evaluate_ranking`.
+            the device of the queries; the ``distance`` of :func:`glc.core.evaluation.ranking.evaluate_ranking`.
 
         Raises:
             ValueError: The features are not finite, or their dimensions differ.
