@@ -6,6 +6,8 @@ The names below work in anybody's own loop, without mmengine or a config; they a
 from importlib import import_module
 from typing import Any
 
+from glc import _moved
+
 __version__ = '0.1.0'
 
 _EXPORTS = {
@@ -14,12 +16,12 @@ _EXPORTS = {
     'JaccardMapEquation': 'glc.core.labelers',
     'MetricConsensus': 'glc.core.correctors',
     'MultiScaleConsensus': 'glc.core.labelers',
-    'CameraMemory': 'glc.core.camera_memory',
-    'ClusterMemory': 'glc.core.memory',
-    'HybridMemory': 'glc.core.hybrid_memory',
+    'CameraMemory': 'glc.core.memories',
+    'ClusterMemory': 'glc.core.memories',
+    'HybridMemory': 'glc.core.memories',
     'FeatureView': 'glc.core.neighbors',
     'PseudoLabels': 'glc.core.labels',
-    'evaluate_ranking': 'glc.core.ranking',
+    'evaluate_ranking': 'glc.core.evaluation',
 }
 
 __all__ = [
@@ -36,6 +38,8 @@ __all__ = [
     '__version__',
     'evaluate_ranking',
 ]
+
+_moved.install()
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glc.core.quality import knn_purity
+from glc.core.evaluation import knn_purity
 from glc.engine import FeatureExtractor
 from tests.runs import tiny_config, train, write_images
 

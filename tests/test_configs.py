@@ -15,8 +15,8 @@ import glc.engine
 import glc.models  # noqa: F401
 from glc.core.clustering import JaccardDBSCAN, MultiScaleConsensus
 from glc.core.correction import GLC
-from glc.core.distillation import PartDistillationLoss
-from glc.core.memory import ClusterMemory
+from glc.core.losses import PartDistillationLoss
+from glc.core.memories import ClusterMemory
 from glc.registry import (
     HOOKS,
     LABEL_CORRECTORS,

@@ -11,11 +11,11 @@ import torch
 from mmengine.config import Config
 
 from glc.apis import build_runner, prepare_config
+from glc.checkpoints import load_backbone_checkpoint, load_model_checkpoint
 from glc.registry import MODELS
-from glc.utils.checkpoint import load_backbone_checkpoint, load_model_checkpoint
 from tests.published import DIM, PersonNeck, PersonViT, randomize, trained, vit_config
 from tests.runs import tiny_config, write_images
-from tests.test_utils.test_published import Merged, assert_same_features
+from tests.test_checkpoints.test_published import Merged, assert_same_features
 
 TOOLS = Path(__file__).parents[1] / 'tools'
 

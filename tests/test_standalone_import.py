@@ -10,8 +10,8 @@ import importlib, pkgutil, sys
 for name in {blocked}:
     sys.modules[name] = None
 import glc.core
-for module in pkgutil.iter_modules(glc.core.__path__):
-    importlib.import_module('glc.core.' + module.name)
+for module in pkgutil.walk_packages(glc.core.__path__, 'glc.core.'):
+    importlib.import_module(module.name)
 loaded = {forbidden} & {{name for name, module in sys.modules.items() if module is not None}}
 assert not loaded, loaded
 """

@@ -10,9 +10,9 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from glc.checkpoints import load_model_checkpoint
 from glc.engine.runner import ReIDRunner
-from glc.utils.checkpoint import load_model_checkpoint
-from glc.utils.memory import keep_freed_memory
+from glc.utils.malloc import keep_freed_memory
 
 
 def load_config(path: str, options: dict | None = None, work_dir: str | None = None) -> Config:

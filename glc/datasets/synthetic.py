@@ -4,121 +4,22 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from dataclasses import asdict
 from multiprocessing import Pool
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import cv2
-import numpy as np
 from tqdm import tqdm
 
 from glc.registry import DATASETS
 
 from .base import Counts, Record
-from .figures import CLOTH, LOWER, Person, pick
+from .drawing import Job, SyntheticSpec, camera_of, draw, plan
 from .market1501 import Market1501
-from .scenes import Camera, Walk, render
 
 _GENERATOR = 2
 """Version of the drawings: raise it when the same seed gives other images."""
-_OUTFITS = 60
-"""Colour pairs that all people share."""
-_FRAMES = 4
-"""Frames of one passage in front of a camera."""
-
-
-@dataclass(frozen=True)
-class SyntheticSpec:
-    """What to draw.
-
-    Attributes:
-        train_ids: Identities of the training part.
-        train_images: Images of each of them.
-        test_ids: Other identities, in the query and gallery parts.
-        test_images: Images of each of them; the first one per camera is a query.
-        distractors: Gallery images of people who are not searched.
-        junk: Gallery images that missed the person.
-        cameras: Cameras, 2 or more; each person passes some of them.
-        seed: Any non-negative integer.
-
-    Raises:
-        ValueError: If a number is too small, or there are more identities than four digits can name.
-    """
-
-    train_ids: int = 100
-    train_images: int = 20
-    test_ids: int = 80
-    test_images: int = 10
-    distractors: int = 120
-    junk: int = 60
-    cameras: int = 6
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        least = {'train_images': 4, 'test_images': 4, 'train_ids': 1, 'test_ids': 1, 'cameras': 2}
-        for name, value in asdict(self).items():
-            if value < least.get(name, 0):
-                raise ValueError(f'{name} must be at least {least.get(name, 0)}, got {value}')
-        if self.train_ids + self.test_ids + self.distractors + self.junk > 9999:
-            raise ValueError('at most 9,999 identities, distractors and junk images together')
-
-
-class Job(NamedTuple):
-    """One image to draw.
-
-    Attributes:
-        path: File below the data set's folder.
-        person: Number of the person drawn; distractors and junk have one too.
-        cam_id: Camera, 0-based.
-        frame: Number of the image among those of the person at this camera.
-        junk: Whether the detector missed the person.
-    """
-
-    path: str
-    person: int
-    cam_id: int
-    frame: int
-    junk: bool = False
-
-
-def plan(spec: SyntheticSpec) -> list[Job]:
-    """List all images of a data set, before any is drawn."""
-    jobs: list[Job] = []
-    train, query, gallery = (Market1501.folders[part] for part in Market1501.parts)
-    people = iter(range(1, 10000))
-    for _ in range(spec.train_ids):
-        person = next(people)
-        jobs += [_job(train, person, person, *seen) for seen in _passages(spec, person, spec.train_images)]
-    for _ in range(spec.test_ids):
-        person = next(people)
-        for cam_id, frame in _passages(spec, person, spec.test_images):
-            jobs.append(_job(gallery if frame else query, person, person, cam_id, frame))
-    for pid, images in ((0, spec.distractors), (-1, spec.junk)):
-        for _ in range(images):
-            person = next(people)
-            cam_id = int(_rng(spec.seed, 2, person).integers(spec.cameras))
-            jobs.append(_job(gallery, pid, person, cam_id, 0))
-    return jobs
-
-
-def draw(seed: int, job: Job) -> np.ndarray:
-    """Draw one image of a plan; it depends on the arguments alone.
-
-    Args:
-        seed: The seed of the data set.
-        job: Which image.
-
-    Returns:
-        Image ``(128, 64, 3)``, uint8 BGR.
-    """
-    camera = _camera(seed, job.cam_id)
-    walk = Walk.sample(_rng(seed, 4, job.person, job.cam_id, job.frame // _FRAMES), camera)
-    rng = _rng(seed, 5, job.person, job.cam_id, job.frame)
-    passer_by = _person(seed, 10000 + int(rng.integers(200)))
-    return render(_person(seed, job.person), camera, walk, passer_by, rng, job.junk)
 
 
 def make_synthetic(out: str | Path, spec: SyntheticSpec | None = None, workers: int | None = None) -> bool:
@@ -194,40 +95,6 @@ class SyntheticReID(Market1501):
             raise self.missing(path) from None
 
 
-def _rng(*seed: int) -> np.random.Generator:
-    return np.random.default_rng(seed)
-
-
-@lru_cache(maxsize=64)
-def _camera(seed: int, cam_id: int) -> Camera:
-    return Camera.sample((seed, 0, cam_id))
-
-
-@lru_cache(maxsize=1024)
-def _person(seed: int, number: int) -> Person:
-    outfits = _rng(seed, 1)
-    pairs = [(pick(outfits, CLOTH), pick(outfits, LOWER)) for _ in range(_OUTFITS)]
-    rng = _rng(seed, 3, number)
-    return Person.sample(rng, pick(rng, pairs))
-
-
-def _passages(spec: SyntheticSpec, person: int, images: int) -> Iterator[tuple[int, int]]:
-    """Camera and frame number of each image of a person, spread evenly over at least two cameras."""
-    rng = _rng(spec.seed, 2, person)
-    most = min(spec.cameras, images // 2)
-    seen = rng.permutation(spec.cameras)[: rng.integers(min(3, most), most + 1)]
-    for image in range(images):
-        yield int(seen[image % len(seen)]), image // len(seen)
-
-
-def _job(folder: str, pid: int, person: int, cam_id: int, frame: int) -> Job:
-    passage, moment = divmod(frame, _FRAMES)
-    name = f'{pid:04d}' if pid >= 0 else '-1'
-    number = 100 * person + 10 * moment
-    path = f'{folder}/{name}_c{cam_id + 1}s{passage + 1}_{number:06d}_{moment:02d}.jpg'
-    return Job(path, person, cam_id, frame, junk=pid == -1)
-
-
 def _meta(spec: SyntheticSpec, jobs: list[Job]) -> dict:
     counts = {}
     for part, folder in Market1501.folders.items():
@@ -266,7 +133,7 @@ def _draw_all(root: Path, spec: SyntheticSpec, jobs: list[Job], workers: int | N
 
 def _write(task: tuple[str, SyntheticSpec, Job]) -> None:
     root, spec, job = task
-    camera = _camera(spec.seed, job.cam_id)
+    camera = camera_of(spec.seed, job.cam_id)
     image = draw(spec.seed, job)
     _, encoded = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, camera.quality])
     with open(os.path.join(root, job.path), 'wb') as file:

@@ -12,10 +12,10 @@ from tqdm import tqdm
 
 from glc.core.correctors import BaseCorrector, UnusableLabelsError
 from glc.core.distributed import Workers
+from glc.core.evaluation import label_change, label_quality
 from glc.core.labelers import BaseLabeler
 from glc.core.labels import PseudoLabels
 from glc.core.neighbors import FeatureView
-from glc.core.quality import label_change, label_quality
 from glc.core.timing import Timings
 from glc.datasets import BaseReIDDataset
 from glc.engine.feature_extractor import FeatureExtractor

@@ -6,7 +6,7 @@ from pathlib import Path
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from glc.utils.checkpoint import load_checkpoint_file, load_model_checkpoint
+from glc.checkpoints import load_checkpoint_file, load_model_checkpoint
 
 __all__ = ['ReIDRunner']
 

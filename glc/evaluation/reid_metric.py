@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from mmengine.evaluator import BaseMetric
 
-from glc.core.ranking import evaluate_ranking
-from glc.core.reranking import KReciprocalReranking, QueryExpansion
+from glc.core.evaluation import KReciprocalReranking, QueryExpansion, evaluate_ranking
 from glc.registry import METRICS
 
 
@@ -26,9 +25,9 @@ class ReIDMetric(BaseMetric):
     Args:
         collect_device: Where the results of several processes are gathered, ``'cpu'`` or ``'gpu'``.
         prefix: Prefix of the names in the log.
-        rerank: Numbers of :class:`glc.core.reranking.KReciprocalReranking`, ``True`` for the published ones, or
+        rerank: Numbers of :class:`glc.core.evaluation.KReciprocalReranking`, ``True`` for the published ones, or
             ``None`` for no re-ranking.
-        query_expansion: Numbers of :class:`glc.core.reranking.QueryExpansion`, ``True`` for its defaults, or
+        query_expansion: Numbers of :class:`glc.core.evaluation.QueryExpansion`, ``True`` for its defaults, or
             ``None`` for no expansion.
 
     Raises:

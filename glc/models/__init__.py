@@ -1,8 +1,6 @@
 """Networks and their parts, registered in ``MODELS`` and ``MEMORY_BANKS``."""
 
-from glc.core.camera_memory import CameraMemory
-from glc.core.hybrid_memory import HybridMemory
-from glc.core.memory import ClusterMemory
+from glc.core.memories import CameraMemory, ClusterMemory, HybridMemory
 from glc.registry import MEMORY_BANKS
 
 from .backbones import *  # noqa: F403

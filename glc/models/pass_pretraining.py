@@ -6,7 +6,7 @@ from mmengine.dist import all_reduce_dict
 from mmengine.model import BaseModel, ModuleDict, ModuleList
 from torch import Tensor, nn
 
-from glc.core.distillation import PartDistillationLoss, move_towards_
+from glc.core.losses import PartDistillationLoss, move_towards_
 from glc.models.layers import convert_batchnorm
 from glc.registry import MODELS
 
@@ -27,7 +27,7 @@ class PASSPretraining(BaseModel):
         backbone: Config of a backbone with tokens and ``forward_parts``, see :class:`~glc.models.PASSViT`. The teacher
             has the same without stochastic depth and pretrained weights.
         head: Config of a projection head, without ``in_channels``.
-        distillation: Further arguments of :class:`~glc.core.distillation.PartDistillationLoss`.
+        distillation: Further arguments of :class:`~glc.core.losses.PartDistillationLoss`.
         data_preprocessor: Config of the data preprocessor.
         bn_group_size: Images of one view per group of batch statistics in training, where the backbone has BatchNorm;
             None keeps one group per process.

@@ -8,7 +8,7 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from glc.core.labels import PseudoLabels
-from glc.core.memory import BaseMemory
+from glc.core.memories import BaseMemory
 from glc.models.layers import convert_batchnorm
 from glc.registry import MODELS
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from glc.core.memory import gather_rows
+from glc.core.memories.base import gather_batch
 from glc.models.layers import global_batch
 from glc.models.reid import BaseReID
 from glc.registry import MODELS
@@ -44,5 +44,5 @@ class SupervisedReID(BaseReID):
             raise RuntimeError('no identities yet: is IdentityLabelHook among the hooks?')
         indices = torch.tensor([sample.sample_idx for sample in data_samples], device=inputs.device)
         tokens = global_batch(self.neck.tokens(self.backbone(inputs)))
-        labels = gather_rows(self.identities[indices])
+        labels = gather_batch(self.identities[indices])
         return self.head.loss(self.neck.fuse(tokens), self.neck.batch_norm(tokens), labels)

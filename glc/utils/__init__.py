@@ -1,17 +1,5 @@
 """Helpers that belong to no single ring of the package."""
 
-from .checkpoint import (
-    LoadReport,
-    load_backbone_checkpoint,
-    load_checkpoint_file,
-    load_link_predictor,
-    load_model_checkpoint,
-)
+from glc._moved import forward
 
-__all__ = [
-    'LoadReport',
-    'load_backbone_checkpoint',
-    'load_checkpoint_file',
-    'load_link_predictor',
-    'load_model_checkpoint',
-]
+__getattr__ = forward(__name__)

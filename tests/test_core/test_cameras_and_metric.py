@@ -9,9 +9,9 @@ from sklearn.base import clone
 from glc.core.cameras import balance_cameras, camera_levels, camera_views, center_cameras
 from glc.core.clustering import MultiScaleConsensus
 from glc.core.correction import GLC, UnusableLabelsError
+from glc.core.evaluation import label_quality
 from glc.core.graph import knn_graph
 from glc.core.metric import MetricConsensus, within_class_whitening
-from glc.core.quality import label_quality
 
 
 def seen_by_cameras(num_ids=24, size=12, dim=32, spread=0.5, camera=1.2, seed=0):

@@ -24,9 +24,9 @@ from glc.core.communities import (
     map_equation_communities,
     part_labels,
 )
+from glc.core.evaluation import label_quality
 from glc.core.jaccard import jaccard_distance
 from glc.core.labels import compact_labels
-from glc.core.quality import label_quality
 from tests.test_core.oracles import clustered_features, naive_jaccard
 
 

@@ -20,9 +20,9 @@ from glc.core.correction import (
     draw_subgraph,
     shuffled_batches,
 )
+from glc.core.evaluation import label_quality
 from glc.core.gcn import LinkPredictor
 from glc.core.labels import cluster_centroids
-from glc.core.quality import label_quality
 from tests.test_core.test_gcn import dense_logits
 
 

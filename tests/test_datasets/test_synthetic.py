@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from glc.datasets import SyntheticReID, SyntheticSpec, make_synthetic, synthetic
+from glc.datasets.drawing import jobs
 
 SPEC = SyntheticSpec(
     train_ids=3, train_images=6, test_ids=2, test_images=5, distractors=2, junk=1, cameras=3, seed=1
@@ -49,16 +50,16 @@ def test_plan_follows_the_protocol():
 
 
 def test_images_depend_on_nothing_but_seed_and_job():
-    jobs = synthetic.plan(SPEC)[:4]
-    first = [synthetic.draw(1, job) for job in jobs]
-    synthetic._camera.cache_clear()
-    synthetic._person.cache_clear()
-    again = [synthetic.draw(1, job) for job in reversed(jobs)][::-1]
+    planned = synthetic.plan(SPEC)[:4]
+    first = [synthetic.draw(1, job) for job in planned]
+    jobs.camera_of.cache_clear()
+    jobs.person_of.cache_clear()
+    again = [synthetic.draw(1, job) for job in reversed(planned)][::-1]
     for one, other in zip(first, again, strict=True):
         assert one.shape == (128, 64, 3)
         assert one.dtype == np.uint8
         np.testing.assert_array_equal(one, other)
-    assert not np.array_equal(first[0], synthetic.draw(2, jobs[0]))
+    assert not np.array_equal(first[0], synthetic.draw(2, planned[0]))
     assert len({image.tobytes() for image in first}) == len(first)
 
 

@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from glc.core.triplet import batch_hard_triplet_loss
+from glc.core.losses import batch_hard_triplet_loss
 from glc.models import SupervisedHead, SupervisedReID
 from glc.structures import ReIDDataSample
 from tests.runs import tiny_config, train, write_images

@@ -3,8 +3,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from glc.core.ranking import evaluate_ranking
-from glc.core.reranking import KReciprocalReranking, QueryExpansion
+from glc.core.evaluation import KReciprocalReranking, QueryExpansion, evaluate_ranking
 from glc.evaluation import ReIDMetric
 from glc.registry import METRICS
 

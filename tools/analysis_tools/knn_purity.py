@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from mmengine.config import DictAction
 
 from glc.apis import load_config, training_features
-from glc.core.quality import knn_purity
+from glc.core.evaluation import knn_purity
 
 
 def parse_args() -> argparse.Namespace:

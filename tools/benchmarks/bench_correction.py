@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from glc.core.clustering import JaccardDBSCAN
 from glc.core.correction import GLC
-from glc.core.quality import label_quality
+from glc.core.evaluation import label_quality
 
 Data = tuple[np.ndarray, np.ndarray, np.ndarray]
 

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from _data import planted_noise, shift_by_camera, synthetic_identities
 
 import glc.engine  # noqa: F401 (registers the components)
-from glc.core.quality import label_quality
+from glc.core.evaluation import label_quality
 from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS, Registry
 
 KINDS_OF_NOISE = ('merged', 'split', 'outliers')
@@ -36,8 +36,8 @@ DOCUMENT = """# Label quality
 
 Labels of every labeler, and what every corrector makes of them, scored against the true identities. Labels `true, 10 %
 merged` are not a labeler's: they are the true identities of which 10 % were joined in pairs (`split`: cut into halves;
-`outliers`: 10 % of the images have no label). Scores: `glc.core.quality.label_quality`. Seconds depend on the machine;
-compare them within a table only. Written by
+`outliers`: 10 % of the images have no label). Scores: `glc.core.evaluation.label_quality`. Seconds depend on the
+machine; compare them within a table only. Written by
 
 ```bash
 {command}

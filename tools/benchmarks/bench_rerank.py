@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from _data import synthetic_identities
 
-from glc.core.ranking import query_blocks
-from glc.core.reranking import KReciprocalReranking
+from glc.core.evaluation import KReciprocalReranking
+from glc.core.evaluation.ranking import query_blocks
 
 WARM_UP = 40, 200
 COMPARED = 20  # queries whose distances are compared

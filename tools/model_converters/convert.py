@@ -19,9 +19,15 @@ from mmengine.config import Config, DictAction
 from torch import Tensor, nn
 
 import glc.models  # noqa: F401
+from glc.checkpoints import (
+    LAYOUTS,
+    convert_state_dict,
+    link_predictor_for,
+    load_checkpoint_file,
+    recognize_layout,
+    unwrap_state_dict,
+)
 from glc.registry import MODELS
-from glc.utils.checkpoint import convert_state_dict, link_predictor_for, load_checkpoint_file
-from glc.utils.layouts import LAYOUTS, recognise_layout, unwrap_state_dict
 
 
 def parse_args() -> argparse.Namespace:
@@ -73,7 +79,7 @@ def convert(args: argparse.Namespace) -> None:
     state: dict[str, Tensor] = {}
     for path in args.checkpoints:
         state |= unwrap_state_dict(load_checkpoint_file(path))
-    layout = recognise_layout(state) if args.layout == 'auto' else args.layout
+    layout = recognize_layout(state) if args.layout == 'auto' else args.layout
     source = ', '.join(map(str, args.checkpoints))
     converted, report = convert_state_dict(
         build_model(args, layout, state), state, layout, args.hw_ratio, source

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 
-from glc.utils.checkpoint import load_checkpoint_file
+from glc.checkpoints import load_checkpoint_file
 
 PREFIX = 'teacher.'
 

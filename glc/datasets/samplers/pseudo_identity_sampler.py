@@ -33,7 +33,7 @@ class PseudoIdentitySampler(Sampler[Draw]):
         iterations: Global batches per epoch.
         seed: Seed of the stream.
         outlier_groups: Groups of ``num_instances`` outliers per global batch, at its end, in the place of as many
-            clusters; for memories that hold outliers as classes (:class:`~glc.core.hybrid_memory.HybridMemory`).
+            clusters; for memories that hold outliers as classes (:class:`~glc.core.memories.HybridMemory`).
             Without outliers these places go to clusters.
     """
 

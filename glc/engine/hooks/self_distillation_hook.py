@@ -7,7 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from glc.core.distillation import clip_each_, cosine_between
+from glc.core.losses import clip_each_, cosine_between
 from glc.registry import HOOKS
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from mmengine.model import BaseModule
 from torch import Tensor
 
-from glc.utils.checkpoint import LoadReport, load_backbone_checkpoint
+from glc.checkpoints import LoadReport, load_backbone_checkpoint
 
 __all__ = ['BaseBackbone']
 
@@ -19,7 +19,7 @@ class BaseBackbone(BaseModule):
     Args:
         init_cfg: ``dict(type='Pretrained', checkpoint=PATH)`` makes :meth:`init_weights` load that file; its
             further keys ``prefix``, ``hw_ratio`` and ``min_matched`` are those of
-            :func:`~glc.utils.checkpoint.load_backbone_checkpoint`. Other types are left to mmengine. ``None``
+            :func:`~glc.checkpoints.load_backbone_checkpoint`. Other types are left to mmengine. ``None``
             keeps the random weights of the constructor.
 
     Attributes:

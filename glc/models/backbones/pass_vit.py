@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
+from glc.checkpoints import resize_pos_embed
 from glc.models.layers import IBN
 from glc.registry import MODELS
-from glc.utils.checkpoint import resize_pos_embed
 
 from .base import BaseBackbone
 

@@ -8,8 +8,8 @@ import torch
 from timm.models.efficientnet import EfficientNet
 from torch import Tensor
 
+from glc.checkpoints import resize_pos_embed
 from glc.registry import MODELS
-from glc.utils.checkpoint import resize_pos_embed
 
 from .base import BaseBackbone
 from .timm_names import to_timm_names

@@ -3,7 +3,7 @@
 from mmengine.model import BaseModule
 from torch import Tensor
 
-from glc.core.memory import BaseMemory
+from glc.core.memories import BaseMemory
 from glc.registry import MEMORY_BANKS, MODELS
 
 

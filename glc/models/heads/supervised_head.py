@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from glc.core.triplet import batch_hard_triplet_loss
+from glc.core.losses import batch_hard_triplet_loss
 from glc.registry import MODELS
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.distributed import get_rank, get_world_size, is_available, is_initialized
 
-from glc.core.memory import gather_rows
+from glc.core.memories.base import gather_batch
 
 __all__ = ['global_batch']
 
@@ -12,7 +12,7 @@ __all__ = ['global_batch']
 class _GlobalBatch(torch.autograd.Function):
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, rows: Tensor) -> Tensor:
-        return gather_rows(rows)
+        return gather_batch(rows)
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:

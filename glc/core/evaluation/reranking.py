@@ -12,10 +12,10 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from glc.core.evaluation.ranking import query_and_gallery, query_blocks
 from glc.core.neighbors.jaccard import reciprocal_encodings
 from glc.core.neighbors.jaccard_numba import parallel_rows, shared_weights
 from glc.core.neighbors.knn import knn_graph
-from glc.core.ranking import query_and_gallery, query_blocks
 
 _BLENDED_ROWS = 2**11
 
@@ -24,7 +24,7 @@ _BLENDED_ROWS = 2**11
 class KReciprocalReranking:
     """k-reciprocal re-ranking (Zhong et al., CVPR 2017) without a dense matrix of all images.
 
-    Queries and gallery are encoded together, as :func:`glc.core.jaccard.jaccard_distance` does it, with the
+    Queries and gallery are encoded together, as :func:`glc.core.neighbors.jaccard.jaccard_distance` does it, with the
     numbers of the authors' program:
 
     - rank(i) has k1 neighbours beside the image itself, its half round(k1 / 2);
@@ -71,7 +71,7 @@ class KReciprocalReranking:
 
         Returns:
             A function that takes a range of B queries and gives their distances, a float32 tensor (B, G) on
-            the device of the queries; the ``distance`` of :func:`glc.core.ranking.evaluate_ranking`.
+            the device of the queries; the ``distance`` of :func:`glc.core.evaluation.ranking.evaluate_ranking`.
 
         Raises:
             ValueError: The features are not finite, or their dimensions differ.

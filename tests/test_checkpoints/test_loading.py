@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from glc.models.backbones import OSNet, PASSViT, ResNet
-from glc.utils import checkpoint as module
-from glc.utils.checkpoint import (
+from glc.checkpoints import (
     LoadReport,
     backbone_state_dict,
     load_backbone_checkpoint,
     load_checkpoint_file,
     resize_pos_embed,
 )
+from glc.checkpoints import loading as module
+from glc.models.backbones import OSNet, PASSViT, ResNet
 
 TINY = {'dim': 24, 'depth': 4, 'heads': 3}
 

@@ -12,7 +12,15 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ['CONTAINERS', 'LAYOUTS', 'Layout', 'recognise_layout', 'rename_keys', 'unwrap_state_dict']
+__all__ = [
+    'CONTAINERS',
+    'LAYOUTS',
+    'Layout',
+    'first_names',
+    'recognize_layout',
+    'rename_keys',
+    'unwrap_state_dict',
+]
 
 CONTAINERS = ('teacher', 'model', 'state_dict')
 
@@ -106,18 +114,20 @@ def unwrap_state_dict(content: Any) -> dict[str, Tensor]:
     items = content.items() if isinstance(content, Mapping) else ()
     state = {key: value for key, value in items if isinstance(value, Tensor)}
     if not state:
-        found = f'only {_first(content)}' if isinstance(content, Mapping) else f'a {type(content).__name__}'
+        found = (
+            f'only {first_names(content)}' if isinstance(content, Mapping) else f'a {type(content).__name__}'
+        )
         raise RuntimeError(f'no weights at the top or below {", ".join(CONTAINERS)}, but {found}')
     return state
 
 
-def recognise_layout(keys: Collection[str]) -> str:
+def recognize_layout(keys: Collection[str]) -> str:
     """Layout of a file with these keys; ``'network'`` where nothing points to another one.
 
     Example:
-        >>> recognise_layout(['module.base.0.weight', 'module.feat_bn.weight'])
+        >>> recognize_layout(['module.base.0.weight', 'module.feat_bn.weight'])
         'reid'
-        >>> recognise_layout(['conv1.weight', 'bn1.weight', 'fc.weight'])
+        >>> recognize_layout(['conv1.weight', 'bn1.weight', 'fc.weight'])
         'network'
     """
     bare = [_WRAPPERS.sub('', key) for key in keys]
@@ -132,7 +142,7 @@ def rename_keys(keys: Collection[str], layout: str = 'auto') -> tuple[str, dict[
 
     Args:
         keys: Keys of the file.
-        layout: One of :data:`LAYOUTS`, or ``'auto'`` for :func:`recognise_layout`.
+        layout: One of :data:`LAYOUTS`, or ``'auto'`` for :func:`recognize_layout`.
 
     Returns:
         The layout, and the key in the file of every name.
@@ -149,7 +159,7 @@ def rename_keys(keys: Collection[str], layout: str = 'auto') -> tuple[str, dict[
     """
     if layout != 'auto' and layout not in LAYOUTS:
         raise ValueError(f"layout must be 'auto' or one of {', '.join(LAYOUTS)}, got {layout!r}")
-    name = recognise_layout(keys) if layout == 'auto' else layout
+    name = recognize_layout(keys) if layout == 'auto' else layout
     sources: dict[str, str] = {}
     for key in keys:
         renamed = LAYOUTS[name].rename(_WRAPPERS.sub('', key))
@@ -161,6 +171,7 @@ def rename_keys(keys: Collection[str], layout: str = 'auto') -> tuple[str, dict[
     return name, sources
 
 
-def _first(names: Iterable[str], limit: int = 6) -> str:
+def first_names(names: Iterable[str], limit: int = 6) -> str:
+    """The first of some names, for a message."""
     names = [str(name) for name in names]
     return ', '.join(names[:limit]) + (', ...' if len(names) > limit else '')

@@ -4,9 +4,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from glc.core.camera_memory import CameraMemory
-from glc.core.hybrid_memory import HybridMemory
-from glc.core.memory import BaseMemory, ClusterMemory
+from glc.core.memories import BaseMemory, CameraMemory, ClusterMemory, HybridMemory
 
 MEMORIES = [
     ClusterMemory(mode='mean'),

@@ -11,19 +11,20 @@ import torchvision
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from glc.core.correction import GLC
-from glc.core.gcn import LinkPredictor
-from glc.models import UnsupervisedReID  # noqa: F401
-from glc.models.backbones import OSNet, PASSViT, ResNet
-from glc.registry import MODELS
-from glc.utils.checkpoint import (
+from glc.checkpoints import (
     LoadReport,
     convert_state_dict,
     load_backbone_checkpoint,
     load_link_predictor,
     load_model_checkpoint,
+    recognize_layout,
+    rename_keys,
 )
-from glc.utils.layouts import recognise_layout, rename_keys
+from glc.core.correction import GLC
+from glc.core.gcn import LinkPredictor
+from glc.models import UnsupervisedReID  # noqa: F401
+from glc.models.backbones import OSNet, PASSViT, ResNet
+from glc.registry import MODELS
 from tests.published import (
     ARCH,
     DEPTH,
@@ -37,7 +38,7 @@ from tests.published import (
     trained,
     vit_config,
 )
-from tests.test_utils.test_checkpoint import bilinear
+from tests.test_checkpoints.test_loading import bilinear
 from tests.utils import shared_data
 
 
@@ -351,7 +352,7 @@ def test_network_of_glc_in_two_files(save):
         save({key: value for key, value in state.items() if key.startswith(part)}, f'{part}.pth')
         for part in ('conv1', 'classifier')
     ]
-    assert [recognise_layout(torch.load(path, weights_only=True)) for path in paths] == ['gcn', 'gcn']
+    assert [recognize_layout(torch.load(path, weights_only=True)) for path in paths] == ['gcn', 'gcn']
     network = load_link_predictor(*paths)
     assert isinstance(network, LinkPredictor)
     assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
@@ -424,7 +425,7 @@ def test_every_layout_is_recognised():
         'gcn': ['conv1.weight', 'conv1.bias', 'classifier.0.weight'],
         'network': ['features.0.0.weight', 'classifier.1.weight', 'conv1.bias'],
     }
-    assert {name: recognise_layout(keys) for name, keys in layouts.items()} == {
+    assert {name: recognize_layout(keys) for name, keys in layouts.items()} == {
         name: name for name in layouts
     }
 

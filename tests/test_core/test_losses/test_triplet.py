@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glc.core.triplet import batch_hard_triplet_loss
+from glc.core.losses import batch_hard_triplet_loss
 
 
 def naive(features: list[list[float]], labels: list[int]) -> float:

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from glc.core.labels import as_labels, cluster_centroids
-from glc.core.memory import ClusterMemory, gather_rows, momentum_rows, replace_rows
+from glc.core.memories.base import gather_batch, momentum_rows, replace_rows
+from glc.core.memories.cluster import ClusterMemory
 
 
 class CameraMemory(ClusterMemory):
@@ -19,9 +20,9 @@ class CameraMemory(ClusterMemory):
     ``reset`` sets every proxy to the unit-norm mean of its images. The loss is ``intra_weight`` times
     :func:`intra_camera_loss`, which tells people apart without the help of the camera's light and background, plus
     ``inter_weight`` times :func:`inter_camera_loss`, which draws the views of a person together, plus
-    ``cluster_weight`` times the loss of :class:`~glc.core.memory.ClusterMemory`.
+    ``cluster_weight`` times the loss of :class:`~glc.core.memories.ClusterMemory`.
 
-    ``update`` moves the proxy of every instance by the rule of :func:`~glc.core.memory.momentum_rows`; if
+    ``update`` moves the proxy of every instance by the rule of :func:`~glc.core.memories.base.momentum_rows`; if
     ``cluster_weight`` is not 0, the cluster vectors by the same rule, from the same batch.
 
     The defaults are the paper's. It sums the means over each camera's images, where this takes the mean over all
@@ -31,7 +32,7 @@ class CameraMemory(ClusterMemory):
     Args:
         temperature: Divisor of the similarities, in all losses.
         momentum: Share of the old vector that stays in an update, in ``[0, 1]``.
-        mode: ``'mean'`` or ``'hard'``, see :func:`~glc.core.memory.momentum_rows`.
+        mode: ``'mean'`` or ``'hard'``, see :func:`~glc.core.memories.base.momentum_rows`.
         num_negatives: Hardest proxies of other clusters that the inter-camera loss contrasts with.
         intra_weight: Weight of the intra-camera loss.
         inter_weight: Weight of the inter-camera loss.
@@ -139,8 +140,8 @@ class CameraMemory(ClusterMemory):
         """Momentum update with the global batch; see :meth:`BaseMemory.update`."""
         if self.cluster_weight:
             super().update(features, labels)
-        own = gather_rows(self.image_proxies[self._indices(indices)])
-        rows = momentum_rows(self.proxies, gather_rows(features.float()), own, self.momentum, self.mode)
+        own = gather_batch(self.image_proxies[self._indices(indices)])
+        rows = momentum_rows(self.proxies, gather_batch(features.float()), own, self.momentum, self.mode)
         self.proxies = replace_rows(self.proxies, *rows)
 
 

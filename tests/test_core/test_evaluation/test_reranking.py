@@ -9,10 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import glc.core.ranking
-import glc.core.reranking
-from glc.core.ranking import evaluate_ranking, rank_gallery
-from glc.core.reranking import KReciprocalReranking, QueryExpansion
+import glc.core.evaluation.ranking
+import glc.core.evaluation.reranking
+from glc.core.evaluation import KReciprocalReranking, QueryExpansion, evaluate_ranking, rank_gallery
 from tests.test_core.oracles import clustered_features, dense_similarities, naive_ranks
 
 
@@ -85,7 +84,7 @@ def test_reranking_of_a_larger_set(k1):
 def test_blocks_of_queries_change_nothing(monkeypatch):
     pair = task(3)
     whole = KReciprocalReranking()(*pair)(range(9)).numpy()
-    monkeypatch.setattr(glc.core.ranking, '_BLOCK_SIMILARITIES', 4 * 50)
+    monkeypatch.setattr(glc.core.evaluation.ranking, '_BLOCK_SIMILARITIES', 4 * 50)
     distance = KReciprocalReranking()(*pair)
     blocks = [distance(rows) for rows in (range(4), range(4, 5), range(5, 9))]
     np.testing.assert_allclose(torch.cat(blocks), whole, atol=1e-6)
@@ -162,14 +161,14 @@ def test_average_expansion_is_the_mean_of_the_nearest():
 def test_blocks_of_an_expansion_change_nothing(monkeypatch):
     pair = task(2)
     whole = [part.numpy() for part in QueryExpansion(gallery=True)(*pair)]
-    monkeypatch.setattr(glc.core.ranking, '_BLOCK_SIMILARITIES', 4 * 50)
-    monkeypatch.setattr(glc.core.reranking, '_BLENDED_ROWS', 7)
+    monkeypatch.setattr(glc.core.evaluation.ranking, '_BLOCK_SIMILARITIES', 4 * 50)
+    monkeypatch.setattr(glc.core.evaluation.reranking, '_BLENDED_ROWS', 7)
     for part, expected in zip(QueryExpansion(gallery=True)(*pair), whole, strict=True):
         np.testing.assert_allclose(part, expected, atol=1e-6)
 
 
 def test_the_methods_of_the_benchmark_agree(monkeypatch):
-    folder = Path(__file__).resolve().parents[2] / 'tools/benchmarks'
+    folder = Path(__file__).resolve().parents[3] / 'tools/benchmarks'
     monkeypatch.syspath_prepend(folder)
     measure = runpy.run_path(str(folder / 'bench_rerank.py'))['measure']
     sparse, dense = (measure(kind, 30, 150, 16)[-1] for kind in ('sparse', 'dense'))

@@ -3,9 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glc.core.camera_memory import CameraMemory
-from glc.core.memory import ClusterMemory
-from tests.test_core.test_memory import naive_update, unit
+from glc.core.memories import CameraMemory, ClusterMemory
+from tests.test_core.test_memories.test_cluster import naive_update, unit
 
 
 def problem(seed: int, num_images: int = 24, num_clusters: int = 4, num_cams: int = 3, batch: int = 10):

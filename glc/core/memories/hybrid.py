@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from glc.core.labels import as_labels, as_unit_features
-from glc.core.memory import ClusterMemory, gather_rows, momentum_rows, replace_rows
+from glc.core.memories.base import gather_batch, momentum_rows, replace_rows
+from glc.core.memories.cluster import ClusterMemory
 
 
 class HybridMemory(ClusterMemory):
@@ -100,7 +101,7 @@ class HybridMemory(ClusterMemory):
     @torch.no_grad()
     def update(self, features: Tensor, labels: Tensor, indices: Tensor | None = None) -> None:
         """Momentum update with the global batch; see :meth:`BaseMemory.update`."""
-        features, indices = gather_rows(features.float()), gather_rows(self._indices(indices))
+        features, indices = gather_batch(features.float()), gather_batch(self._indices(indices))
         images, rows = momentum_rows(self.instances, features, indices, self.momentum, self.mode)
         classes = self.classes[images]
         self._sums.index_add_(0, classes, rows.double() - self.instances[images].double())

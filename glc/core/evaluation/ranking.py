@@ -44,7 +44,7 @@ def evaluate_ranking(
         gallery_cams: Cameras (G,).
         ranks: The ranks r at which CMC is returned, as 'rank<r>'.
         distance: Ranks in place of the cosine similarity, e.g. that of
-            :class:`glc.core.reranking.KReciprocalReranking`.
+            :class:`glc.core.evaluation.reranking.KReciprocalReranking`.
 
     Returns:
         Fractions 'mAP', 'mINP' and 'rank<r>' for every r of ``ranks``.

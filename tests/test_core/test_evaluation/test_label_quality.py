@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import normalized_mutual_info_score
 
-from glc.core.quality import knn_purity, label_change, label_quality
+from glc.core.evaluation import knn_purity, label_change, label_quality
 from tests.utils import shared_data
 
 LABELLINGS = st.lists(st.tuples(st.integers(-1, 4), st.integers(-1, 3)), min_size=1, max_size=25)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from glc.core.memory import ClusterMemory
+from glc.core.memories import ClusterMemory
 
 
 def unit(*shape: int, seed: int = 0) -> Tensor:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from glc.core.distillation import PartDistillationLoss, clip_each_, cosine_between, move_towards_
+from glc.core.losses import PartDistillationLoss, clip_each_, cosine_between, move_towards_
 
 
 def softmax(row, temperature):

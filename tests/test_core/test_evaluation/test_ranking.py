@@ -4,8 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import glc.core.ranking
-from glc.core.ranking import evaluate_ranking, rank_gallery
+import glc.core.evaluation.ranking
+from glc.core.evaluation import evaluate_ranking, rank_gallery
 
 
 def retrieval_task(num_queries=25, num_gallery=80, seed=0, num_ids=8, num_cams=3):
@@ -92,7 +92,7 @@ def test_other_ranks():
 def test_blocks_of_queries_change_nothing(monkeypatch):
     task = retrieval_task()
     scores, best = evaluate_ranking(*task), rank_gallery(*task)
-    monkeypatch.setattr(glc.core.ranking, '_BLOCK_SIMILARITIES', 3 * 80)
+    monkeypatch.setattr(glc.core.evaluation.ranking, '_BLOCK_SIMILARITIES', 3 * 80)
     assert evaluate_ranking(*task) == scores
     np.testing.assert_array_equal(rank_gallery(*task), best)
 

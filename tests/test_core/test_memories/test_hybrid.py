@@ -3,8 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glc.core.hybrid_memory import HybridMemory
-from tests.test_core.test_memory import naive_update, unit
+from glc.core.memories import HybridMemory
+from tests.test_core.test_memories.test_cluster import naive_update, unit
 
 
 def problem(seed: int, num_images: int = 20, num_clusters: int = 4, batch: int = 12):

@@ -1,0 +1,24 @@
+"""Published checkpoints: recognize their layout, load them, and report what was loaded."""
+
+from .conversion import backbone_state_dict, convert_state_dict, resize_pos_embed
+from .layouts import LAYOUTS, Layout, recognize_layout, rename_keys, unwrap_state_dict
+from .loading import link_predictor_for, load_backbone_checkpoint, load_link_predictor, load_model_checkpoint
+from .reading import load_checkpoint_file
+from .report import LoadReport
+
+__all__ = [
+    'LAYOUTS',
+    'Layout',
+    'LoadReport',
+    'backbone_state_dict',
+    'convert_state_dict',
+    'link_predictor_for',
+    'load_backbone_checkpoint',
+    'load_checkpoint_file',
+    'load_link_predictor',
+    'load_model_checkpoint',
+    'recognize_layout',
+    'rename_keys',
+    'resize_pos_embed',
+    'unwrap_state_dict',
+]

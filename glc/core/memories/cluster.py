@@ -1,0 +1,66 @@
+"""Cluster memory: one vector per pseudo label, contrasted with the features of a batch.
+
+Source: Dai et al., Cluster Contrast for Unsupervised Person Re-Identification, ACCV 2022.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from glc.core.memories.base import BaseMemory, gather_batch, momentum_rows, replace_rows
+
+
+class ClusterMemory(BaseMemory):
+    r"""Cluster contrast memory with momentum update.
+
+    The loss is the cross entropy of ``x M^T / temperature``. The update of cluster ``y`` by an instance ``x`` is
+    ``M[y] <- normalise(momentum * M[y] + (1 - momentum) * x)``.
+
+    Args:
+        temperature: Divisor of the similarities.
+        momentum: Share of the old vector that stays in an update, in ``[0, 1]``.
+        mode: ``'mean'`` applies the update with every instance of the batch, in order; ``'hard'`` once per cluster,
+            with the instance that is least similar to ``M[y]`` before the update.
+
+    Example:
+        >>> import torch
+        >>> memory = ClusterMemory(mode='hard')
+        >>> memory.reset(torch.eye(3))
+        >>> labels = torch.tensor([0, 2])
+        >>> round(memory(torch.eye(3)[labels], labels).item(), 4)
+        0.0
+        >>> memory.update(torch.eye(3)[[1, 2]], labels)
+        >>> memory.bank[0].round(decimals=2)
+        tensor([0.2400, 0.9700, 0.0000])
+    """
+
+    def __init__(self, temperature: float = 0.05, momentum: float = 0.2, mode: str = 'hard') -> None:
+        super().__init__()
+        if temperature <= 0:
+            raise ValueError(f'temperature must be positive, got {temperature}')
+        if not 0 <= momentum <= 1:
+            raise ValueError(f'momentum must be in [0, 1], got {momentum}')
+        if mode not in ('mean', 'hard'):
+            raise ValueError(f"mode must be 'mean' or 'hard', got {mode!r}")
+        self.temperature = temperature
+        self.momentum = momentum
+        self.mode = mode
+
+    def extra_repr(self) -> str:
+        """Settings shown when the module is printed."""
+        return f'temperature={self.temperature}, momentum={self.momentum}, mode={self.mode!r}'
+
+    def forward(self, features: Tensor, labels: Tensor, indices: Tensor | None = None) -> Tensor:
+        """Cross entropy of the similarities to all clusters; see :meth:`BaseMemory.forward`."""
+        if not len(self.bank):
+            raise RuntimeError('the memory bank is empty: call reset(centroids) before the first batch')
+        with torch.autocast(features.device.type, enabled=False):
+            return F.cross_entropy(features.float() @ self.bank.T / self.temperature, labels)
+
+    @torch.no_grad()
+    def update(self, features: Tensor, labels: Tensor, indices: Tensor | None = None) -> None:
+        """Momentum update with the global batch; see :meth:`BaseMemory.update`."""
+        features, labels = gather_batch(features.float()), gather_batch(labels)
+        self.bank = replace_rows(
+            self.bank, *momentum_rows(self.bank, features, labels, self.momentum, self.mode)
+        )
