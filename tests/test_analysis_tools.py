@@ -81,7 +81,7 @@ def rows(text):
 def test_label_quality_of_all_pairs_and_a_document(run, features, tmp_path):
     document = tmp_path / 'document.md'
     labelers = ['JaccardAgglomerative(k1=20)', 'JaccardDBSCAN(eps=2)']
-    correctors = ['NoCorrection', 'NeighbourVoting(min_share=2)']
+    correctors = ['NoCorrection', 'NeighborVoting(min_share=2)']
     printed = run(
         'benchmarks/bench_label_quality', '--features', f'two={features}', '--output', document,
         '--labelers', *labelers, '--correctors', *correctors, '--planted', 0.5,

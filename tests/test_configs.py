@@ -13,8 +13,8 @@ from mmengine.registry import DefaultScope
 
 import glc.engine
 import glc.models  # noqa: F401
-from glc.core.clustering import JaccardDBSCAN, MultiScaleConsensus
-from glc.core.correction import GLC
+from glc.core.correctors import GLC
+from glc.core.labelers import JaccardDBSCAN, MultiScaleConsensus
 from glc.core.losses import PartDistillationLoss
 from glc.core.memories import ClusterMemory
 from glc.registry import (

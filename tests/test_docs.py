@@ -12,10 +12,10 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from sklearn.cluster import DBSCAN
 
-from glc.core.clustering import MultiScaleConsensus
 from glc.core.evaluation import label_quality
+from glc.core.labelers import MultiScaleConsensus
+from glc.core.labelers.reliability import SelfPacedReliability
 from glc.core.memories import CameraMemory, HybridMemory
-from glc.core.reliability import SelfPacedReliability
 from glc.engine import MeanTeacherHook
 from glc.registry import HOOKS, LABEL_CORRECTORS, MEMORY_BANKS, MODELS, PSEUDO_LABELERS
 

@@ -20,8 +20,8 @@ from glc.checkpoints import (
     recognize_layout,
     rename_keys,
 )
-from glc.core.correction import GLC
-from glc.core.gcn import LinkPredictor
+from glc.core.correctors import GLC
+from glc.core.correctors.link_network import LinkPredictor
 from glc.models import UnsupervisedReID  # noqa: F401
 from glc.models.backbones import OSNet, PASSViT, ResNet
 from glc.registry import MODELS

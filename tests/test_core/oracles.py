@@ -54,3 +54,13 @@ def naive_jaccard(features: np.ndarray, k1: int, k2: int) -> np.ndarray:
             shared = np.minimum(encoding[i], encoding[j]).sum()
             distance[i, j] = max(0.0, 1 - shared / (2 - shared))
     return distance
+
+
+def seen_by_cameras(num_ids=24, size=12, dim=32, spread=0.5, camera=1.2, seed=0):
+    """Features of people who stand before three cameras, each of which adds an offset of its own."""
+    rng = np.random.default_rng(seed)
+    truth = np.repeat(np.arange(num_ids), size)
+    cams = np.tile(np.arange(3), len(truth) // 3)
+    features = rng.normal(size=(num_ids, dim))[truth] + camera * rng.normal(size=(3, dim))[cams]
+    features = features + spread * rng.normal(size=(len(truth), dim))
+    return (features / np.linalg.norm(features, axis=1, keepdims=True)).astype(np.float32), cams, truth

@@ -5,14 +5,12 @@ import pytest
 import torch
 from scipy import sparse
 
-from glc.core.alternatives import JaccardLeiden, KMeansLabeler, LabelPropagation, NeighbourVoting
-from glc.core.cameras import camera_views
-from glc.core.clustering import JaccardDBSCAN, MultiScaleConsensus
-from glc.core.correction import GLC
-from glc.core.gcn import aggregate_neighbors
-from glc.core.graph import knn_graph, normalized_adjacency
-from glc.core.jaccard import jaccard_distance, reciprocal_encodings
-from glc.core.metric import MetricConsensus
+from glc import FeatureView
+from glc.core.correctors import GLC, BaseCorrector, LabelPropagation, MetricConsensus, NeighborVoting
+from glc.core.correctors.link_network import aggregate_neighbors, normalized_adjacency
+from glc.core.labelers import JaccardDBSCAN, JaccardLeiden, KMeansLabeler, MultiScaleConsensus
+from glc.core.neighbors.jaccard import jaccard_distance, reciprocal_encodings
+from glc.core.neighbors.knn import knn_graph
 from tests.test_core.foreign_device import FOREIGN, ForeignDevice
 from tests.test_core.oracles import clustered_features
 
@@ -27,7 +25,7 @@ METHODS = {
     'metric': lambda device: MetricConsensus(k1=(6, 12), k2=3),
     'glc': lambda device: GLC(**NETWORK, device=device),
     'glc components': lambda device: GLC(**NETWORK, linking='components', device=device),
-    'voting': lambda device: NeighbourVoting(k=8),
+    'voting': lambda device: NeighborVoting(k=8),
     'propagation': lambda device: LabelPropagation(**JACCARD),
 }
 
@@ -43,7 +41,7 @@ def images():
 def labelled(method, device, features, cam_ids, labels):
     """Labels by a labeler or a corrector, from tensors on a device."""
     call = METHODS[method](device)
-    known = (labels,) if hasattr(call, 'predict') else ()
+    known = (labels,) if isinstance(call, BaseCorrector) else ()
     result = call(features.to(device), *(part.to(device) for part in known), cam_ids=cam_ids.to(device))
     assert result.device.type == torch.device(device).type
     return result.cpu()
@@ -68,18 +66,22 @@ def test_labels_on_a_gpu(method):
 
 def test_graphs_and_encodings_stay_on_the_device():
     features, cam_ids, _ = images()
-    expected, graphs = camera_views(features, cam_ids, 12)
+    expected = FeatureView(features, cam_ids)
     with ForeignDevice():
-        x, views = camera_views(features.to(FOREIGN), cam_ids.numpy(), 12)
-        np.testing.assert_allclose(x.cpu(), expected, atol=1e-6)
-        for view, graph in zip(views, graphs, strict=True):
-            assert view.indices.device == view.similarities.device == FOREIGN
-            np.testing.assert_array_equal(view.arrays()[0], graph.indices)
-            np.testing.assert_allclose(view.arrays()[1], graph.similarities, atol=1e-6)
-            for encoding in reciprocal_encodings(x, (6, 12), 3, view):
+        view = FeatureView(features.to(FOREIGN), cam_ids.numpy())
+        np.testing.assert_allclose(view.centered.cpu(), expected.centered, atol=1e-6)
+        for graph, other in zip(view.graphs(12), expected.graphs(12), strict=True):
+            assert graph.indices.device == graph.similarities.device == FOREIGN
+            np.testing.assert_array_equal(graph.numpy()[0], other.indices)
+            np.testing.assert_allclose(graph.numpy()[1], other.similarities, atol=1e-6)
+            for encoding in reciprocal_encodings(view.centered, (6, 12), 3, graph):
                 assert {part.device for part in encoding} == {FOREIGN}
-        given = jaccard_distance(x, 12, 3, graph=graphs[0])  # a graph of arrays
-        np.testing.assert_array_equal(given.toarray(), jaccard_distance(x, 12, 3, graph=views[0]).toarray())
+        given = jaccard_distance(view.centered, 12, 3, graph=expected.neighbors(12))  # a graph on the CPU
+        own = jaccard_distance(view.centered, 12, 3, graph=view.neighbors(12))
+        np.testing.assert_array_equal(given.toarray(), own.toarray())
+        moved = expected.to(FOREIGN)
+        assert moved.device == moved.neighbors(12).indices.device == FOREIGN
+        assert expected.to(expected.device) is expected
 
 
 def test_weighted_neighbours_on_the_device():

@@ -22,8 +22,8 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from glc.core.clustering import JaccardDBSCAN
-from glc.core.correction import GLC
+from glc.core.labelers import JaccardDBSCAN
+from glc.core.correctors import GLC
 from glc.core.evaluation import label_quality
 
 Data = tuple[np.ndarray, np.ndarray, np.ndarray]

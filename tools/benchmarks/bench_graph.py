@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from _data import isotropic_noise, synthetic_identities
 
-from glc.core.graph import knn_graph
+from glc.core.neighbors.knn import knn_graph
 from glc.core.labels import as_unit_features
 
 _BASE_ROWS = 2**18

@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from _data import synthetic_identities
 
 import glc.engine  # noqa: F401
-from glc.core.clustering import JaccardDBSCAN
+from glc.core.labelers import JaccardDBSCAN
 from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS
 
 Result = TypeVar('Result')

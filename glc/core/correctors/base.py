@@ -89,8 +89,11 @@ class BaseCorrector(BaseEstimator, ABC):
             ValueError: The labels are not N integers, or a parameter is out of range.
         """
         self.check()
+        known = _checked_labels(labels, view)
+        if known.max() < 0:
+            raise UnusableLabelsError('no image has a label')
         self.timings_ = Timings()
-        return view.result(self._correct(view, _checked_labels(labels, view)))
+        return view.result(self._correct(view, known))
 
     def check(self) -> None:
         """Check the parameters.

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.semi_supervised import LabelSpreading
 
-from glc.core.correctors.base import BaseCorrector, UnusableLabelsError
+from glc.core.correctors.base import BaseCorrector
 from glc.core.labels import compact_labels
 from glc.core.neighbors.knn import neighbor_matrix
 from glc.core.neighbors.view import FeatureView
@@ -65,7 +65,6 @@ class NeighborVoting(BaseCorrector):
         return self.k
 
     def _correct(self, view: FeatureView[Any], labels: np.ndarray) -> np.ndarray:
-        _check_any(labels)
         with self.timings_.stage('knn'):
             indices, similarities = view.without_cameras().neighbors(self.k).numpy()
         weights = neighbor_matrix(indices, similarities.clip(0, 1).astype(np.float64))
@@ -125,7 +124,6 @@ class LabelPropagation(BaseCorrector):
         return int(np.max(self.k1))
 
     def _correct(self, view: FeatureView[Any], labels: np.ndarray) -> np.ndarray:
-        _check_any(labels)
         view = view.without_cameras()
         with self.timings_.stage('knn'):
             view.graphs(self.expected_k)
@@ -136,8 +134,3 @@ class LabelPropagation(BaseCorrector):
         spreading = LabelSpreading(kernel=lambda *_: weights, alpha=self.alpha, max_iter=1000, tol=tolerance)
         shares = spreading.fit(view.features.cpu().numpy(), labels).label_distributions_
         return compact_labels(np.where(shares.max(axis=1) > self.min_share, shares.argmax(axis=1), labels))
-
-
-def _check_any(labels: np.ndarray) -> None:
-    if labels.max() < 0:
-        raise UnusableLabelsError('no image has a label')

@@ -3,17 +3,17 @@ import pytest
 import torch
 
 from glc.core import approximate, graph
-from glc.core.approximate import likely_neighbours
-from glc.core.graph import knn_graph
 from glc.core.labels import as_unit_features
+from glc.core.neighbors.approximate import likely_neighbors
+from glc.core.neighbors.knn import knn_graph
 from tests.test_core.oracles import clustered_features, naive_ranks
 
 
 @pytest.fixture
 def small_lists(monkeypatch):
     """Lists of about 40 images, 8 of which are searched."""
-    search = graph.likely_neighbours
-    monkeypatch.setattr(graph, 'likely_neighbours', lambda *args: search(*args, list_size=40, num_probes=8))
+    search = graph.likely_neighbors
+    monkeypatch.setattr(graph, 'likely_neighbors', lambda *args: search(*args, list_size=40, num_probes=8))
 
 
 def recall(found, expected):
@@ -52,7 +52,7 @@ def test_more_probes_find_more():
     x = as_unit_features(clustered_features(2000, 40, noise=0.3))
     rows = torch.arange(len(x))
     exact = (x @ x.T).topk(10).indices.numpy()
-    found = [recall(likely_neighbours(x, rows, 10, 50, probes), exact) for probes in (1, 4, 16, 40)]
+    found = [recall(likely_neighbors(x, rows, 10, 50, probes), exact) for probes in (1, 4, 16, 40)]
     assert found == sorted(found)
     assert found[-1] == 1
 
@@ -89,7 +89,7 @@ def test_no_list_is_long():
 
 def test_fewer_images_in_the_lists_than_candidates():
     x = as_unit_features(clustered_features(300, 20))
-    found = likely_neighbours(x, torch.arange(300), 100, list_size=10, num_probes=2)
+    found = likely_neighbors(x, torch.arange(300), 100, list_size=10, num_probes=2)
     assert (found.sort(dim=1).values.diff(dim=1) > 0).all()
     assert found.min() >= 0
     assert found.max() < 300
@@ -98,9 +98,9 @@ def test_fewer_images_in_the_lists_than_candidates():
 
 def test_rows_on_their_own():
     x = as_unit_features(clustered_features(2000, 150))
-    everyone = likely_neighbours(x, torch.arange(2000), 20, 40, 6)
+    everyone = likely_neighbors(x, torch.arange(2000), 20, 40, 6)
     for rows in (torch.tensor([1999, 3, 700]), torch.arange(0)):
-        assert likely_neighbours(x, rows, 20, 40, 6).equal(everyone[rows])
+        assert likely_neighbors(x, rows, 20, 40, 6).equal(everyone[rows])
 
 
 @pytest.mark.usefixtures('small_lists')
@@ -134,4 +134,4 @@ def test_auto_is_exact_up_to_a_limit(monkeypatch):
 def test_gpu_finds_the_neighbours_of_the_cpu():
     features = torch.from_numpy(clustered_features(5000, 300))
     expected = knn_graph(features, 15, 'approximate')
-    assert recall(knn_graph(features.cuda(), 15, 'approximate').arrays()[0], expected.indices) > 0.999
+    assert recall(knn_graph(features.cuda(), 15, 'approximate').numpy()[0], expected.indices) > 0.999

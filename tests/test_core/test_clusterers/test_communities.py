@@ -9,24 +9,19 @@ from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.metrics import adjusted_rand_score
 
-from glc.core.clustering import (
-    KNEE_RANGE,
-    JaccardDBSCAN,
-    JaccardMapEquation,
-    MultiScaleConsensus,
+from glc.core.clusterers import (
+    MapEquationClusterer,
     knee_distance,
-)
-from glc.core.communities import (
-    CUT_RANGE,
-    cut_communities,
-    follow_labels,
     leiden_communities,
     map_equation_communities,
-    part_labels,
 )
+from glc.core.clusterers.communities import CUT_RANGE
+from glc.core.clusterers.dbscan import KNEE_RANGE
+from glc.core.correctors.base import follow_labels, penalize_different_labels
 from glc.core.evaluation import label_quality
-from glc.core.jaccard import jaccard_distance
+from glc.core.labelers import JaccardDBSCAN, JaccardMapEquation, MultiScaleConsensus
 from glc.core.labels import compact_labels
+from glc.core.neighbors.jaccard import jaccard_distance
 from tests.test_core.oracles import clustered_features, naive_jaccard
 
 
@@ -76,8 +71,8 @@ def test_permuting_the_images_permutes_the_communities(seed):
     dense = np.triu(dense, 1) + np.triu(dense, 1).T
     distance = sparse.csr_array(np.where(dense < 0.7, dense, 0))
     order = rng.permutation(90)
-    labels, _ = cut_communities(distance, 'auto', 0.1, 3)
-    permuted, _ = cut_communities(distance[order][:, order], 'auto', 0.1, 3)
+    clusterer = MapEquationClusterer('auto', 0.1, 3)
+    labels, permuted = clusterer(distance), clusterer(distance[order][:, order])
     assert adjusted_rand_score(labels[order], permuted) == 1
     np.testing.assert_array_equal(labels[order] < 0, permuted < 0)
 
@@ -87,20 +82,24 @@ def test_auto_cut_is_the_tightest_that_leaves_few_over():
     distance = jaccard_distance(clustered_features(200, 20, 0.8, seed=1), (6, 12), 3, loosest)
 
     def left_over(cut: float) -> float:
-        return np.mean(cut_communities(distance, cut, 1.0, 4)[0] < 0)
+        return np.mean(MapEquationClusterer(cut, 1.0, 4)(distance) < 0)
 
     assert left_over(loosest) < left_over(tightest)
     for share in np.linspace(left_over(loosest), left_over(tightest), 5):
-        labels, cut = cut_communities(distance, 'auto', share, 4)
-        assert np.mean(labels < 0) == left_over(cut) <= share
+        clusterer = MapEquationClusterer('auto', share, 4)
+        assert np.mean(clusterer(distance) < 0) == left_over(clusterer.cut_) <= share
+        cut = clusterer.cut_
         last_step = (loosest - tightest) / 64
         assert cut == tightest or left_over(cut - last_step) > share
-    assert cut_communities(distance, 'auto', -1.0, 4)[1] == loosest
+    none_left = MapEquationClusterer('auto', 0.0, 4)
+    none_left(distance)
+    assert left_over(loosest) > 0
+    assert none_left.cut_ == loosest
 
 
 @pytest.mark.parametrize('cut', [0, 1, 'knee'])
 def test_bad_cut(cut):
-    with pytest.raises(ValueError, match='cut must lie'):
+    with pytest.raises(ValueError, match="'cut' parameter"):
         MultiScaleConsensus(cut=cut)(clustered_features(20, 2))
 
 
@@ -126,7 +125,7 @@ def test_auto_eps_is_kept_and_used():
     labels = labeler(features)
     assert KNEE_RANGE[0] <= labeler.eps_ <= KNEE_RANGE[1]
     np.testing.assert_array_equal(labels, JaccardDBSCAN(eps=labeler.eps_, k1=12, k2=3)(features))
-    with pytest.raises(ValueError, match="or be 'auto', got 'knee'"):
+    with pytest.raises(ValueError, match="or a str among {'auto'}. Got 'knee'"):
         JaccardDBSCAN(eps='knee')(features)
 
 
@@ -157,10 +156,12 @@ def test_undecided_graphs_follow_the_labels_and_clear_ones_do_not():
     inside = np.kron(np.eye(2), np.ones((4, 4)))
     for between, weight, clusters in ((0.45, 0.0, 1), (0.45, 0.8, 2), (1.0, 0.05, 1), (0.0, 0.05, 2)):
         distance = sparse.csr_array(1 - 0.9 * np.maximum(inside, between))
-        parted = part_labels(distance, labels, weight)
+        parted = penalize_different_labels(distance, labels, weight)
         np.testing.assert_allclose(1 - parted.toarray(), 0.9 * np.where(inside, 1, between * (1 - weight)))
-        assert len(np.unique(cut_communities(parted, 0.9, 1.0, 1)[0])) == clusters
-    np.testing.assert_array_equal(part_labels(distance, np.full(8, -1), 0.5).toarray(), distance.toarray())
+        assert len(np.unique(MapEquationClusterer(0.9, min_cluster_size=1)(parted))) == clusters
+    np.testing.assert_array_equal(
+        penalize_different_labels(distance, np.full(8, -1), 0.5).toarray(), distance.toarray()
+    )
 
 
 @settings(deadline=None)

@@ -1,6 +1,7 @@
 """GLC against naive loops and dense float64 computations, and on planted label noise."""
 
 import random
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -12,18 +13,20 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import adjusted_rand_score
 
-from glc.core import correction
-from glc.core.correction import (
+from glc.core.correctors import (
     GLC,
+    CommunityLinking,
+    ComponentLinking,
+    LinkTraining,
     UnusableLabelsError,
-    cluster_links,
-    draw_subgraph,
-    shuffled_batches,
+    linking,
 )
+from glc.core.correctors.link_network import LinkPredictor
+from glc.core.correctors.link_training import draw_subgraph, shuffled_batches
+from glc.core.correctors.linking import cluster_links
 from glc.core.evaluation import label_quality
-from glc.core.gcn import LinkPredictor
 from glc.core.labels import cluster_centroids
-from tests.test_core.test_gcn import dense_logits
+from tests.test_core.test_correctors.test_link_network import dense_logits
 
 
 def planted(num_ids=30, size=12, dim=32, spread=0.1, noise=0.15, seed=0):
@@ -52,8 +55,8 @@ def small_glc(**parameters):
 
 
 def test_published_schedule():
-    assert GLC.published().get_params() == {
-        'k': 50,
+    glc = GLC.published()
+    assert asdict(glc.training) == {
         'hidden_dim': 512,
         'epochs': 2,
         'subgraphs_per_epoch': 202,
@@ -72,19 +75,22 @@ def test_published_schedule():
         'distance_start': False,
         'clip_norm': None,
         'patience': None,
-        'linking': 'components',
-        'scales': (10, 20, 40, 80),
-        'max_outliers': 0.1,
-        'follow_share': 0.8,
-        'use_cameras': False,
-        'link_threshold': 0.6,
-        'overlap_threshold': 0.6,
-        'min_cluster_size': 5,
-        'seed': 0,
-        'device': None,
-        'progress': None,
     }
-    assert GLC.published(seed=3, k=20).get_params()['k'] == 20
+    assert glc.linking == ComponentLinking(link_threshold=0.6, overlap_threshold=0.6, min_cluster_size=5)
+    assert (glc.k, glc.use_cameras, glc.seed) == (50, False, 0)
+
+
+def test_parameters_of_training_and_linking_can_be_set_flat():
+    glc = GLC.published(seed=3, k=20, lr=0.2, min_cluster_size=7)
+    assert (glc.seed, glc.k) == (3, 20)
+    assert glc.training == replace(GLC.published().training, lr=0.2)
+    assert glc.linking == ComponentLinking(0.6, 0.6, 7)
+    whole = GLC(training=LinkTraining(epochs=3, patience=None), linking=CommunityLinking(scales=(5, 10)))
+    assert whole.get_params() == GLC(epochs=3, patience=None, scales=(5, 10)).get_params()
+    with pytest.raises(TypeError, match='no parameter link_threshold; .* its CommunityLinking has scales'):
+        GLC(link_threshold=0.7)
+    with pytest.raises(ValueError, match='linking must be one of communities, components'):
+        GLC(linking='tree')
 
 
 # Training
@@ -110,7 +116,7 @@ def test_training_takes_the_steps_of_a_dense_float64_computation(scaled):
         member_fraction=1.0, batch_fraction=1.0, lr=0.1, weight_decay=0.01, lr_decay=0.5, gamma=1.5,
         scale_inputs=scaled, distance_start=False,
     )  # fmt: skip
-    glc.fit(features, labels)
+    glc.fit(features, labels=labels)
 
     torch.manual_seed(5)
     network = LinkPredictor(8, 7).double()
@@ -199,7 +205,7 @@ def test_subgraphs_of_the_wrong_size_are_skipped():
     glc = small_glc(
         clusters_per_subgraph=2, min_nodes=40, epochs=1, subgraphs_per_epoch=12, steps_per_subgraph=2
     )
-    glc.fit(features, labels)
+    glc.fit(features, labels=labels)
     assert 0 < len(glc.history_) < 12
 
 
@@ -261,7 +267,7 @@ def test_cluster_links_does_not_depend_on_the_blocks(monkeypatch):
     links = sparse.random_array((200, 200), density=0.02, rng=rng, format='csr')
     links.setdiag(0)
     whole = cluster_links(links, 0.2, 0.0, 2)
-    monkeypatch.setattr(correction, '_ROWS_PER_BLOCK', 7)
+    monkeypatch.setattr(linking, '_ROWS_PER_BLOCK', 7)
     np.testing.assert_array_equal(cluster_links(links, 0.2, 0.0, 2), whole)
     assert whole.max() > 0
 
@@ -275,9 +281,9 @@ def test_cluster_links_thresholds_are_strict():
 
 
 def test_predicted_links_are_the_dense_softmax(monkeypatch):
-    monkeypatch.setattr(correction, '_PAIRS_PER_BLOCK', 37)  # the last block is not full
+    monkeypatch.setattr(linking, '_PAIRS_PER_BLOCK', 37)  # the last block is not full
     features, labels, _ = planted()
-    glc = small_glc(k=20, scale_inputs=False).fit(features, labels)
+    glc = small_glc(k=20, scale_inputs=False).fit(features, labels=labels)
     links = glc.predict_links(features)
     rows, cols = links.nonzero()
     x = features.astype(np.float64)
@@ -314,7 +320,9 @@ def test_defaults_improve_noisy_labels():
 @pytest.mark.parametrize('distance_start', [False, True])
 def test_start_of_the_network(distance_start):
     features, labels, _ = planted()
-    glc = small_glc(lr=0.0, seed=3, distance_start=distance_start, steps_per_subgraph=1).fit(features, labels)
+    glc = small_glc(lr=0.0, seed=3, distance_start=distance_start, steps_per_subgraph=1).fit(
+        features, labels=labels
+    )
     torch.manual_seed(3)
     network = LinkPredictor(features.shape[1], 32)
     if distance_start:
@@ -325,7 +333,7 @@ def test_start_of_the_network(distance_start):
 
 def test_seed_decides_the_result():
     features, labels, _ = planted()
-    runs = [small_glc(seed=seed).fit(features, labels) for seed in (1, 1, 2)]
+    runs = [small_glc(seed=seed).fit(features, labels=labels) for seed in (1, 1, 2)]
     first, again, other = ([p.detach().numpy() for p in run.network_.parameters()] for run in runs)
     for a, b in zip(first, again, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -382,7 +390,7 @@ def test_inputs_are_not_modified():
 
 def test_prediction_follows_the_images():
     features, labels, _ = planted(spread=0.3)
-    glc = small_glc().fit(features, labels)
+    glc = small_glc().fit(features, labels=labels)
     order = np.random.default_rng(0).permutation(len(features))
     assert adjusted_rand_score(glc.predict(features)[order], glc.predict(features[order])) > 0.99
 
@@ -397,7 +405,9 @@ def test_training_sees_no_unlabelled_image():
     features, labels, _ = planted()
     changed = features.copy()
     changed[labels < 0] = features[0]
-    assert small_glc().fit(features, labels).history_ == small_glc().fit(changed, labels).history_
+    assert (
+        small_glc().fit(features, labels=labels).history_ == small_glc().fit(changed, labels=labels).history_
+    )
 
 
 def test_images_without_label_are_labelled():
@@ -419,16 +429,17 @@ def test_progress_wraps_the_subgraphs():
     glc(features, labels)
     assert seen == [0, 1, 2, 3]
     assert len(glc.history_) == 4
-    assert set(glc.timings_) == {'fit', 'graph', 'jaccard', 'links', 'clusters'}
+    assert set(glc.timings_) == {'fit', 'knn', 'jaccard', 'links', 'cluster'}
 
 
 def test_scikit_learn_conventions():
     glc = small_glc(lr=0.03, seed=7)
     assert clone(glc).get_params() == glc.get_params()
     assert 'lr=0.03' in repr(glc)
+    assert glc.set_params(k=9).get_params()['k'] == 9
     features, labels, _ = planted()
-    with pytest.raises(ValueError, match='k must be an integer of at least 2'):
-        clone(glc).set_params(k=0).fit(features, labels)
+    with pytest.raises(ValueError, match="'k' parameter of GLC must be an int in the range"):
+        clone(glc).set_params(k=0).fit(features, labels=labels)
 
 
 # Awkward input
@@ -437,7 +448,7 @@ def test_scikit_learn_conventions():
 @pytest.mark.parametrize(
     ('labels', 'reason'),
     [
-        (np.full(360, -1), '0 images have a label'),
+        (np.full(360, -1), '0 images have a label|no image has a label'),
         (np.where(np.arange(360) < 99, np.arange(360) // 9, -1), '99 images have a label'),
         (np.zeros(360, int), '1 clusters for 360 images'),
         (np.arange(360), '360 clusters for 360 images'),
@@ -447,9 +458,9 @@ def test_scikit_learn_conventions():
 def test_labels_that_teach_nothing(labels, reason):
     features = planted()[0]
     with pytest.raises(UnusableLabelsError, match=reason):
-        small_glc().fit(features, labels)
+        small_glc().fit(features, labels=labels)
     shifted = np.where(labels < 0, -1, labels + 4)
-    with pytest.warns(UserWarning, match=f'labels left as they are: {reason}'):
+    with pytest.warns(UserWarning, match=f'labels left as they are: ({reason})'):
         unchanged = small_glc()(features, shifted)
     np.testing.assert_array_equal(unchanged, labels)
 
@@ -485,7 +496,7 @@ def test_wrong_input(features, labels, message):
     ],
 )
 def test_parameters_are_checked_at_once(parameter, value):
-    with pytest.raises(ValueError, match=f'{parameter} must be'):
+    with pytest.raises(ValueError, match=f"'{parameter}' parameter of"):
         GLC(**{parameter: value})
 
 
@@ -496,7 +507,7 @@ def test_prediction_needs_a_fit():
 
 def test_prediction_needs_the_features_of_the_fit():
     features, labels, _ = planted()
-    glc = small_glc().fit(features, labels)
+    glc = small_glc().fit(features, labels=labels)
     with pytest.raises(ValueError, match='fitted on features of 32 channels, got 31'):
         glc.predict(features[:, :31])
 
@@ -504,7 +515,7 @@ def test_prediction_needs_the_features_of_the_fit():
 def test_divergence_is_an_error():
     features, labels, _ = planted()
     with pytest.raises(RuntimeError, match='lower lr'):
-        small_glc(lr=1e20).fit(features, labels)
+        small_glc(lr=1e20).fit(features, labels=labels)
 
 
 def test_fewer_images_than_neighbours_and_fewer_clusters_than_a_subgraph_takes():
@@ -528,4 +539,4 @@ def test_one_giant_cluster():
 
 def test_prediction_of_one_image():
     features, labels, _ = planted()
-    np.testing.assert_array_equal(small_glc().fit(features, labels).predict(features[:1]), [-1])
+    np.testing.assert_array_equal(small_glc().fit(features, labels=labels).predict(features[:1]), [-1])

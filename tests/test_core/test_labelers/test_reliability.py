@@ -3,9 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glc.core.alternatives import JaccardHDBSCAN, JaccardLeiden, KMeansLabeler
-from glc.core.clustering import JaccardDBSCAN, MultiScaleConsensus
-from glc.core.reliability import (
+from glc.core.labelers import JaccardDBSCAN, JaccardHDBSCAN, JaccardLeiden, KMeansLabeler, MultiScaleConsensus
+from glc.core.labelers.reliability import (
     SelfPacedReliability,
     cluster_overlap,
     independence_threshold,
@@ -105,9 +104,10 @@ def test_outliers_only():
 
 def test_mistakes_are_explained():
     features = clustered_features(30, 3)
-    for labeler in (KMeansLabeler(3), JaccardHDBSCAN()):
-        with pytest.raises(TypeError, match=r'has no cut to loosen and tighten.*distance_threshold'):
-            SelfPacedReliability(labeler)(features)
+    with pytest.raises(ValueError, match=r"'labeler' parameter .* an instance of .*JaccardLabeler"):
+        SelfPacedReliability(KMeansLabeler(3))(features)
+    with pytest.raises(TypeError, match=r'has no cut to loosen and tighten.*distance_threshold'):
+        SelfPacedReliability(JaccardHDBSCAN())(features)
     for kwargs in ({'gap': 0}, {'keep': 1.5}):
         with pytest.raises(ValueError, match=next(iter(kwargs))):
             SelfPacedReliability(JaccardDBSCAN(k1=6, k2=2), **kwargs)(features)

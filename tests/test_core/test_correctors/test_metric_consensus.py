@@ -1,4 +1,4 @@
-"""Camera views and the learnt metric against dense float64 formulas and on planted noise."""
+"""The learned metric against dense float64 formulas and on planted noise."""
 
 import numpy as np
 import pytest
@@ -6,60 +6,11 @@ import torch
 from scipy.linalg import sqrtm
 from sklearn.base import clone
 
-from glc.core.cameras import balance_cameras, camera_levels, camera_views, center_cameras
-from glc.core.clustering import MultiScaleConsensus
-from glc.core.correction import GLC, UnusableLabelsError
+from glc.core.correctors import GLC, MetricConsensus, UnusableLabelsError
+from glc.core.correctors.metric_consensus import within_class_whitening
 from glc.core.evaluation import label_quality
-from glc.core.graph import knn_graph
-from glc.core.metric import MetricConsensus, within_class_whitening
-
-
-def seen_by_cameras(num_ids=24, size=12, dim=32, spread=0.5, camera=1.2, seed=0):
-    """Features of people who stand before three cameras, each of which adds an offset of its own."""
-    rng = np.random.default_rng(seed)
-    truth = np.repeat(np.arange(num_ids), size)
-    cams = np.tile(np.arange(3), len(truth) // 3)
-    features = rng.normal(size=(num_ids, dim))[truth] + camera * rng.normal(size=(3, dim))[cams]
-    features = features + spread * rng.normal(size=(len(truth), dim))
-    return (features / np.linalg.norm(features, axis=1, keepdims=True)).astype(np.float32), cams, truth
-
-
-def test_center_cameras_against_the_formula():
-    features, cams, _ = seen_by_cameras()
-    x = features.astype(np.float64)
-    for camera in range(3):
-        own = cams == camera
-        mean = (features[own].astype(np.float64).sum(0) + 20 * features.mean(0)) / (own.sum() + 20)
-        x[own] -= mean
-    x /= np.linalg.norm(x, axis=1, keepdims=True)
-    np.testing.assert_allclose(center_cameras(features, 7 - cams), x, atol=1e-5)
-
-
-def test_levels_and_balanced_neighbours_against_a_loop():
-    features, cams, _ = seen_by_cameras(num_ids=12)
-    x = features.astype(np.float64)
-    similarity = x @ x.T
-    np.fill_diagonal(similarity, -1)
-    raw = np.array(
-        [[np.sort(similarity[cams == a][:, cams == b])[:, -10:].mean() for b in range(3)] for a in range(3)]
-    )
-    levels = camera_levels(features, cams)
-    np.testing.assert_allclose(levels, (raw + raw.T) / 2, atol=1e-5)
-
-    graph = balance_cameras(knn_graph(features, len(x)), cams, levels, k=8, strength=0.5)
-    scores = similarity - 0.5 * levels.numpy()[cams[:, None], cams]
-    np.fill_diagonal(scores, np.inf)
-    np.testing.assert_array_equal(graph.indices, np.argsort(-scores, axis=1)[:, :8])
-
-
-def test_balanced_neighbours_cross_cameras():
-    features, cams, truth = seen_by_cameras()
-    _, (plain, balanced) = camera_views(features, cams, 12)
-    raw = knn_graph(features, 12)
-    right = [(truth[graph.indices] == truth[:, None]).mean() for graph in (raw, plain, balanced)]
-    assert right[0] < right[1] <= right[2] + 0.02
-    assert len(camera_views(features, None, 12)[1]) == 1
-    assert len(camera_views(features, np.zeros_like(cams), 12)[1]) == 1
+from glc.core.labelers import MultiScaleConsensus
+from tests.test_core.oracles import seen_by_cameras
 
 
 @pytest.mark.parametrize('shrinkage', [0.1, 0.5, 1.0])
@@ -118,16 +69,16 @@ def test_cameras_reach_labelers_and_correctors():
 def test_unusable_labels_and_parameters():
     features, _, truth = seen_by_cameras(num_ids=6)
     with pytest.raises(UnusableLabelsError, match='1 clusters'):
-        MetricConsensus().fit(features, np.zeros_like(truth))
+        MetricConsensus().fit(features, labels=np.zeros_like(truth))
     with pytest.raises(UnusableLabelsError, match='0 clusters'):
-        MetricConsensus().fit(features, np.full_like(truth, -1))
+        MetricConsensus().fit(features, labels=np.full_like(truth, -1))
     with pytest.raises(UnusableLabelsError, match='two different images'):
         MetricConsensus().fit(features, np.arange(len(truth)))
     for wrong in ({'shrinkage': 0}, {'label_weight': -0.1}, {'follow_share': 1.5}):
-        with pytest.raises(ValueError, match=f'{next(iter(wrong))} must lie in'):
-            MetricConsensus(**wrong).fit(features, truth)
+        with pytest.raises(ValueError, match=f"'{next(iter(wrong))}' parameter"):
+            MetricConsensus(**wrong).fit(features, labels=truth)
     with pytest.raises(ValueError, match='fitted on features of 32 channels'):
-        MetricConsensus().fit(features, truth).predict(features[:, :8])
+        MetricConsensus().fit(features, labels=truth).predict(features[:, :8])
     with pytest.warns(UserWarning, match='labels left as they are'):
         MetricConsensus()(features, np.full_like(truth, -1))
     assert clone(MetricConsensus(k2=4)).get_params()['k2'] == 4
@@ -138,7 +89,7 @@ def test_images_that_resemble_nobody_follow_their_label(make):
     features, _, truth = seen_by_cameras(spread=0.3, camera=0.0)
     alone = np.arange(0, len(truth), 36)  # one image of every third person
     features[alone] = np.random.default_rng(5).normal(size=(len(alone), 32))
-    corrector = make().fit(features, truth)
+    corrector = make().fit(features, labels=truth)
     assert (corrector.predict(features)[alone] == -1).all()
     leaning = corrector.predict(features, labels=truth)
     np.testing.assert_array_equal(leaning[alone], leaning[alone + 1])

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from glc.core import torch_jaccard
-from glc.core.graph import KNNGraph, knn_graph
-from glc.core.jaccard import encoding_distance, jaccard_distance, reciprocal_encodings
-from glc.core.kernels import join_rows
 from glc.core.labels import as_unit_features
-from glc.core.torch_jaccard import CompressedRows, encode_rows, near_pairs
+from glc.core.neighbors.jaccard import encoding_distance, jaccard_distance, reciprocal_encodings
+from glc.core.neighbors.jaccard_numba import join_rows
+from glc.core.neighbors.jaccard_torch import CompressedRows, encode_rows, near_pairs
+from glc.core.neighbors.knn import KNNGraph, knn_graph
 from tests.test_core.oracles import clustered_features, naive_jaccard
-from tests.test_core.test_jaccard import as_dense
+from tests.test_core.test_neighbors.test_jaccard import as_dense
 
 
 def encodings_of(features, graph, scales, k2):

@@ -6,27 +6,30 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from glc.core.clustering import JaccardDBSCAN, MultiScaleConsensus
-from glc.core.graph import knn_graph
-from glc.core.jaccard import jaccard_distance
-from glc.core.sharding import own_triangle_rows, shared_work
+from glc import FeatureView
+from glc.core.distributed import ALONE, Workers
+from glc.core.labelers import JaccardDBSCAN, MultiScaleConsensus
+from glc.core.neighbors import knn_graph, mean_jaccard_distance
 from tests.test_core.foreign_device import FOREIGN, ForeignDevice
 from tests.test_core.oracles import clustered_features
 
 
-def results(features, cam_ids):
-    graph = knn_graph(features, 12)
-    distance = jaccard_distance(features, (6, 12), 3, max_distance=0.8, graph=graph)
+def results(features, cam_ids, workers=ALONE):
+    def view(x, cam_ids=None, **options):
+        return FeatureView(x, cam_ids, workers=workers, **options)
+
+    graph = knn_graph(features, 12, workers=workers)
     with ForeignDevice():
-        foreign = JaccardDBSCAN(k1=12, k2=3)(torch.from_numpy(features).to(FOREIGN)).cpu()
+        foreign = JaccardDBSCAN(k1=12, k2=3)(view(torch.from_numpy(features).to(FOREIGN))).cpu()
     return {
         'indices': graph.indices,
         'similarities': graph.similarities,
-        'approximate': knn_graph(features, 12, 'approximate').indices,
-        'distance': distance.toarray(),
-        'dbscan': JaccardDBSCAN(k1=12, k2=3)(features),
-        'consensus': MultiScaleConsensus(k1=(6, 12), k2=3)(features, cam_ids),
-        'torch': JaccardDBSCAN(k1=12, k2=3, backend='torch')(features),
+        'approximate': knn_graph(features, 12, 'approximate', workers=workers).indices,
+        'distance': view(features).distance((6, 12), 3, 0.8).toarray(),
+        'mean': mean_jaccard_distance([(features, graph)], (6, 12), 3, 0.8, workers).toarray(),
+        'dbscan': JaccardDBSCAN(k1=12, k2=3)(view(features)),
+        'consensus': MultiScaleConsensus(k1=(6, 12), k2=3)(view(features, cam_ids)),
+        'torch': JaccardDBSCAN(k1=12, k2=3)(view(features, backend='torch')),
         'device': foreign,
     }
 
@@ -34,12 +37,12 @@ def results(features, cam_ids):
 def worker(rank, world_size, folder, features, cam_ids):
     torch.set_num_threads(1)
     dist.init_process_group('gloo', f'file://{folder}/store', rank=rank, world_size=world_size)
-    with shared_work():
-        shared = results(features, cam_ids)
-        rows = np.array(own_triangle_rows(len(features)))
-    np.savez(f'{folder}/{rank}.npz', rows=rows, **shared)
+    workers = Workers.of_group()
+    rows = np.array(workers.triangle_rows(len(features)))
+    np.savez(f'{folder}/{rank}.npz', rows=rows, **results(features, cam_ids, workers))
     if rank == 0:  # alone, although a process group is there: nobody answers
         knn_graph(features, 12)
+        JaccardDBSCAN(k1=12, k2=3)(FeatureView(features, workers=workers).alone())
     dist.destroy_process_group()
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from glc.core.graph import KNNGraph, knn_graph, normalized_adjacency
+from glc.core.neighbors.knn import KNNGraph, knn_graph, normalized_adjacency
 from tests.test_core.foreign_device import FOREIGN, ForeignDevice
 from tests.test_core.oracles import clustered_features, dense_similarities, naive_ranks
 
@@ -88,7 +88,7 @@ def test_faiss_and_torch_threads_live_in_one_process(first):
     pytest.importorskip('faiss')
     code = f"""
 import {first}, torch, faiss
-from glc.core.graph import knn_graph
+from glc.core.neighbors.knn import knn_graph
 torch.set_num_threads(2)
 faiss.omp_set_num_threads(2)
 x = torch.randn(300, 16)
@@ -107,7 +107,7 @@ def test_gpu_gives_the_neighbours_of_the_cpu():
     for backend in backends:
         graph = knn_graph(features.cuda(), 15, backend)
         assert graph.indices.is_cuda
-        np.testing.assert_array_equal(graph.arrays()[0], expected.indices)
+        np.testing.assert_array_equal(graph.numpy()[0], expected.indices)
 
 
 def test_faiss_gpu_gets_the_tensors_as_they_are(monkeypatch):
@@ -127,7 +127,7 @@ def test_faiss_gpu_gets_the_tensors_as_they_are(monkeypatch):
     features = clustered_features(50, 5)
     with ForeignDevice():
         graph = knn_graph(torch.from_numpy(features).to(FOREIGN), 6, 'faiss', block_size=20)
-        np.testing.assert_array_equal(graph.arrays()[0], naive_ranks(features, 6))
+        np.testing.assert_array_equal(graph.numpy()[0], naive_ranks(features, 6))
     assert calls == [('gpu', 'product')] * 3
 
 

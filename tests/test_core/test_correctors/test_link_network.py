@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from glc.core.gcn import GraphConvolution, LinkPredictor, aggregate_neighbors, focal_loss
+from glc.core.correctors.link_network import GraphConvolution, LinkPredictor, aggregate_neighbors, focal_loss
 from tests.utils import shared_data
 
 

@@ -7,7 +7,7 @@ from sklearn.base import clone
 from sklearn.cluster import DBSCAN
 from sklearn.metrics import adjusted_rand_score
 
-from glc.core.clustering import BaseLabeler, JaccardDBSCAN
+from glc.core.labelers import BaseLabeler, JaccardDBSCAN
 from tests.test_core.oracles import clustered_features, naive_jaccard
 from tests.utils import shared_data
 
@@ -111,7 +111,7 @@ def test_duplicated_images_join_their_originals():
         ({'eps': 0}, 'eps'),
         ({'eps': 1}, 'eps'),
         ({'min_samples': 0}, 'min_samples'),
-        ({'k1': 0}, 'k must be at least 1'),
+        ({'k1': 0}, 'k1'),
         ({'k2': 0}, 'k2'),
         ({'k1': 5, 'k2': 6}, 'k2 <= k1'),
         ({'backend': 'gpu'}, 'backend'),
@@ -134,16 +134,15 @@ def test_bad_features_and_cameras():
         labeler(np.ones((3, 4)), cam_ids=np.array([0, 1]))
 
 
-def test_a_subclass_gets_unit_features_and_cameras():
+def test_a_subclass_gets_a_view_with_unit_features_and_cameras():
     class OneClusterPerCamera(BaseLabeler):
-        def _label(self, features, cam_ids):
-            assert torch.allclose(features.norm(dim=1), torch.ones(len(features)))
-            return cam_ids
+        def _label(self, view):
+            assert torch.allclose(view.features.norm(dim=1), torch.ones(len(view)))
+            return view.cam_ids.numpy()
 
-    labels = OneClusterPerCamera()(
-        torch.full((3, 2), 5.0), cam_ids=torch.tensor([2, 0, 1], dtype=torch.int32)
-    )
-    assert labels.tolist() == [2, 0, 1]
+    features, cam_ids = torch.full((3, 2), 5.0), torch.tensor([2, 0, 1], dtype=torch.int32)
+    assert OneClusterPerCamera()(features, cam_ids=cam_ids).tolist() == [2, 0, 1]
+    assert OneClusterPerCamera().fit(features, cam_ids=cam_ids).labels_.tolist() == [2, 0, 1]
 
 
 @pytest.mark.parametrize(('eps', 'least_agreement'), [(0.6, 0.995), (0.5, 0.99)])

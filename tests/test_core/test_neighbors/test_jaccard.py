@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 from sklearn.cluster import DBSCAN
 from sklearn.metrics import adjusted_rand_score
 
-import glc.core.kernels
-from glc.core.graph import KNNGraph, knn_graph
-from glc.core.jaccard import jaccard_distance
+import glc.core.neighbors.jaccard_numba
+from glc.core.neighbors.jaccard import jaccard_distance
+from glc.core.neighbors.knn import KNNGraph, knn_graph
 from tests.test_core.oracles import clustered_features, naive_jaccard
 from tests.utils import shared_data
 
@@ -54,7 +54,7 @@ def test_symmetric_positive_and_the_same_for_any_block(monkeypatch):
     assert distance.dtype == np.float32
     assert (distance != distance.T).nnz == 0
     assert distance.data.min() > 0
-    monkeypatch.setattr(glc.core.kernels, '_ROWS_PER_BLOCK', 7)
+    monkeypatch.setattr(glc.core.neighbors.jaccard_numba, '_ROWS_PER_BLOCK', 7)
     np.testing.assert_array_equal(distance.toarray(), jaccard_distance(features, 15, 4, 0.7).toarray())
 
 
@@ -100,7 +100,7 @@ def test_bad_arguments():
     for max_distance in (-0.1, 1.1, np.nan):
         with pytest.raises(ValueError, match='max_distance'):
             jaccard_distance(features, 5, 2, max_distance)
-    with pytest.raises(ValueError, match='4 neighbours'):
+    with pytest.raises(ValueError, match='4 neighbors'):
         jaccard_distance(features, 5, 2, graph=knn_graph(features, 4))
     with pytest.raises(ValueError, match='19 images'):
         jaccard_distance(features, 5, 2, graph=knn_graph(features[:-1], 5))
