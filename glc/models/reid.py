@@ -84,7 +84,7 @@ class UnsupervisedReID(BaseReID):
     what is written into the data set of the parent process.
 
     Args:
-        *args: As in :class:`BaseReID`; the memory bank of the head is reset with every labelling.
+        *args: As in :class:`BaseReID`; the memory bank of the head is reset with every labeling.
         **kwargs: As in :class:`BaseReID`.
     """
 
@@ -100,7 +100,7 @@ class UnsupervisedReID(BaseReID):
     def assign_pseudo_labels(self, pseudo: PseudoLabels) -> None:
         """Train on these labels from now on, with the memory bank reset to them."""
         self.pseudo_labels = pseudo.labels.to(self.pseudo_labels.device, torch.int64)
-        self.memory.reset(pseudo.centroids, pseudo.labels, pseudo.features, pseudo.cam_ids)
+        self.memory.reset(pseudo)
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
         """Losses of a batch; its pseudo labels are looked up by ``sample_idx``."""
