@@ -32,7 +32,7 @@ def as_unit_features(features: np.ndarray | Tensor) -> Tensor:
     if x.ndim != 2 or 0 in x.shape:
         raise ValueError(f'features must be a non-empty (N, D) array, got shape {tuple(x.shape)}')
     x = x.to(torch.float32)
-    # In blocks, as a float64 copy of all features would be the largest array of a labelling.
+    # In blocks, as a float64 copy of all features would be the largest array of a labeling.
     norms = torch.cat([torch.linalg.vector_norm(rows.double(), dim=1) for rows in x.split(_BLOCK_ROWS)])
     finite = norms.isfinite()
     if not finite.all():

@@ -23,7 +23,7 @@ class BaseReID(BaseModel):
         data_preprocessor: Config of the data preprocessor.
         bn_group_size: Images per group of batch statistics in training (part of the recipe, see
             :class:`~glc.models.layers.GhostBatchNorm2d`); None keeps one group per process.
-        init_cfg: mmengine's initialisation config.
+        init_cfg: mmengine's initialization config.
     """
 
     def __init__(
