@@ -13,8 +13,8 @@ from mmengine.registry import DefaultScope
 from sklearn.cluster import DBSCAN
 
 from glc.core.evaluation import label_quality
-from glc.core.labelers import MultiScaleConsensus
-from glc.core.labelers.reliability import SelfPacedReliability
+from glc.core.labelers import MultiScaleConsensus, SelfPacedReliability
+from glc.core.labels import PseudoLabels
 from glc.core.memories import CameraMemory, HybridMemory
 from glc.engine import MeanTeacherHook
 from glc.registry import HOOKS, LABEL_CORRECTORS, MEMORY_BANKS, MODELS, PSEUDO_LABELERS
@@ -80,7 +80,7 @@ def load_swap(swaps: Path, name: str) -> tuple[Config, Config]:
 
 
 def test_components_are_swapped(swaps):
-    names = {'mean_memory', 'multi_neck', 'resnet_backbone', 'own_labeler', 'own_corrector'}
+    names = {'mean_memory', 'multi_neck', 'resnet_backbone', 'own_memory', 'own_labeler', 'own_corrector'}
     names |= {'camera_memory', 'hybrid_memory', 'reliable_labels', 'mean_teacher'}
     assert {path.stem for path in swaps.glob('*.py')} == names
     for name in names:
@@ -96,6 +96,16 @@ def test_memory_swap(swaps):
 @pytest.mark.parametrize(('name', 'kind'), [('camera_memory', CameraMemory), ('hybrid_memory', HybridMemory)])
 def test_other_memories(swaps, name, kind):
     assert type(MEMORY_BANKS.build(load_swap(swaps, name)[0].model.head.memory)) is kind
+
+
+def test_own_memory(swaps):
+    memory = MEMORY_BANKS.build(load_swap(swaps, 'own_memory')[0].model.head.memory)
+    features = torch.eye(4)[[0, 0, 1, 2]]
+    memory.reset(PseudoLabels.from_features(features, torch.tensor([0, 0, 1, -1])))
+    memory.update(features[3:], torch.tensor([1]))
+    assert memory.bank.tolist() == torch.eye(4)[:2].tolist()
+    expected = torch.tensor([1.0, 1.0]).mul(-20).exp().log1p().mean()
+    assert memory(features[[0, 2]], torch.tensor([0, 1])).item() == pytest.approx(expected.item(), abs=1e-6)
 
 
 def test_reliable_labels_and_mean_teacher(swaps):

@@ -55,6 +55,14 @@ def test_other_names_are_unknown(old, name):
         getattr(import_module(old), name)
 
 
+def test_private_names_are_not_forwarded():
+    from glc.core import quality
+
+    assert hasattr(import_module(MOVED['glc.core.quality']), '_pairs')
+    with pytest.raises(AttributeError, match='_pairs'):
+        quality._pairs  # noqa: B018
+
+
 @pytest.mark.parametrize(
     'statement',
     [

@@ -1,4 +1,4 @@
-"""Bringing the tensors of a checkpoint under the names and into the shapes of a model."""
+"""Convert the tensors of a checkpoint to the names and shapes of a model."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -15,11 +15,11 @@ _HEAD_PARTS = ('head', 'dist', 'pre_logits', 'fc.', 'classifier', 'bottleneck')
 
 
 def backbone_state_dict(content: Any, prefix: str | None = None) -> tuple[dict[str, Tensor], list[str]]:
-    """Bare tensors of the backbone in a checkpoint, whatever they are wrapped in.
+    """Find the tensors of the backbone in a checkpoint, whatever they are wrapped in.
 
     Descends into the top-level entries ``teacher``, ``model`` and ``state_dict``, recognizes the layout
     (:func:`~glc.checkpoints.layouts.rename_keys`), and strips the prefixes ``module.``, ``backbone.`` and ``base.`` as
-    often as they occur. Where some keys start with ``backbone.`` or ``base.``, the others belong to heads and necks.
+    often as they occur. If some keys start with ``backbone.`` or ``base.``, the others belong to heads and necks.
 
     Args:
         content: What :func:`load_checkpoint_file` returned.
@@ -57,7 +57,7 @@ def convert_state_dict(
     hw_ratio: int | None = None,
     checkpoint: str = 'checkpoint',
 ) -> tuple[dict[str, Tensor], LoadReport]:
-    """Tensors of a checkpoint under the names of a model; nothing is loaded.
+    """Convert a checkpoint to the names of a model, without loading anything.
 
     Args:
         model: The model: a whole one with a ``backbone``, or a :class:`~glc.core.correctors.LinkPredictor`.
@@ -67,8 +67,8 @@ def convert_state_dict(
         checkpoint: Name of the file for the report.
 
     Returns:
-        The tensors that fit the model by its names, and what became of all of them. A classifier (``head.``) of
-        other persons is left out.
+        The tensors that fit the model, by its names, and the report on all tensors. A classifier (``head.``) of other
+        persons is left out.
 
     Raises:
         RuntimeError: If the content holds no weights.
@@ -92,13 +92,13 @@ def resize_pos_embed(embed: Tensor, grid: tuple[int, int], hw_ratio: int | None 
     """Resize the position embeddings of a grid of patches to another grid, bilinearly.
 
     Args:
-        embed: Embeddings of the patches in row-major order, without any class token, `(1, n, D)`.
+        embed: Embeddings of the patches in row-major order, without any class token, ``(1, n, D)``.
         grid: Height and width of the wanted grid, in patches.
-        hw_ratio: Height divided by width of the old grid. ``None``: embeddings of the wanted number are kept;
-            otherwise the one of 1, 2 and 3 that makes a grid out of n positions.
+        hw_ratio: Height divided by width of the old grid. ``None`` keeps embeddings of the wanted number; for another
+            number, it takes the first of 1, 2 and 3 that makes a grid of n positions.
 
     Returns:
-        Embeddings `(1, grid[0] * grid[1], D)`.
+        Embeddings ``(1, grid[0] * grid[1], D)``.
 
     Raises:
         RuntimeError: If n positions make no grid of that ratio.
@@ -135,7 +135,16 @@ def compare(
     layout: str = '',
     beside: Iterable[str] = (),
 ) -> tuple[dict[str, Tensor], LoadReport]:
-    """Tensors of ``state`` that fit a module, and the report; ``raw`` is the content of the file, key by key."""
+    """Select the tensors that fit a module, and report on all.
+
+    Args:
+        module: The module to load into.
+        state: Tensors by the names of the module.
+        raw: Tensors by their keys in the file.
+        checkpoint: Name of the file.
+        layout: Layout of the file.
+        beside: Keys of the file that belong to no part of the module.
+    """
     own = module.state_dict()
     keys = {id(value): key for key, value in raw.items()}
     positions = next((key for key in raw if key.endswith('pos_embed')), '')  # all that is ever computed anew

@@ -30,7 +30,7 @@ _NETWORK_WRAPPERS = re.compile(r'^backbone\.(?:(?:module|backbone|base)\.)+')
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the parts of a model are in a published file.
+    """Where a published file holds the parts of a model.
 
     Attributes:
         about: Whose files have this layout.
@@ -92,7 +92,7 @@ LAYOUTS: Mapping[str, Layout] = {
 
 
 def unwrap_state_dict(content: Any) -> dict[str, Tensor]:
-    """Tensors of a checkpoint as they are named in the file.
+    """Find the tensors of a checkpoint, by their keys in the file.
 
     Args:
         content: Content of the file: a state dict, alone or below (any of) the entries ``teacher``, ``model`` and
@@ -122,7 +122,7 @@ def unwrap_state_dict(content: Any) -> dict[str, Tensor]:
 
 
 def recognize_layout(keys: Collection[str]) -> str:
-    """Layout of a file with these keys; ``'network'`` where nothing points to another one.
+    """Recognize the layout of a file by its keys; ``'network'`` if no other layout fits.
 
     Example:
         >>> recognize_layout(['module.base.0.weight', 'module.feat_bn.weight'])
@@ -135,7 +135,7 @@ def recognize_layout(keys: Collection[str]) -> str:
 
 
 def rename_keys(keys: Collection[str], layout: str = 'auto') -> tuple[str, dict[str, str]]:
-    """Names that the keys of a published file have in a model of ours.
+    """Translate the keys of a published file to the names in a model of ours.
 
     The network is below ``backbone.``, with the names of its publication, the neck below ``neck.``, a classifier is
     ``head.classifier.``. Keys that belong to none of them keep their names. ``module.`` is left out everywhere.
@@ -172,6 +172,6 @@ def rename_keys(keys: Collection[str], layout: str = 'auto') -> tuple[str, dict[
 
 
 def first_names(names: Iterable[str], limit: int = 6) -> str:
-    """The first of some names, for a message."""
+    """List the first of some names, for a message."""
     names = [str(name) for name in names]
     return ', '.join(names[:limit]) + (', ...' if len(names) > limit else '')

@@ -32,9 +32,8 @@ def load_backbone_checkpoint(
     """Load a published checkpoint into a backbone and report what matched.
 
     Args:
-        backbone: The module to load into. Where it has a method
-            ``adapt_state_dict(state_dict, hw_ratio) -> state_dict``, as every
-            :class:`~glc.models.backbones.base.BaseBackbone` has, that brings the tensors into its layout.
+        backbone: The module to load into. If it has a method ``adapt_state_dict(state_dict, hw_ratio) -> state_dict``,
+            as every :class:`~glc.models.backbones.base.BaseBackbone` has, this method converts the tensors first.
         checkpoint: Path of the file.
         prefix: Only load keys that start with this, without it; not needed for published files.
         hw_ratio: Height divided by width of the images of the pre-training, for position embeddings of
@@ -72,8 +71,8 @@ def load_model_checkpoint(
 ) -> LoadReport:
     """Load a whole model, backbone and neck, from a checkpoint of ours or a published one.
 
-    Nothing may be missing but the classifier (``head.``), which features do not need, and nothing left over but heads
-    and classifiers.
+    Only the classifier (``head.``) may be missing, because features do not need it. Only heads and classifiers may be
+    left over.
 
     Args:
         model: The model to load into.
@@ -112,7 +111,7 @@ def load_model_checkpoint(
 
 
 def link_predictor_for(state: Mapping[str, Tensor]) -> LinkPredictor:
-    """A random network of GLC of the size of published weights.
+    """Make a random network of GLC of the size of published weights.
 
     Args:
         state: The published weights, with ``conv1.weight`` (2 D, H).
@@ -127,7 +126,7 @@ def link_predictor_for(state: Mapping[str, Tensor]) -> LinkPredictor:
 
 
 def load_link_predictor(*checkpoints: str | Path) -> LinkPredictor:
-    """The network of GLC with published weights, for :meth:`glc.core.correction.GLC.use_network`.
+    """Load the published weights of GLC into a network, for :meth:`glc.core.correction.GLC.use_network`.
 
     Args:
         checkpoints: Paths of the files: graph convolution and link head, or one file of both.

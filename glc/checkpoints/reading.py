@@ -1,4 +1,4 @@
-"""Reading checkpoint files without running their code."""
+"""Read checkpoint files without running their code."""
 
 import argparse
 import re
@@ -22,7 +22,7 @@ _HARMLESS_GLOBALS = [
 
 
 def load_checkpoint_file(path: str | Path) -> Any:
-    """Content of a checkpoint file, on the CPU, without running any code that the file may carry.
+    """Read a checkpoint file to the CPU, without running any code in the file.
 
     Besides tensors and Python containers, a file may hold an ``argparse.Namespace`` and NumPy numbers.
 

@@ -12,8 +12,8 @@ __all__ = ['LoadReport']
 class LoadReport:
     """What happened to every tensor when a checkpoint was loaded into a backbone or a model.
 
-    The ``num_batches_tracked`` counters of batch normalisation, absent from older files and without any
-    effect, are left out everywhere.
+    The ``num_batches_tracked`` counters of batch normalization, which older files lack and which
+    have no effect, are left out everywhere.
 
     Attributes:
         checkpoint: Path of the file.
@@ -51,8 +51,8 @@ class LoadReport:
     def fraction(self) -> float:
         """Share of the model's tensors that were loaded.
 
-        Tensors are counted, not elements: a file without the small normalisation statistics ruins the features just
-        as thoroughly as one without a large matrix.
+        It counts tensors, not elements: without the small normalization statistics, features are as useless as without
+        a large matrix.
         """
         return len(self.matched) / self.total if self.total else 1.0
 
@@ -62,7 +62,7 @@ class LoadReport:
         return tuple(name for name in self.matched if self.sources.get(name, name) != name)
 
     def table(self) -> str:
-        """One row per tensor: what happened to it, its key in the file, its name in the model, changed shapes."""
+        """Write one row per tensor: what happened to it, its key in the file, its name in the model, changed shapes."""
         rows = [('status', 'key in the file', 'name in the model', 'shape'), *self._rows()]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return '\n'.join(

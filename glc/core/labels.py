@@ -137,7 +137,7 @@ def unit_centroids(x: Tensor, y: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class PseudoLabels:
-    """One labeling of the training images: what the model and the sampler receive.
+    """One labeling of the training images: what the model, its memory and the sampler receive.
 
     Args:
         labels: int64 tensor (N,): -1 = outlier, others 0..C-1 without gaps.
@@ -171,22 +171,29 @@ class PseudoLabels:
             )
 
     @classmethod
-    def from_features(cls, features: np.ndarray | Tensor, labels: np.ndarray | Tensor) -> PseudoLabels:
+    def from_features(
+        cls,
+        features: np.ndarray | Tensor,
+        labels: np.ndarray | Tensor,
+        cam_ids: np.ndarray | Tensor | None = None,
+    ) -> PseudoLabels:
         """Renumber the clusters without gaps and compute their centroids.
 
         Args:
             features: Features (N, D); rows are scaled to unit length first.
             labels: Integer labels (N,); negative = outlier, any numbering.
+            cam_ids: Camera of every image (N,), for memories that hold cameras apart.
 
         Returns:
-            Labels and centroids on the device of the features.
+            All fields on the device of the features.
 
         Raises:
             ValueError: Shapes do not match or features are not finite.
         """
         x = as_unit_features(features)
         y = compact_labels(as_labels(labels, len(x)).to(x.device))
-        return cls(y, unit_centroids(x, y))
+        cameras = None if cam_ids is None else as_labels(cam_ids, len(x), 'cam_ids').to(x.device)
+        return cls(y, unit_centroids(x, y), x, cameras)
 
     @property
     def num_clusters(self) -> int:

@@ -23,7 +23,7 @@ class BaseReID(BaseModel):
         data_preprocessor: Config of the data preprocessor.
         bn_group_size: Images per group of batch statistics in training (part of the recipe, see
             :class:`~glc.models.layers.GhostBatchNorm2d`); None keeps one group per process.
-        init_cfg: mmengine's initialisation config.
+        init_cfg: mmengine's initialization config.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class UnsupervisedReID(BaseReID):
     what is written into the data set of the parent process.
 
     Args:
-        *args: As in :class:`BaseReID`; the memory bank of the head is reset with every labelling.
+        *args: As in :class:`BaseReID`; the memory bank of the head is reset with every labeling.
         **kwargs: As in :class:`BaseReID`.
     """
 
@@ -100,7 +100,7 @@ class UnsupervisedReID(BaseReID):
     def assign_pseudo_labels(self, pseudo: PseudoLabels) -> None:
         """Train on these labels from now on, with the memory bank reset to them."""
         self.pseudo_labels = pseudo.labels.to(self.pseudo_labels.device, torch.int64)
-        self.memory.reset(pseudo.centroids, pseudo.labels, pseudo.features, pseudo.cam_ids)
+        self.memory.reset(pseudo)
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
         """Losses of a batch; its pseudo labels are looked up by ``sample_idx``."""

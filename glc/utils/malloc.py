@@ -1,4 +1,4 @@
-"""Memory of CPU runs."""
+"""Settings of the memory allocator."""
 
 import ctypes
 import sys
@@ -9,11 +9,11 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of <malloc.h>
 def keep_freed_memory() -> bool:
     """Let glibc keep freed memory for the next allocation instead of returning it to the system.
 
-    Training on a CPU frees and allocates the same large activations in every step. By default each of them is mapped
-    anew and its pages are zeroed again by the kernel, which can cost as much time as the computation.
+    Training on a CPU frees and allocates the same large activations in every step. By default glibc maps
+    each of them again and the kernel zeroes its pages, which can cost as much time as the computation.
 
     Returns:
-        Whether it took effect; False where the C library is not glibc.
+        Whether it took effect; False if the C library is not glibc.
     """
     if not sys.platform.startswith('linux'):
         return False

@@ -113,6 +113,14 @@ def test_pseudo_labels_are_consistent():
     with pytest.raises(dataclasses.FrozenInstanceError):
         pseudo.labels = torch.zeros(5)
 
+    assert torch.equal(pseudo.features, features)
+    assert pseudo.cam_ids is None
+    doubled = PseudoLabels.from_features(2 * features, pseudo.labels, np.arange(5, dtype=np.int32))
+    assert torch.equal(doubled.features, features)
+    assert (doubled.cam_ids.dtype, doubled.cam_ids.tolist()) == (torch.int64, [0, 1, 2, 3, 4])
+    with pytest.raises(ValueError, match='cam_ids: got 4 for 5 images'):
+        PseudoLabels.from_features(features, pseudo.labels, np.arange(4))
+
     nothing = PseudoLabels.from_features(features, np.full(5, -1))
     assert (nothing.num_clusters, nothing.num_outliers) == (0, 5)
 

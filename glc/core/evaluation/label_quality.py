@@ -1,4 +1,4 @@
-"""Scores of pseudo labels against the true identities, and the change from one labelling to the next."""
+"""Scores of pseudo labels against the true identities, and the change from one labeling to the next."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from glc.core.neighbors.knn import knn_graph
 def label_quality(
     labels: np.ndarray | Tensor, truth: np.ndarray | Tensor, outliers: str = 'singletons'
 ) -> dict[str, float]:
-    """Compare a labelling with the true identities.
+    """Compare a labeling with the true identities.
 
     Pairwise scores count pairs of different images: precision is the share of the pairs in one cluster that
     are of one identity, recall the share of the pairs of one identity that are in one cluster. BCubed
@@ -30,7 +30,7 @@ def label_quality(
 
     Returns:
         Fractions 'pairwise_precision', 'pairwise_recall', 'pairwise_f', 'bcubed_precision', 'bcubed_recall',
-        'bcubed_f', 'nmi' (normalised mutual information, arithmetic mean), and the numbers of 'clusters' and
+        'bcubed_f', 'nmi' (normalized mutual information, arithmetic mean), and the numbers of 'clusters' and
         'outliers' (as floats).
 
     Raises:
@@ -73,7 +73,7 @@ def label_quality(
 
 
 def label_change(old: np.ndarray | Tensor, new: np.ndarray | Tensor) -> float:
-    """How much two labellings of the same images differ: 1 - adjusted Rand index, outliers as singletons.
+    """Measure how much two labelings of the same images differ: 1 - adjusted Rand index, outliers as singletons.
 
     Every image counts, so joining or leaving a cluster is a change; the cluster numbers do not matter.
 
@@ -96,15 +96,16 @@ def label_change(old: np.ndarray | Tensor, new: np.ndarray | Tensor) -> float:
 
 
 def knn_purity(features: np.ndarray | Tensor, truth: np.ndarray | Tensor, k: int = 10) -> float:
-    """Share of the k nearest neighbours of an image that show the same person, as a mean over the images.
+    """Measure the share of the k nearest neighbors that show the same person, as a mean over the images.
 
-    Neighbours are those by cosine similarity, the image itself left out. Images of unknown identity (-1) are left out.
+    Neighbors are found by cosine similarity; an image is not its own neighbor. Images of unknown identity (-1) are left
+    out.
     An identity of fewer than k + 1 images cannot reach 1.
 
     Args:
         features: Features (N, D).
         truth: True identities (N,).
-        k: Neighbours per image.
+        k: Neighbors per image.
 
     Raises:
         ValueError: If there are not more than k images of known identity.
@@ -120,8 +121,8 @@ def knn_purity(features: np.ndarray | Tensor, truth: np.ndarray | Tensor, k: int
             f'k must be at least 1 and less than the {len(known)} images of known identity, got {k}'
         )
     identities = identities[known]
-    neighbours = knn_graph(features[known], k + 1).numpy()[0][:, 1:]
-    return float((identities[neighbours] == identities[:, None]).mean())
+    neighbors = knn_graph(features[known], k + 1).numpy()[0][:, 1:]
+    return float((identities[neighbors] == identities[:, None]).mean())
 
 
 def _as_arrays(first: np.ndarray | Tensor, second: np.ndarray | Tensor) -> tuple[np.ndarray, np.ndarray]:

@@ -43,7 +43,7 @@ def evaluate_ranking(
         query_cams: Cameras (Q,).
         gallery_cams: Cameras (G,).
         ranks: The ranks r at which CMC is returned, as 'rank<r>'.
-        distance: Ranks in place of the cosine similarity, e.g. that of
+        distance: Replaces the cosine similarity, e.g. the distance of
             :class:`glc.core.evaluation.reranking.KReciprocalReranking`.
 
     Returns:
@@ -97,7 +97,7 @@ def rank_gallery(
     top: int = 10,
     distance: BlockDistance | None = None,
 ) -> np.ndarray:
-    """The best gallery images of every query, ranked as ``evaluate_ranking`` ranks them.
+    """Find the best gallery images of every query, in the order of ``evaluate_ranking``.
 
     Args:
         query_features: Features (Q, D); rows are scaled to unit length first.
@@ -138,7 +138,7 @@ def rank_gallery(
 def query_and_gallery(
     query_features: np.ndarray | Tensor, gallery_features: np.ndarray | Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Check and normalise the features of queries (Q, D) and gallery (G, D), on the device of the queries.
+    """Check and normalize the features of queries (Q, D) and gallery (G, D), on the device of the queries.
 
     Raises:
         ValueError: The features are not finite, or their dimensions differ.
@@ -151,7 +151,7 @@ def query_and_gallery(
 
 
 def query_blocks(query: Tensor, gallery: Tensor) -> Iterator[range]:
-    """Ranges of queries whose float32 similarities to the gallery take about 32 MiB."""
+    """Split the queries into ranges whose float32 similarities to the gallery take about 32 MiB."""
     step = max(1, _BLOCK_SIMILARITIES // len(gallery))
     for start in range(0, len(query), step):
         yield range(start, min(start + step, len(query)))

@@ -27,17 +27,17 @@ class KReciprocalReranking:
     Queries and gallery are encoded together, as :func:`glc.core.neighbors.jaccard.jaccard_distance` does it, with the
     numbers of the authors' program:
 
-    - rank(i) has k1 neighbours beside the image itself, its half round(k1 / 2);
+    - rank(i) has k1 neighbors beside the image itself, its half round(k1 / 2);
     - d(i, j) = (2 - 2 <x_i, x_j>) / max_l (2 - 2 <x_i, x_l>), over all images l, is the original distance. V(i)
       is the softmax of -d(i, .) over the expanded set, then the mean of V over the k2 first of rank(i);
     - the new distance of a query i and a gallery image j is
       (1 - lambda_value) * Jaccard(V(i), V(j)) + lambda_value * d(i, j).
 
-    Identities and cameras play no part: what the protocol ignores is ignored afterwards, by the scoring.
+    Identities and cameras play no part here. The scoring drops the images that the protocol ignores.
 
     Args:
-        k1: Neighbours among which reciprocal ones are looked for, the image itself not counted.
-        k2: Images over which V is averaged, the image itself counted; 1 leaves V as it is.
+        k1: Number of neighbors that are searched for reciprocal ones, the image itself not counted.
+        k2: Number of images over which V is averaged, the image itself counted; 1 leaves V as it is.
         lambda_value: Share of the original distance.
 
     Raises:
@@ -108,14 +108,14 @@ class KReciprocalReranking:
 class QueryExpansion:
     """Replace every query by a weighted mean of itself and its nearest gallery images.
 
-    The weights are 1 for the query itself and max(0, <x, y>) ** alpha for its neighbour y; the sum is scaled to
+    The weights are 1 for the query itself and max(0, <x, y>) ** alpha for its neighbor y; the sum is scaled to
     unit length. ``alpha=0`` is average query expansion (Chum et al., ICCV 2007), which weighs all alike; the default
     weighting is alphaQE (Radenovic et al., TPAMI 2018). With ``gallery=True`` every gallery image is replaced
     first, by itself and its nearest gallery images (database augmentation, Arandjelovic and Zisserman, CVPR 2012), and
-    the queries look for neighbours among the new ones.
+    the queries look for neighbors among the new ones.
 
     Args:
-        k: Neighbours that take part, the image itself not counted; all if there are fewer.
+        k: Number of neighbors, the image itself not counted; all if there are fewer.
         alpha: Power of the similarity.
         gallery: Whether the gallery is augmented too.
 
@@ -166,10 +166,10 @@ class QueryExpansion:
             expanded[rows] = self._blend(gallery, query[rows], *nearest)
         return expanded, gallery
 
-    def _blend(self, database: Tensor, own: Tensor, similarities: Tensor, neighbours: Tensor) -> Tensor:
-        """Unit rows (B, D) of ``own`` and its neighbours (B, k), rows of the database."""
+    def _blend(self, database: Tensor, own: Tensor, similarities: Tensor, neighbors: Tensor) -> Tensor:
+        """Unit rows (B, D) of ``own`` and its neighbors (B, k), rows of the database."""
         weights = similarities.clamp(min=0) ** self.alpha
-        blended = own + torch.einsum('bk,bkd->bd', weights, database[neighbours])
+        blended = own + torch.einsum('bk,bkd->bd', weights, database[neighbors])
         return torch.nn.functional.normalize(blended, dim=1)
 
 

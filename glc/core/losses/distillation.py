@@ -1,4 +1,4 @@
-"""Self-distillation: a student learns what an averaged copy of itself, the teacher, says about other views of an image.
+"""Self-distillation: a student predicts what its averaged copy, the teacher, says about other views of an image.
 
 Sources: Caron et al., Emerging Properties in Self-Supervised Vision Transformers (DINO), ICCV 2021; Zhu et al., PASS:
 Part-Aware Self-Supervised Pre-Training for Person Re-Identification, ECCV 2022.
@@ -18,19 +18,19 @@ __all__ = ['PartDistillationLoss', 'clip_each_', 'cosine_between', 'move_towards
 
 
 class PartDistillationLoss(nn.Module):
-    r"""Cross entropy of the student's views with the teacher's, for each of several heads, and the teacher's centres.
+    r"""Cross entropy between the views of student and teacher, for several heads; it holds the teacher's centers.
 
     Head h has V_h student views and T teacher views of the same B images, each a vector of K outputs. The target of a
-    teacher view t is ``q_t = softmax((t - centre_h) / teacher_temperature)``, the prediction of a student view v is
+    teacher view t is ``q_t = softmax((t - center_h) / teacher_temperature)``, the prediction of a student view v is
     ``p_v = softmax(v / student_temperature)``. The loss is the mean of ``-sum_k q_t log p_v`` over the images and over
-    all pairs (t, v) of all heads whose views differ: every pair counts the same, whichever head it belongs to.
+    the pairs (t, v) of different views, of all heads. Every pair counts the same.
 
     Args:
         num_outputs: Outputs K of a head.
         num_heads: Number H of heads: one for the class token, one per part token.
         student_temperature: Divisor of the student's outputs.
         teacher_temperature: Divisor of the teacher's outputs; smaller than the student's, which sharpens the target.
-        centre_momentum: Share of the old centre that stays in an update, in ``[0, 1]``.
+        centre_momentum: Share of the old center that stays in an update, in ``[0, 1]``.
 
     Raises:
         ValueError: If an argument is out of its range, or views and heads do not fit each other.
@@ -70,7 +70,7 @@ class PartDistillationLoss(nn.Module):
         self.register_buffer('centre', torch.zeros(num_heads, num_outputs))
 
     def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
-        """Loss of a batch, without side effect.
+        """Compute the loss of a batch, without side effect.
 
         Args:
             student: Per head the outputs ``(V_h, B, K)``; the first T views are the teacher's, in its order.
@@ -93,13 +93,13 @@ class PartDistillationLoss(nn.Module):
 
     @torch.no_grad()
     def teacher_entropy(self, teacher: Sequence[Tensor]) -> Tensor:
-        """Mean entropy of the teacher's targets, in nats: near 0 or near log K, the teacher has collapsed."""
+        """Compute the mean entropy of the targets, in nats; near 0 or near log K, the teacher has collapsed."""
         rows = [torch.special.entr(targets).sum(-1).mean() for targets in self._targets(teacher)]
         return torch.stack(rows).mean()
 
     @torch.no_grad()
     def update(self, teacher: Sequence[Tensor]) -> None:
-        """Move the centres towards the mean output of the teacher over the views and images of all processes.
+        """Move the centers towards the mean output of the teacher over the views and images of all processes.
 
         Args:
             teacher: Per head the outputs ``(T, B, K)``, of the same shape on every process.
@@ -112,8 +112,8 @@ class PartDistillationLoss(nn.Module):
 
     def _targets(self, teacher: Sequence[Tensor]) -> list[Tensor]:
         return [
-            F.softmax((outputs.detach().float() - centre) / self.teacher_temperature, -1)
-            for outputs, centre in zip(teacher, self.centre, strict=True)
+            F.softmax((outputs.detach().float() - center) / self.teacher_temperature, -1)
+            for outputs, center in zip(teacher, self.centre, strict=True)
         ]
 
     def _pairs(self, student: Tensor, targets: Tensor) -> Tensor:
@@ -130,7 +130,7 @@ class PartDistillationLoss(nn.Module):
 
 
 def cosine_between(start: float, end: float, progress: float) -> float:
-    """Value on the half cosine from ``start`` to ``end``.
+    """Compute the value on the half cosine from ``start`` to ``end``.
 
     Args:
         start: Value at progress 0.
@@ -162,7 +162,7 @@ def clip_each_(parameters: Iterable[nn.Parameter], max_norm: float) -> None:
     """Limit the norm of the gradient of every parameter by itself, as DINO and PASS do.
 
     Args:
-        parameters: Parameters; those without a gradient are left out.
+        parameters: Parameters; those without a gradient are skipped.
         max_norm: Largest Euclidean norm of one gradient.
     """
     for parameter in parameters:

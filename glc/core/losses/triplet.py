@@ -11,18 +11,17 @@ from torch import Tensor
 
 
 def batch_hard_triplet_loss(features: Tensor, labels: Tensor) -> Tensor:
-    """Mean over the images of ln(1 + exp(d_p - d_n)).
+    """Compute the mean over the images of ln(1 + exp(d_p - d_n)).
 
     d_p is the Euclidean distance of an image to the farthest image of its identity in the batch, d_n to the nearest one
-    of another identity. Where an image is alone of its identity, d_p is 0; where there is no other identity, the image
-    adds 0.
+    of another identity. If no other image has its identity, d_p is 0. If the batch has one identity, the loss is 0.
 
     Args:
         features: ``(B, D)``, of any length, B >= 1.
         labels: Identities ``(B,)``, integers.
 
     Returns:
-        Scalar, at least in float32, also under autocast.
+        Scalar, in float32 or wider, also under autocast.
 
     Raises:
         ValueError: If the shapes do not match.

@@ -1,5 +1,6 @@
 """The interface of memory banks, and what they have in common."""
 
+import warnings
 from typing import ClassVar
 
 import torch
@@ -7,9 +8,11 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from glc.core.labels import PseudoLabels
+
 
 def gather_batch(rows: Tensor) -> Tensor:
-    """Rows of all processes, in the order of their ranks; the input itself without ``torch.distributed``.
+    """Gather the rows of all processes, in the order of their ranks; return the input itself if there is one process.
 
     Args:
         rows: ``(B, ...)``, of the same shape on every process.
@@ -28,20 +31,20 @@ def gather_batch(rows: Tensor) -> Tensor:
 def momentum_rows(
     bank: Tensor, features: Tensor, targets: Tensor, momentum: float, mode: str
 ) -> tuple[Tensor, Tensor]:
-    """Momentum update of the rows of a bank that a batch hits.
+    """Compute the momentum update of the rows of a bank that a batch hits.
 
-    The rule for row ``t`` and instance ``x`` is ``bank[t] <- normalise(momentum * bank[t] + (1 - momentum) * x)``.
+    The rule for row ``t`` and instance ``x`` is ``bank[t] <- normalize(momentum * bank[t] + (1 - momentum) * x)``.
 
     Args:
         bank: ``(R, D)``, unit norm; not modified.
         features: ``(B, D)`` float32, unit norm.
         targets: ``(B,)`` int64 row of each instance.
         momentum: Share of the old row that stays.
-        mode: ``'mean'`` applies the rule with every instance, those of a row in the order of the batch; ``'hard'`` once
-            per row, with the instance that is least similar to the row before the update.
+        mode: ``'mean'`` applies the rule with every instance, in the order of the batch. ``'hard'`` applies it once per
+            row, with the instance that is least similar to the row before the update.
 
     Returns:
-        The rows hit ``(T,)``, rising, and their new vectors ``(T, D)``.
+        The rows hit ``(T,)``, in rising order, and their new vectors ``(T, D)``.
     """
     if mode == 'hard':
         similarities = (features * bank[targets]).sum(1)
@@ -61,26 +64,25 @@ def momentum_rows(
 
 
 def replace_rows(bank: Tensor, hit: Tensor, rows: Tensor) -> Tensor:
-    """The bank with new rows: a new tensor, not an in-place write, as the backward pass needs the old bank."""
+    """Return a copy of the bank with new rows; the backward pass needs the old bank."""
     bank = bank.clone()
     bank[hit] = rows
     return bank
 
 
 class BaseMemory(nn.Module):
-    """Interface of a memory bank: ``reset`` once per labelling, then ``forward`` and ``update`` per batch.
+    """Interface of a memory bank: ``reset`` once per labeling, then ``forward`` and ``update`` once per batch.
 
-    Every memory is handed all that one may need and takes what it wants: at a labelling the centroids, and labels,
-    features and cameras of all images; with a batch the features, their labels, and the indices of the images, by
-    which a memory finds what it was told at the labelling. ``update`` follows ``forward`` with the same batch; what
-    ``forward`` returned is not changed by it.
+    A memory receives the whole labeling; it uses the centroids and the fields listed in :attr:`needs`. A batch comes as
+    features, labels and indices of the images. The indices point into the fields of the labeling. Call ``update``
+    after ``forward``, with the same batch: it leaves the loss that ``forward`` returned as it is.
 
-    The bank is a non-persistent buffer, since the number of clusters C changes with every labelling: a checkpoint
-    carries what it was reset to instead.
+    The bank is a non-persistent buffer, because the number of clusters C changes with every labeling. A checkpoint
+    holds the labeling instead.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
-    """What ``reset`` must be given besides the centroids: any of ``'labels'``, ``'features'``, ``'cam_ids'``."""
+    """Fields that the memory uses besides the centroids: ``'labels'``, ``'features'``, ``'cam_ids'``."""
     takes_outliers: ClassVar[bool] = False
     """Whether a batch may hold outliers (label -1)."""
 
@@ -95,44 +97,45 @@ class BaseMemory(nn.Module):
         """Number of clusters C; 0 before the first ``reset``."""
         return self.bank.shape[0]
 
-    def reset(
-        self,
-        centroids: Tensor,
-        labels: Tensor | None = None,
-        features: Tensor | None = None,
-        cam_ids: Tensor | None = None,
-    ) -> None:
-        """Start again from a labelling.
+    def reset(self, pseudo: PseudoLabels) -> None:
+        """Start again from a labeling.
+
+        Until the next release, ``pseudo`` may also be the centroids ``(C, D)`` alone, with a warning; they are taken
+        as a labeling of C images, one per cluster.
 
         Args:
-            centroids: ``(C, D)``, unit norm.
-            labels: ``(N,)`` int64 pseudo labels of all images, -1 = outlier.
-            features: ``(N, D)``, unit norm, of all images.
-            cam_ids: ``(N,)`` camera of every image.
+            pseudo: Labels ``(N,)`` and centroids ``(C, D)``, and the other fields that this memory :attr:`needs`.
 
         Raises:
-            ValueError: There are no centroids, or something that this memory :attr:`needs` is missing.
+            ValueError: There are no centroids, or a field that this memory :attr:`needs` is None.
         """
+        if isinstance(pseudo, Tensor):
+            warnings.warn(
+                'reset(centroids) goes with the next release: call reset(PseudoLabels.from_features(features, labels))',
+                DeprecationWarning,
+                stacklevel=2,
+            )
+            pseudo = PseudoLabels(torch.arange(len(pseudo)), pseudo)
+        centroids = pseudo.centroids
         if centroids.ndim != 2 or not len(centroids):
             raise ValueError(
                 f'a memory bank needs (C, D) centroids with C >= 1, got {tuple(centroids.shape)}'
             )
-        given = {'labels': labels, 'features': features, 'cam_ids': cam_ids}
-        missing = [name for name in self.needs if given[name] is None]
+        missing = [name for name in self.needs if getattr(pseudo, name) is None]
         if missing:
             raise ValueError(
-                f'{type(self).__name__} needs {" and ".join(missing)} of all images: reset(centroids, labels, '
-                'features, cam_ids); a checkpoint written with another memory does not hold them'
+                f'{type(self).__name__} needs {" and ".join(missing)} of all images: PseudoLabels.from_features('
+                'features, labels, cam_ids); a checkpoint written with another memory does not hold them'
             )
         self.bank = centroids.detach().to(self.bank.device, torch.float32).clone()
 
     def forward(self, features: Tensor, labels: Tensor, indices: Tensor | None = None) -> Tensor:
-        """Contrastive loss of a batch, without side effect.
+        """Compute the contrastive loss of a batch, without side effect.
 
         Args:
             features: ``(B, D)``, unit norm.
             labels: ``(B,)`` int64 pseudo labels in ``[0, C)``, or -1 where the memory :attr:`takes_outliers`.
-            indices: ``(B,)`` int64 index of each image in the tensors that ``reset`` was given.
+            indices: ``(B,)`` int64 index of each image in the labeling.
 
         Returns:
             Scalar loss, a mean over the batch.
@@ -140,9 +143,9 @@ class BaseMemory(nn.Module):
         raise NotImplementedError
 
     def update(self, features: Tensor, labels: Tensor, indices: Tensor | None = None) -> None:
-        """Write a batch into the bank; every process applies the update of the whole global batch.
+        """Write a batch into the bank.
 
-        The global batch is that of the processes in the order of their ranks.
+        Every process applies the update of the global batch: the batches of all processes, in the order of their ranks.
 
         Args:
             features: ``(B, D)``, unit norm; the gradient is not used.
@@ -152,7 +155,7 @@ class BaseMemory(nn.Module):
         raise NotImplementedError
 
     def _indices(self, indices: Tensor | None) -> Tensor:
-        """The indices, which a memory that calls this cannot do without."""
+        """Check the indices, and move them to the device of the bank."""
         if not len(self.bank):
             raise RuntimeError('the memory bank is empty: call reset before the first batch')
         if indices is None:

@@ -9,40 +9,44 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from glc.core.labels import as_labels, cluster_centroids
+from glc.core.labels import PseudoLabels, as_labels, cluster_centroids
 from glc.core.memories.base import gather_batch, momentum_rows, replace_rows
 from glc.core.memories.cluster import ClusterMemory
 
 
 class CameraMemory(ClusterMemory):
-    r"""Memory of proxies: the images of one cluster in one camera share one.
+    r"""Memory of proxies: the images of one cluster in one camera share one vector.
 
-    ``reset`` sets every proxy to the unit-norm mean of its images. The loss is ``intra_weight`` times
-    :func:`intra_camera_loss`, which tells people apart without the help of the camera's light and background, plus
-    ``inter_weight`` times :func:`inter_camera_loss`, which draws the views of a person together, plus
-    ``cluster_weight`` times the loss of :class:`~glc.core.memories.ClusterMemory`.
+    ``reset`` sets every proxy to the unit-norm mean of its images. The loss is the sum of three terms:
 
-    ``update`` moves the proxy of every instance by the rule of :func:`~glc.core.memories.base.momentum_rows`; if
-    ``cluster_weight`` is not 0, the cluster vectors by the same rule, from the same batch.
+    - ``intra_weight`` times :func:`intra_camera_loss`: it separates people within a camera, so that light and
+      background cannot help.
+    - ``inter_weight`` times :func:`inter_camera_loss`: it pulls the views of a person together.
+    - ``cluster_weight`` times the loss of :class:`~glc.core.memories.ClusterMemory`.
 
-    The defaults are the paper's. It sums the means over each camera's images, where this takes the mean over all
-    images, so that the loss of a batch is the mean of those of its parts; and it has no inter-camera loss in the first
-    five epochs.
+    ``update`` moves the proxy of every instance by the rule of :func:`~glc.core.memories.base.momentum_rows`. If
+    ``cluster_weight`` is not 0, it moves the cluster vectors by the same rule.
+
+    The defaults are the paper's. The paper differs in two points:
+
+    - It takes a mean over the images of each camera and sums these means. Here the loss is one mean over all images, so
+      the loss of a batch is the mean of those of its parts.
+    - It has no inter-camera loss in the first five epochs.
 
     Args:
         temperature: Divisor of the similarities, in all losses.
         momentum: Share of the old vector that stays in an update, in ``[0, 1]``.
         mode: ``'mean'`` or ``'hard'``, see :func:`~glc.core.memories.base.momentum_rows`.
-        num_negatives: Hardest proxies of other clusters that the inter-camera loss contrasts with.
+        num_negatives: Number of hardest proxies of other clusters in the inter-camera loss.
         intra_weight: Weight of the intra-camera loss.
         inter_weight: Weight of the inter-camera loss.
         cluster_weight: Weight of the loss over the clusters.
 
     Example:
-        >>> import torch
-        >>> memory = CameraMemory()
+        >>> features = torch.eye(4)[[0, 0, 2, 1, 3]]
         >>> labels, cam_ids = torch.tensor([0, 0, 0, 1, -1]), torch.tensor([0, 0, 1, 0, 1])
-        >>> memory.reset(torch.eye(4)[:2], labels, torch.eye(4)[[0, 0, 2, 1, 3]], cam_ids)
+        >>> memory = CameraMemory()
+        >>> memory.reset(PseudoLabels.from_features(features, labels, cam_ids))
         >>> memory.proxy_clusters.tolist(), memory.proxy_cameras.tolist()
         ([0, 0, 1], [0, 1, 0])
         >>> loss = memory(torch.eye(4)[:2], labels[[0, 3]], indices=torch.tensor([0, 3]))
@@ -84,31 +88,24 @@ class CameraMemory(ClusterMemory):
             self.register_buffer(name, torch.empty(0, dtype=torch.int64), persistent=False)
 
     def extra_repr(self) -> str:
-        """Settings shown when the module is printed."""
+        """Show the settings when the module is printed."""
         return (
             f'{super().extra_repr()}, num_negatives={self.num_negatives}, intra_weight={self.intra_weight}, '
             f'inter_weight={self.inter_weight}, cluster_weight={self.cluster_weight}'
         )
 
-    def reset(
-        self,
-        centroids: Tensor,
-        labels: Tensor | None = None,
-        features: Tensor | None = None,
-        cam_ids: Tensor | None = None,
-    ) -> None:
-        """Start again from a labelling; see :meth:`BaseMemory.reset`.
+    def reset(self, pseudo: PseudoLabels) -> None:
+        """Start again from a labeling; see :meth:`BaseMemory.reset`.
 
         Raises:
-            ValueError: Something is missing, shapes do not match, or the camera of a clustered image is unknown (-1).
+            ValueError: A field is None, shapes do not match, or the camera of a clustered image is unknown (-1).
         """
-        super().reset(centroids, labels, features, cam_ids)
-        assert labels is not None
-        assert features is not None
-        assert cam_ids is not None
+        super().reset(pseudo)
+        assert pseudo.features is not None
+        assert pseudo.cam_ids is not None
         device = self.bank.device
-        labels = as_labels(labels, len(features)).to(device)
-        cam_ids = as_labels(cam_ids, len(features), 'cam_ids').to(device)
+        labels = as_labels(pseudo.labels, len(pseudo.features)).to(device)
+        cam_ids = as_labels(pseudo.cam_ids, len(labels), 'cam_ids').to(device)
         clustered = labels >= 0
         unknown = int((cam_ids[clustered] < 0).sum())
         if unknown:
@@ -120,10 +117,10 @@ class CameraMemory(ClusterMemory):
         groups, proxies = pairs.unique(dim=0, return_inverse=True)
         self.proxy_clusters, self.proxy_cameras = groups.unbind(1)
         self.image_proxies = torch.full_like(labels, -1).masked_scatter(clustered, proxies)
-        self.proxies = cluster_centroids(features.to(device), self.image_proxies)
+        self.proxies = cluster_centroids(pseudo.features.to(device), self.image_proxies)
 
     def forward(self, features: Tensor, labels: Tensor, indices: Tensor | None = None) -> Tensor:
-        """Weighted sum of the losses; see :meth:`BaseMemory.forward`."""
+        """Compute the weighted sum of the losses; see :meth:`BaseMemory.forward`."""
         own = self.image_proxies[self._indices(indices)]
         with torch.autocast(features.device.type, enabled=False):
             similarities = features.float() @ self.proxies.T / self.temperature
@@ -137,7 +134,7 @@ class CameraMemory(ClusterMemory):
 
     @torch.no_grad()
     def update(self, features: Tensor, labels: Tensor, indices: Tensor | None = None) -> None:
-        """Momentum update with the global batch; see :meth:`BaseMemory.update`."""
+        """Apply the momentum update of the global batch; see :meth:`BaseMemory.update`."""
         if self.cluster_weight:
             super().update(features, labels)
         own = gather_batch(self.image_proxies[self._indices(indices)])
@@ -146,7 +143,7 @@ class CameraMemory(ClusterMemory):
 
 
 def intra_camera_loss(similarities: Tensor, own: Tensor, cameras: Tensor) -> Tensor:
-    r"""Cross entropy over the proxies of the image's own camera.
+    r"""Compute the cross entropy over the proxies of the image's own camera.
 
     For an image of proxy ``p`` in camera ``c``, with similarities ``s``, it is
     ``-log(exp(s_p) / sum_{q in camera c} exp(s_q))``.
@@ -166,7 +163,7 @@ def intra_camera_loss(similarities: Tensor, own: Tensor, cameras: Tensor) -> Ten
 def inter_camera_loss(
     similarities: Tensor, own: Tensor, clusters: Tensor, cameras: Tensor, num_negatives: int
 ) -> Tensor:
-    r"""Contrast of the cluster's proxies in other cameras with the hardest proxies of other clusters.
+    r"""Contrast the cluster's proxies in other cameras with the hardest proxies of other clusters.
 
     With the positives ``P``, the proxies of the image's cluster in other cameras, and the negatives ``N``, the
     ``num_negatives`` most similar proxies of other clusters in any camera, it is
@@ -177,7 +174,7 @@ def inter_camera_loss(
         own: ``(B,)`` int64 proxy of each image.
         clusters: ``(Q,)`` cluster of each proxy.
         cameras: ``(Q,)`` camera of each proxy.
-        num_negatives: Negatives per image; fewer where there are fewer.
+        num_negatives: Largest number of negatives per image.
 
     Returns:
         Mean over the batch, images without positives included.

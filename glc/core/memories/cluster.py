@@ -14,18 +14,18 @@ class ClusterMemory(BaseMemory):
     r"""Cluster contrast memory with momentum update.
 
     The loss is the cross entropy of ``x M^T / temperature``. The update of cluster ``y`` by an instance ``x`` is
-    ``M[y] <- normalise(momentum * M[y] + (1 - momentum) * x)``.
+    ``M[y] <- normalize(momentum * M[y] + (1 - momentum) * x)``.
 
     Args:
         temperature: Divisor of the similarities.
         momentum: Share of the old vector that stays in an update, in ``[0, 1]``.
-        mode: ``'mean'`` applies the update with every instance of the batch, in order; ``'hard'`` once per cluster,
-            with the instance that is least similar to ``M[y]`` before the update.
+        mode: ``'mean'`` applies the update with every instance, in the order of the batch. ``'hard'`` applies it once
+            per cluster, with the instance that is least similar to ``M[y]`` before the update.
 
     Example:
-        >>> import torch
+        >>> from glc import PseudoLabels
         >>> memory = ClusterMemory(mode='hard')
-        >>> memory.reset(torch.eye(3))
+        >>> memory.reset(PseudoLabels.from_features(torch.eye(3), torch.arange(3)))
         >>> labels = torch.tensor([0, 2])
         >>> round(memory(torch.eye(3)[labels], labels).item(), 4)
         0.0
@@ -47,19 +47,19 @@ class ClusterMemory(BaseMemory):
         self.mode = mode
 
     def extra_repr(self) -> str:
-        """Settings shown when the module is printed."""
+        """Show the settings when the module is printed."""
         return f'temperature={self.temperature}, momentum={self.momentum}, mode={self.mode!r}'
 
     def forward(self, features: Tensor, labels: Tensor, indices: Tensor | None = None) -> Tensor:
-        """Cross entropy of the similarities to all clusters; see :meth:`BaseMemory.forward`."""
+        """Compute the cross entropy of the similarities to all clusters; see :meth:`BaseMemory.forward`."""
         if not len(self.bank):
-            raise RuntimeError('the memory bank is empty: call reset(centroids) before the first batch')
+            raise RuntimeError('the memory bank is empty: call reset before the first batch')
         with torch.autocast(features.device.type, enabled=False):
             return F.cross_entropy(features.float() @ self.bank.T / self.temperature, labels)
 
     @torch.no_grad()
     def update(self, features: Tensor, labels: Tensor, indices: Tensor | None = None) -> None:
-        """Momentum update with the global batch; see :meth:`BaseMemory.update`."""
+        """Apply the momentum update of the global batch; see :meth:`BaseMemory.update`."""
         features, labels = gather_batch(features.float()), gather_batch(labels)
         self.bank = replace_rows(
             self.bank, *momentum_rows(self.bank, features, labels, self.momentum, self.mode)

@@ -9,34 +9,34 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from glc.core.labels import as_labels, as_unit_features
+from glc.core.labels import PseudoLabels, as_labels, as_unit_features
 from glc.core.memories.base import gather_batch, momentum_rows, replace_rows
 from glc.core.memories.cluster import ClusterMemory
 
 
 class HybridMemory(ClusterMemory):
-    r"""Memory of instances: classes are the clusters and, each for itself, the outliers.
+    r"""Memory of instances: every cluster is a class, and every outlier is a class.
 
-    A class is represented by the mean of the instances of its images, which is not scaled to unit length: a loose
-    cluster has a short vector. ``bank`` ``(C + outliers, D)`` holds these means, clusters first. The loss is the
-    cross entropy of ``x bank^T / temperature``.
+    A class is represented by the mean of the instances of its images. The mean is not scaled to unit length: a loose
+    cluster has a short vector. ``bank`` ``(C + outliers, D)`` holds the means, clusters first. The loss is the cross
+    entropy of ``x bank^T / temperature``.
 
-    ``update`` moves the instance of every image in the batch, in the order of the batch,
-    ``V[i] <- normalise(momentum * V[i] + (1 - momentum) * x)``, and then takes the means of the classes anew.
+    ``update`` moves the instance of every image in the batch, in the order of the batch:
+    ``V[i] <- normalize(momentum * V[i] + (1 - momentum) * x)``. Then it computes the means of the classes again.
 
-    The paper fills the instances once and clusters them from then on; here ``reset`` fills them with the features of
-    every labelling. Outliers are negatives of every batch; they are drawn themselves where the sampler does so
-    (``PseudoIdentitySampler(outlier_groups=...)``). ``labels`` of a batch are not used: ``indices`` give the classes.
+    The paper fills the instances once and then clusters the instances themselves. Here ``reset`` fills them with the
+    features of every labeling. Outliers are negatives of every batch. A batch holds outliers only if the sampler draws
+    them (``PseudoIdentitySampler(outlier_groups=...)``). The ``labels`` of a batch are not used: ``indices`` give the
+    classes.
 
     Args:
         temperature: Divisor of the similarities.
         momentum: Share of the old instance that stays in an update, in ``[0, 1]``.
 
     Example:
-        >>> import torch
         >>> memory = HybridMemory(momentum=0.0)
         >>> labels = torch.tensor([0, 0, -1])
-        >>> memory.reset(torch.eye(3)[:1], labels, torch.eye(3))
+        >>> memory.reset(PseudoLabels.from_features(torch.eye(3), labels))
         >>> memory.bank
         tensor([[0.5000, 0.5000, 0.0000],
                 [0.0000, 0.0000, 1.0000]])
@@ -67,40 +67,33 @@ class HybridMemory(ClusterMemory):
         """Number of clusters C, outliers not counted; 0 before the first ``reset``."""
         return self._num_clusters
 
-    def reset(
-        self,
-        centroids: Tensor,
-        labels: Tensor | None = None,
-        features: Tensor | None = None,
-        cam_ids: Tensor | None = None,
-    ) -> None:
-        """Start again from a labelling; see :meth:`BaseMemory.reset`.
+    def reset(self, pseudo: PseudoLabels) -> None:
+        """Start again from a labeling; see :meth:`BaseMemory.reset`.
 
         Raises:
-            ValueError: Something is missing, or shapes do not match.
+            ValueError: A field is None, or shapes do not match.
         """
-        super().reset(centroids, labels, features, cam_ids)
-        assert labels is not None
-        assert features is not None
+        super().reset(pseudo)
+        assert pseudo.features is not None
         device = self.bank.device
-        self.instances = as_unit_features(features).to(device).clone()
-        self.classes = as_labels(labels, len(features)).to(device).clone()
+        self.instances = as_unit_features(pseudo.features).to(device).clone()
+        self.classes = as_labels(pseudo.labels, len(self.instances)).to(device).clone()
         outliers = self.classes < 0
-        self._num_clusters = len(centroids)
+        self._num_clusters = pseudo.num_clusters
         num_classes = self._num_clusters + int(outliers.sum())
         self.classes[outliers] = torch.arange(self._num_clusters, num_classes, device=device)
-        sums = torch.zeros(num_classes, features.shape[1], dtype=torch.float64, device=device)
+        sums = torch.zeros(num_classes, self.instances.shape[1], dtype=torch.float64, device=device)
         self._sums = sums.index_add_(0, self.classes, self.instances.double())
         self._sizes = self.classes.bincount(minlength=num_classes)
         self.bank = self._means(torch.arange(num_classes, device=device))
 
     def forward(self, features: Tensor, labels: Tensor, indices: Tensor | None = None) -> Tensor:
-        """Cross entropy of the similarities to all classes; see :meth:`BaseMemory.forward`."""
+        """Compute the cross entropy of the similarities to all classes; see :meth:`BaseMemory.forward`."""
         return super().forward(features, self.classes[self._indices(indices)])
 
     @torch.no_grad()
     def update(self, features: Tensor, labels: Tensor, indices: Tensor | None = None) -> None:
-        """Momentum update with the global batch; see :meth:`BaseMemory.update`."""
+        """Apply the momentum update of the global batch; see :meth:`BaseMemory.update`."""
         features, indices = gather_batch(features.float()), gather_batch(self._indices(indices))
         images, rows = momentum_rows(self.instances, features, indices, self.momentum, self.mode)
         classes = self.classes[images]

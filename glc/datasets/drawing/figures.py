@@ -1,10 +1,10 @@
-"""Person-like figures seen by surveillance-like cameras, drawn from nothing but random numbers.
+"""Person-like figures seen by surveillance-like cameras, drawn from random numbers.
 
 A figure is a set of textured cylinders around a walking skeleton. Every surface point has body coordinates:
 the angle around the body (0 in front, pi at the back) and the height below the top of the part. Prints, open
 jackets, straps and faces are functions of these, so what is seen of them follows from the viewpoint.
 
-Colours are BGR in 0..255, lengths are fractions of the body height, screen positions are pixels of the
+Colors are BGR in 0..255, lengths are fractions of the body height, screen positions are pixels of the
 drawing canvas.
 """
 
@@ -16,11 +16,11 @@ import numpy as np
 
 Array = np.ndarray
 Paint = Callable[[Array, Array], Array]
-"""Colours ``(..., 3)`` from the body angles and heights of surface points."""
+"""Colors ``(..., 3)`` from the body angles and heights of surface points."""
 
 
 def rgb(*values: int) -> Array:
-    """A colour ``(3,)`` float32 BGR from its red, green and blue."""
+    """A color ``(3,)`` float32 BGR from its red, green and blue."""
     return np.array(values[::-1], np.float32)
 
 
@@ -43,26 +43,26 @@ def pick(rng: np.random.Generator, options: Sequence, weights: Sequence[float] |
     return options[int(rng.choice(len(options), p=chance))]
 
 
-def tinted(rng: np.random.Generator, colour: Array, spread: float) -> Array:
-    """A colour near another; ``spread`` is the standard deviation per channel."""
-    return np.clip(colour + rng.normal(0, spread, 3), 8, 247).astype(np.float32)
+def tinted(rng: np.random.Generator, color: Array, spread: float) -> Array:
+    """A color near another; ``spread`` is the standard deviation per channel."""
+    return np.clip(color + rng.normal(0, spread, 3), 8, 247).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class Garment:
-    """A piece of clothing: two colours, a pattern between them, and what is printed on it."""
+    """A piece of clothing: two colors, a pattern between them, and what is printed on it."""
 
-    colour: Array
+    color: Array
     second: Array
     pattern: str
     period: float
     front_print: str = 'none'
     back_print: str = 'none'
-    print_colour: Array | None = None
+    print_color: Array | None = None
     inner: Array | None = None
 
     def paint(self, angle: Array, height: Array) -> Array:
-        """Colours of the points at these body angles and heights below the shoulders."""
+        """Colors of the points at these body angles and heights below the shoulders."""
         across, down = angle * 0.16 / self.period, height / self.period
         match self.pattern:
             case 'stripes':
@@ -77,20 +77,20 @@ class Garment:
                 second = height < 2.2 * self.period
             case _:
                 second = np.zeros(angle.shape, bool)
-        colour = np.where(second[..., None], self.second, self.colour)
-        for kind, centre in ((self.front_print, 0.0), (self.back_print, math.pi)):
-            printed = _is_printed(kind, _turned(angle, centre), height)
+        color = np.where(second[..., None], self.second, self.color)
+        for kind, center in ((self.front_print, 0.0), (self.back_print, math.pi)):
+            printed = _is_printed(kind, _turned(angle, center), height)
             if printed is not None:
-                colour = np.where(printed[..., None], self.print_colour, colour)
+                color = np.where(printed[..., None], self.print_color, color)
         if self.inner is not None:
             opening = np.abs(_turned(angle, 0.0)) < 0.28
-            colour = np.where(opening[..., None], self.inner, colour)
-        return colour
+            color = np.where(opening[..., None], self.inner, color)
+        return color
 
 
-def _turned(angle: Array, centre: float) -> Array:
-    """Angle relative to a centre, in -pi..pi."""
-    return (angle - centre + math.pi) % (2 * math.pi) - math.pi
+def _turned(angle: Array, center: float) -> Array:
+    """Angle relative to a center, in -pi..pi."""
+    return (angle - center + math.pi) % (2 * math.pi) - math.pi
 
 
 def _is_printed(kind: str, angle: Array, height: Array) -> Array | None:
@@ -129,31 +129,31 @@ class Person:
     lower_style: str
     shoes: Array
     bag: str
-    bag_colour: Array
+    bag_color: Array
     bag_side: int
 
     @classmethod
     def sample(cls, rng: np.random.Generator, outfit: tuple[Array, Array]) -> 'Person':
-        """A random person dressed in the colours of an outfit (upper, lower), which others wear too."""
-        upper_colour, lower_colour = (tinted(rng, colour, 5.0) for colour in outfit)
-        second = tinted(rng, pick(rng, [c for c in CLOTH if np.abs(c - upper_colour).sum() > 120]), 6.0)
-        other = tinted(rng, pick(rng, [c for c in CLOTH if np.abs(c - upper_colour).sum() > 120]), 6.0)
+        """A random person dressed in the colors of an outfit (upper, lower), which others wear too."""
+        upper_color, lower_color = (tinted(rng, color, 5.0) for color in outfit)
+        second = tinted(rng, pick(rng, [c for c in CLOTH if np.abs(c - upper_color).sum() > 120]), 6.0)
+        other = tinted(rng, pick(rng, [c for c in CLOTH if np.abs(c - upper_color).sum() > 120]), 6.0)
         patterns = ('plain', 'stripes', 'bars', 'checks', 'dots', 'block')
         prints = ('none', 'disc', 'square', 'band', 'cross', 'badge')
         upper_style = pick(rng, ('shirt', 'sweater', 'jacket', 'coat'), (4, 3, 3, 1))
         upper = Garment(
-            upper_colour,
+            upper_color,
             second,
             pick(rng, patterns, (5, 2, 1, 1.5, 1, 1.5)),
             rng.uniform(0.04, 0.075),
             front_print=pick(rng, prints, (4, 1, 1, 1, 1, 1)),
             back_print=pick(rng, prints[:-1], (5, 1, 1, 1, 1)),
-            print_colour=other,
+            print_color=other,
             inner=other if upper_style in ('jacket', 'coat') and rng.random() < 0.6 else None,
         )
         lower = Garment(
-            lower_colour,
-            np.clip(lower_colour * rng.choice([0.6, 1.5]) + 10, 0, 250).astype(np.float32),
+            lower_color,
+            np.clip(lower_color * rng.choice([0.6, 1.5]) + 10, 0, 250).astype(np.float32),
             pick(rng, ('plain', 'bars', 'block'), (6, 1, 1)),
             rng.uniform(0.05, 0.08),
         )
@@ -174,7 +174,7 @@ class Person:
             lower_style=pick(rng, ('trousers', 'shorts', 'skirt'), (6, 2, 1.5)),
             shoes=tinted(rng, pick(rng, SHOES, (4, 3, 2, 1, 1)), 6.0),
             bag=pick(rng, ('none', 'backpack', 'shoulder', 'hand'), (4, 3, 2, 1.5)),
-            bag_colour=tinted(rng, pick(rng, CLOTH), 6.0),
+            bag_color=tinted(rng, pick(rng, CLOTH), 6.0),
             bag_side=int(rng.choice([-1, 1])),
         )
 
@@ -184,7 +184,7 @@ class Pose:
     """How a person stands on the canvas.
 
     Attributes:
-        x: Centre of the body, in pixels of the canvas.
+        x: Center of the body, in pixels of the canvas.
         top: Top of the head, in pixels of the canvas.
         size: Height of the body, in pixels of the canvas.
         heading: Radians; 0 faces the camera, pi shows the back.
@@ -249,9 +249,9 @@ class _Painter:
             inside &= np.abs(beyond) < 0.5
         self._fill(box, inside, aside / np.maximum(half, 1e-3), along / size, paint)
 
-    def ball(self, centre: Array, half_width: float, half_height: float, paint: Paint) -> None:
+    def ball(self, center: Array, half_width: float, half_height: float, paint: Paint) -> None:
         """An ellipsoid; the paint's height runs from -1 (top) to 1 (bottom)."""
-        (cx, cy), _ = self.project(centre)
+        (cx, cy), _ = self.project(center)
         width, height = half_width * self.pose.size, half_height * self.pose.size
         box = self._box(np.array([cx - width, cy - height]), np.array([cx + width, cy + height]))
         if box is None:
@@ -274,13 +274,13 @@ class _Painter:
         angle = _turned(seen, self.pose.heading)
         folds = 1 + 0.05 * np.sin(5 * angle + 40 * height + self.pose.phase)
         shade = 1 - self.pose.contrast * (1 - np.cos(seen - self.pose.light)) * 0.55
-        colour = paint(angle, height) * (folds * shade)[..., None]
+        color = paint(angle, height) * (folds * shade)[..., None]
         region = self.canvas[box]
-        region[inside] = colour[inside]
+        region[inside] = color[inside]
 
 
-def _plain(colour: Array) -> Paint:
-    return lambda angle, height: np.broadcast_to(colour, (*angle.shape, 3))
+def _plain(color: Array) -> Paint:
+    return lambda angle, height: np.broadcast_to(color, (*angle.shape, 3))
 
 
 def draw_person(canvas: Array, person: Person, pose: Pose) -> None:
@@ -343,7 +343,7 @@ def _add_arm(
     elbow = shoulder + 0.165 * np.array([0.12 * side, math.cos(swing), math.sin(swing)])
     wrist = elbow + 0.15 * np.array([0, math.cos(swing + 0.35), math.sin(swing + 0.35)])
     upper, lower = 0.034 * person.limbs, 0.024 * person.limbs
-    sleeve = person.upper.colour if person.upper.pattern == 'block' else None
+    sleeve = person.upper.color if person.upper.pattern == 'block' else None
     cloth = (
         _plain(sleeve)
         if sleeve is not None
@@ -362,8 +362,8 @@ def _add_arm(
         if carries:
             top, bottom = wrist + np.array([0, 0.05, 0]), wrist + np.array([0, 0.15, 0])
             width = painter.breadth(0.03, 0.07)
-            painter.limb(wrist, top, (0.008, 0.008), _plain(person.bag_colour * 0.7))
-            painter.limb(top, bottom, (width, width * 1.1), _plain(person.bag_colour), False)
+            painter.limb(wrist, top, (0.008, 0.008), _plain(person.bag_color * 0.7))
+            painter.limb(top, bottom, (width, width * 1.1), _plain(person.bag_color), False)
 
     add((shoulder + wrist) / 2, draw)
 
@@ -405,32 +405,32 @@ def _add_torso(painter: _Painter, add: Callable, person: Person, shoulder_y: flo
 
 
 def _add_head(painter: _Painter, add: Callable, person: Person) -> None:
-    centre = np.array([0, 0.068, 0.012])
+    center = np.array([0, 0.068, 0.012])
     width = painter.breadth(person.head * 0.78, person.head * 0.95)
     line = {'short': -0.3, 'long': -0.35, 'bun': -0.45, 'bald': -2.0}[person.hair_style]
     nape = {'short': 0.35, 'long': 1.0, 'bun': 0.45, 'bald': -2.0}[person.hair_style]
 
     def paint(angle: Array, height: Array) -> Array:
         hair = (height < line) | ((np.abs(angle) > 1.25) & (height < nape))
-        colour = np.where(hair[..., None], person.hair, person.skin)
+        color = np.where(hair[..., None], person.hair, person.skin)
         eyes = (np.abs(np.abs(angle) - 0.42) < 0.16) & (np.abs(height - 0.02) < 0.1)
-        colour = np.where(eyes[..., None], 0.3 * person.skin, colour)
+        color = np.where(eyes[..., None], 0.3 * person.skin, color)
         if person.hat is not None:
-            colour = np.where((height < -0.25)[..., None], person.hat, colour)
-        return colour
+            color = np.where((height < -0.25)[..., None], person.hat, color)
+        return color
 
     def draw() -> None:
-        painter.ball(centre, width, person.head * 1.12, paint)
+        painter.ball(center, width, person.head * 1.12, paint)
         if person.hat is not None:
-            brim = centre + np.array([0, -0.018, 0.03])
+            brim = center + np.array([0, -0.018, 0.03])
             painter.ball(brim, painter.breadth(0.05, 0.065), 0.012, _plain(person.hat * 0.8))
 
-    add(centre, draw, bias=0.02)
+    add(center, draw, bias=0.02)
     if person.hair_style == 'bun':
-        bun = centre + np.array([0, -0.03, -0.065])
+        bun = center + np.array([0, -0.03, -0.065])
         add(bun, lambda: painter.ball(bun, 0.03, 0.03, _plain(person.hair)), bias=0.02)
     if person.hair_style == 'long':
-        top, end = centre + np.array([0, 0.01, -0.05]), centre + np.array([0, 0.14, -0.06])
+        top, end = center + np.array([0, 0.01, -0.05]), center + np.array([0, 0.14, -0.06])
         fall = painter.breadth(person.head, person.head * 0.5)
         add(
             top,
@@ -440,20 +440,20 @@ def _add_head(painter: _Painter, add: Callable, person: Person) -> None:
 
 
 def _add_bag(painter: _Painter, add: Callable, person: Person, shoulder_y: float, hip_y: float) -> None:
-    colour = person.bag_colour
+    color = person.bag_color
     if person.bag == 'backpack':
         top, bottom = np.array([0, shoulder_y + 0.02, -0.1]), np.array([0, hip_y - 0.06, -0.115])
         width = painter.breadth(0.1, 0.055)
 
         def paint(angle: Array, height: Array) -> Array:
             pocket = (np.abs(_turned(angle, math.pi)) < 0.8) & (height > 0.13)
-            return np.where(pocket[..., None], colour * 0.75, colour)
+            return np.where(pocket[..., None], color * 0.75, color)
 
         add(top, lambda: painter.limb(top, bottom, (width * 0.8, width, width, width), paint), bias=-0.02)
         for side in (-1, 1):
             over = np.array([0.6 * person.shoulders * side, shoulder_y - 0.005, person.depth * 0.8])
             under = np.array([0.72 * person.shoulders * side, shoulder_y + 0.17, person.depth * 0.9])
-            _add_strap(painter, add, over, under, colour * 0.8)
+            _add_strap(painter, add, over, under, color * 0.8)
     elif person.bag == 'shoulder':
         side = person.bag_side
         middle = np.array([(person.hips + 0.03) * side, hip_y + 0.0, -0.01])
@@ -461,15 +461,15 @@ def _add_bag(painter: _Painter, add: Callable, person: Person, shoulder_y: float
         drop = np.array([0, 0.05, 0.0])
         add(
             middle,
-            lambda: painter.limb(middle - drop, middle + drop, (width, width), _plain(colour), False),
+            lambda: painter.limb(middle - drop, middle + drop, (width, width), _plain(color), False),
             bias=0.03,
         )
         for forward in (-1, 1):
             over = np.array([-0.5 * person.shoulders * side, shoulder_y - 0.005, person.depth * forward])
             under = np.array([person.hips * side, hip_y - 0.05, person.depth * forward * 0.8])
-            _add_strap(painter, add, over, under, colour * 0.7)
+            _add_strap(painter, add, over, under, color * 0.7)
 
 
-def _add_strap(painter: _Painter, add: Callable, over: Array, under: Array, colour: Array) -> None:
+def _add_strap(painter: _Painter, add: Callable, over: Array, under: Array, color: Array) -> None:
     """A strap on the side of the body where it lies; hidden from behind."""
-    add((over + under) / 2, lambda: painter.limb(over, under, (0.011, 0.011), _plain(colour)), bias=-0.005)
+    add((over + under) / 2, lambda: painter.limb(over, under, (0.011, 0.011), _plain(color)), bias=-0.005)

@@ -12,7 +12,7 @@ from .figures import CLOTH, LOWER, Person, pick
 from .scenes import Camera, Walk, render
 
 _OUTFITS = 60
-"""Colour pairs that all people share."""
+"""Color pairs that all people share."""
 _FRAMES = 4
 """Frames of one passage in front of a camera."""
 

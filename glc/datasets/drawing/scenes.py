@@ -1,4 +1,4 @@
-"""Surveillance-like cameras: backgrounds, colours, sharpness, and the pictures they take of figures."""
+"""Surveillance-like cameras: backgrounds, colors, sharpness, and the pictures they take of figures."""
 
 import math
 from collections.abc import Sequence
@@ -24,14 +24,14 @@ _HAZE = 0.7
 
 @dataclass(frozen=True)
 class Camera:
-    """Where a camera looks, and what it does to colours and sharpness.
+    """Where a camera looks, and what it does to colors and sharpness.
 
     Attributes:
         seed: Seeds of the scene.
-        gain: Factor of each colour channel ``(3,)``.
+        gain: Factor of each color channel ``(3,)``.
         gamma: Exponent of the brightness.
-        contrast: Contrast around middle grey.
-        saturation: 0 is grey, 1 leaves the colours.
+        contrast: Contrast around middle gray.
+        saturation: 0 is gray, 1 leaves the colors.
         blur: Standard deviation of the blur, in pixels of the finished image.
         resolution: Share of the pixels' height that the sensor resolves.
         noise: Standard deviation of the noise, in 0..255.
@@ -100,8 +100,8 @@ class Camera:
         blur = self.blur * rng.uniform(0.7, 1.4)
         image = cv2.GaussianBlur(image, (0, 0), sigmaX=blur * rng.uniform(1.0, 1.6), sigmaY=blur)
         image = np.clip(image / 255, 0, 1) ** self.gamma * self.gain
-        grey = image.mean(axis=2, keepdims=True)
-        image = grey + self.saturation * (image - grey)
+        gray = image.mean(axis=2, keepdims=True)
+        image = gray + self.saturation * (image - gray)
         image = 127.5 + self.contrast * (255 * image - 127.5)
         image += rng.normal(0, self.noise, image.shape)
         return np.clip(image, 0, 255).astype(np.uint8)
@@ -149,32 +149,32 @@ def _scene(rng: np.random.Generator) -> Array:
 
 
 def _dull(rng: np.random.Generator) -> Array:
-    """A colour of things: less vivid than clothes."""
-    colour = tinted(rng, pick(rng, CLOTH), 12)
-    return 0.45 * colour + 0.55 * colour.mean()
+    """A color of things: less vivid than clothes."""
+    color = tinted(rng, pick(rng, CLOTH), 12)
+    return 0.45 * color + 0.55 * color.mean()
 
 
 def _clutter(scene: Array, rng: np.random.Generator) -> None:
-    colour = _dull(rng)
+    color = _dull(rng)
     x, y = int(rng.integers(scene.shape[1])), _HORIZON + int(rng.integers(-10, 130))
     tall, wide = int(rng.integers(60, 220)), int(rng.integers(30, 120))
     match rng.integers(5):
         case 0:
-            cv2.rectangle(scene, (x, y - 2 * tall), (x + 10 + wide // 10, y), (colour * 0.8).tolist(), -1)
+            cv2.rectangle(scene, (x, y - 2 * tall), (x + 10 + wide // 10, y), (color * 0.8).tolist(), -1)
         case 1:
-            cv2.rectangle(scene, (x, y - tall), (x + wide, y), colour.tolist(), -1)
-            cv2.rectangle(scene, (x, y - tall), (x + wide, y - tall + 12), (colour * 0.7).tolist(), -1)
+            cv2.rectangle(scene, (x, y - tall), (x + wide, y), color.tolist(), -1)
+            cv2.rectangle(scene, (x, y - tall), (x + wide, y - tall + 12), (color * 0.7).tolist(), -1)
         case 2:
-            for centre in (x, x + 90):
-                cv2.circle(scene, (centre, y - 35), 35, (40, 40, 40), 5, cv2.LINE_AA)
-            cv2.line(scene, (x, y - 35), (x + 90, y - 60), colour.tolist(), 6, cv2.LINE_AA)
+            for center in (x, x + 90):
+                cv2.circle(scene, (center, y - 35), 35, (40, 40, 40), 5, cv2.LINE_AA)
+            cv2.line(scene, (x, y - 35), (x + 90, y - 60), color.tolist(), 6, cv2.LINE_AA)
         case 3:
             for _ in range(30):
                 leaf = (rgb(60, 100, 50) + rng.normal(0, 16, 3)).tolist()
                 spot = (x + int(rng.normal(0, wide / 2)), y - tall + int(rng.normal(0, tall / 3)))
                 cv2.circle(scene, spot, 16, leaf, -1, cv2.LINE_AA)
         case _:
-            cv2.rectangle(scene, (x, y - tall), (x + wide, y - tall + 45), colour.tolist(), -1)
+            cv2.rectangle(scene, (x, y - tall), (x + wide, y - tall + 45), color.tolist(), -1)
             cv2.line(scene, (x + wide // 2, y - tall), (x + wide // 2, y), (90, 90, 90), 6)
 
 
@@ -268,21 +268,21 @@ def render(
 
 def _cast_shadow(canvas: Array, pose: Pose) -> None:
     shadow = np.zeros(canvas.shape[:2], np.uint8)
-    centre = (int(pose.x + 20 * math.sin(pose.light)), int(pose.top + pose.size * 0.985))
-    cv2.ellipse(shadow, centre, (int(pose.size * 0.13), int(pose.size * 0.02) + 1), 0, 0, 360, 255, -1)
+    center = (int(pose.x + 20 * math.sin(pose.light)), int(pose.top + pose.size * 0.985))
+    cv2.ellipse(shadow, center, (int(pose.size * 0.13), int(pose.size * 0.02) + 1), 0, 0, 360, 255, -1)
     canvas *= (1 - 0.45 * cv2.blur(shadow, (15, 9)).astype(np.float32) / 255)[..., None]
 
 
 def _occlude(canvas: Array, passer_by: Person, pose: Pose, rng: np.random.Generator) -> None:
     rows, columns = canvas.shape[:2]
-    colour = _dull(rng)
+    color = _dull(rng)
     x, wide = int(rng.uniform(0, columns)), int(columns * rng.uniform(0.25, 0.6))
     match rng.integers(3):
         case 0:
-            cv2.rectangle(canvas, (x, 0), (x + columns // 9, rows), colour.tolist(), -1)
+            cv2.rectangle(canvas, (x, 0), (x + columns // 9, rows), color.tolist(), -1)
         case 1:
             top = int(rows * rng.uniform(0.6, 0.85))
-            cv2.rectangle(canvas, (x - wide, top), (x + wide, rows), colour.tolist(), -1)
-            cv2.rectangle(canvas, (x - wide, top), (x + wide, top + 10), (colour * 0.7).tolist(), -1)
+            cv2.rectangle(canvas, (x - wide, top), (x + wide, rows), color.tolist(), -1)
+            cv2.rectangle(canvas, (x - wide, top), (x + wide, top + 10), (color * 0.7).tolist(), -1)
         case _:
             draw_person(canvas, passer_by, pose)

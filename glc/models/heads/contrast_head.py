@@ -17,8 +17,9 @@ class ContrastHead(BaseModule):
 
     Example:
         >>> import torch
+        >>> from glc import PseudoLabels
         >>> head = ContrastHead(memory=dict(type='ClusterMemory', momentum=0.2))
-        >>> head.memory.reset(torch.eye(4))
+        >>> head.memory.reset(PseudoLabels.from_features(torch.eye(4), torch.arange(4)))
         >>> sorted(head.loss(torch.eye(4)[:2], torch.tensor([0, 1])))
         ['loss_contrast']
     """

@@ -125,7 +125,7 @@ def test_auto_eps_is_kept_and_used():
     labels = labeler(features)
     assert KNEE_RANGE[0] <= labeler.eps_ <= KNEE_RANGE[1]
     np.testing.assert_array_equal(labels, JaccardDBSCAN(eps=labeler.eps_, k1=12, k2=3)(features))
-    with pytest.raises(ValueError, match="or a str among {'auto'}. Got 'knee'"):
+    with pytest.raises(ValueError, match=r"or a str among {'auto'}. Got 'knee'"):
         JaccardDBSCAN(eps='knee')(features)
 
 

@@ -87,7 +87,7 @@ def test_parameters_of_training_and_linking_can_be_set_flat():
     assert glc.linking == ComponentLinking(0.6, 0.6, 7)
     whole = GLC(training=LinkTraining(epochs=3, patience=None), linking=CommunityLinking(scales=(5, 10)))
     assert whole.get_params() == GLC(epochs=3, patience=None, scales=(5, 10)).get_params()
-    with pytest.raises(TypeError, match='no parameter link_threshold; .* its CommunityLinking has scales'):
+    with pytest.raises(TypeError, match=r'no parameter link_threshold; .* its CommunityLinking has scales'):
         GLC(link_threshold=0.7)
     with pytest.raises(ValueError, match='linking must be one of communities, components'):
         GLC(linking='tree')

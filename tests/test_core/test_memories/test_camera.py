@@ -3,12 +3,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from glc.core.labels import PseudoLabels
 from glc.core.memories import CameraMemory, ClusterMemory
 from tests.test_core.test_memories.test_cluster import naive_update, unit
 
 
 def problem(seed: int, num_images: int = 24, num_clusters: int = 4, num_cams: int = 3, batch: int = 10):
-    """A labelling and a batch of indices of clustered images with new features."""
+    """A labeling and a batch of indices of clustered images with new features."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(-1, num_clusters, (num_images,), generator=generator)
     labels[:num_clusters] = torch.arange(num_clusters)
@@ -60,10 +61,10 @@ def naive_losses(reset, batch, indices, temperature, num_negatives):
 def test_loss_equals_the_loop_over_images(seed, num_clusters, num_cams, num_negatives, weights):
     reset, batch, labels, indices = problem(seed, num_clusters=num_clusters, num_cams=num_cams)
     memory = CameraMemory(0.2, 0.2, 'mean', num_negatives, *weights)
-    memory.reset(**reset)
+    memory.reset(PseudoLabels(**reset))
     intra, inter = naive_losses(reset, batch, indices, 0.2, num_negatives)
     plain = ClusterMemory(0.2)
-    plain.reset(reset['centroids'])
+    plain.reset(PseudoLabels(**reset))
     expected = weights[0] * intra + weights[1] * inter + weights[2] * plain(batch, labels).item()
     batch.requires_grad_()
     loss = memory(batch, labels, indices)
@@ -81,7 +82,7 @@ def test_loss_equals_the_loop_over_images(seed, num_clusters, num_cams, num_nega
 def test_update_equals_the_loop_over_instances(seed, mode, cluster_weight):
     reset, batch, labels, indices = problem(seed)
     memory = CameraMemory(momentum=0.3, mode=mode, cluster_weight=cluster_weight)
-    memory.reset(**reset)
+    memory.reset(PseudoLabels(**reset))
     keys = list(naive_proxies(reset))
     assert keys == list(zip(memory.proxy_clusters.tolist(), memory.proxy_cameras.tolist(), strict=True))
     before = torch.stack(list(naive_proxies(reset).values()))
@@ -100,8 +101,8 @@ def test_one_camera_and_no_weights_but_the_clusters_is_the_plain_memory():
         ClusterMemory(),
         CameraMemory(0.05, mode='hard', intra_weight=0, inter_weight=0, cluster_weight=1),
     )
-    plain.reset(reset['centroids'])
-    camera.reset(**reset)
+    plain.reset(PseudoLabels(**reset))
+    camera.reset(PseudoLabels(**reset))
     assert torch.equal(plain(batch, labels), camera(batch, labels, indices))
     plain.update(batch, labels)
     camera.update(batch, labels, indices)
@@ -111,7 +112,7 @@ def test_one_camera_and_no_weights_but_the_clusters_is_the_plain_memory():
 def test_the_update_comes_before_the_backward_pass_and_nothing_is_saved():
     reset, batch, labels, indices = problem(1)
     memory = CameraMemory(cluster_weight=1.0)
-    memory.reset(**reset)
+    memory.reset(PseudoLabels(**reset))
     batch.requires_grad_()
     expected = torch.autograd.grad(memory(batch, labels, indices), batch)[0]
     loss = memory(batch, labels, indices)
@@ -125,14 +126,18 @@ def test_mistakes_are_explained():
     reset, batch, labels, indices = problem(2)
     with pytest.raises(RuntimeError, match='call reset'):
         CameraMemory()(batch, labels, indices)
-    with pytest.raises(ValueError, match=r'needs labels and features and cam_ids of all images: reset\('):
-        CameraMemory().reset(reset['centroids'])
+    with pytest.raises(
+        ValueError, match=r'needs features and cam_ids of all images: PseudoLabels.from_features\('
+    ):
+        CameraMemory().reset(PseudoLabels(reset['labels'], reset['centroids']))
     memory = CameraMemory()
     with pytest.raises(ValueError, match=r"camera of 1 of \d+ clustered images is unknown.*a group 'cam'"):
-        memory.reset(**{**reset, 'cam_ids': torch.where(torch.arange(24) == 0, -1, reset['cam_ids'])})
+        memory.reset(
+            PseudoLabels(**reset | {'cam_ids': torch.where(torch.arange(24) == 0, -1, reset['cam_ids'])})
+        )
     with pytest.raises(ValueError, match='cam_ids: got 3 for 24 images'):
-        memory.reset(**{**reset, 'cam_ids': reset['cam_ids'][:3]})
-    memory.reset(**{**reset, 'cam_ids': torch.where(reset['labels'] < 0, -1, reset['cam_ids'])})
+        memory.reset(PseudoLabels(**reset | {'cam_ids': reset['cam_ids'][:3]}))
+    memory.reset(PseudoLabels(**reset | {'cam_ids': torch.where(reset['labels'] < 0, -1, reset['cam_ids'])}))
     with pytest.raises(ValueError, match='needs the indices'):
         memory(batch, labels)
     with pytest.raises(ValueError, match='num_negatives'):

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from glc.core.labels import PseudoLabels
 from glc.core.memories import ClusterMemory
 
 
@@ -13,6 +14,11 @@ def unit(*shape: int, seed: int = 0) -> Tensor:
     return torch.nn.functional.normalize(
         torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=-1
     )
+
+
+def clusters(centroids: Tensor) -> PseudoLabels:
+    """One image per cluster."""
+    return PseudoLabels(torch.arange(len(centroids)), centroids)
 
 
 def naive_update(bank: Tensor, features: Tensor, labels: Tensor, momentum: float, mode: str) -> Tensor:
@@ -39,7 +45,7 @@ def naive_update(bank: Tensor, features: Tensor, labels: Tensor, momentum: float
 )
 def test_update_equals_the_loop_over_instances(seed, num_clusters, batch, momentum, mode):
     memory = ClusterMemory(momentum=momentum, mode=mode)
-    memory.reset(unit(num_clusters, 8, seed=seed))
+    memory.reset(clusters(unit(num_clusters, 8, seed=seed)))
     features = unit(batch, 8, seed=seed + 1)
     labels = torch.randint(num_clusters, (batch,), generator=torch.Generator().manual_seed(seed))
     expected = naive_update(memory.bank, features, labels, momentum, mode)
@@ -49,7 +55,7 @@ def test_update_equals_the_loop_over_instances(seed, num_clusters, batch, moment
 
 def test_loss_equals_a_double_loop():
     memory = ClusterMemory(temperature=0.05)
-    memory.reset(unit(5, 8))
+    memory.reset(clusters(unit(5, 8)))
     features, labels = unit(7, 8, seed=3), torch.tensor([0, 1, 2, 3, 4, 4, 0])
     total = 0.0
     for feature, label in zip(features.double(), labels, strict=True):
@@ -60,7 +66,7 @@ def test_loss_equals_a_double_loop():
 
 def test_forward_has_no_side_effect_and_update_keeps_the_gradient_right():
     memory = ClusterMemory()
-    memory.reset(unit(4, 8))
+    memory.reset(clusters(unit(4, 8)))
     features, labels = unit(6, 8, seed=1).requires_grad_(), torch.tensor([0, 1, 2, 3, 0, 1])
     before = memory.bank.clone()
     expected = torch.autograd.grad(memory(features, labels), features)[0]
@@ -74,9 +80,9 @@ def test_forward_has_no_side_effect_and_update_keeps_the_gradient_right():
 
 def test_the_bank_is_not_saved_and_follows_the_number_of_clusters():
     memory = ClusterMemory()
-    memory.reset(unit(4, 8))
+    memory.reset(clusters(unit(4, 8)))
     assert memory.state_dict() == {}
-    memory.reset(unit(9, 8))
+    memory.reset(clusters(unit(9, 8)))
     assert memory.num_clusters == 9
     other = copy.deepcopy(memory)
     other.load_state_dict(memory.state_dict(), strict=True)
@@ -84,10 +90,19 @@ def test_the_bank_is_not_saved_and_follows_the_number_of_clusters():
 
 def test_bfloat16_features_give_a_float32_loss():
     memory = ClusterMemory()
-    memory.reset(unit(4, 8))
+    memory.reset(clusters(unit(4, 8)))
     with torch.autocast('cpu', dtype=torch.bfloat16):
         loss = memory(unit(3, 8).bfloat16(), torch.tensor([0, 1, 2]))
     assert loss.dtype == torch.float32
+
+
+def test_centroids_alone_still_reset_and_warn():
+    old, new = ClusterMemory(), ClusterMemory()
+    with pytest.warns(DeprecationWarning, match=r'reset\(centroids\) goes') as caught:
+        old.reset(unit(4, 8))
+    assert caught[0].filename == __file__
+    new.reset(clusters(unit(4, 8)))
+    assert torch.equal(old.bank, new.bank)
 
 
 @pytest.mark.parametrize(
@@ -107,4 +122,4 @@ def test_use_before_reset():
     with pytest.raises(RuntimeError, match='reset'):
         ClusterMemory()(unit(2, 8), torch.tensor([0, 1]))
     with pytest.raises(ValueError, match='C >= 1'):
-        ClusterMemory().reset(torch.empty(0, 8))
+        ClusterMemory().reset(clusters(torch.empty(0, 8)))

@@ -3,12 +3,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from glc.core.labels import PseudoLabels
 from glc.core.memories import HybridMemory
 from tests.test_core.test_memories.test_cluster import naive_update, unit
 
 
 def problem(seed: int, num_images: int = 20, num_clusters: int = 4, batch: int = 12):
-    """A labelling and a batch of indices, outliers among them, with new features."""
+    """A labeling and a batch of indices, outliers among them, with new features."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(-1, num_clusters, (num_images,), generator=generator)
     labels[:num_clusters] = torch.arange(num_clusters)
@@ -41,7 +42,7 @@ def naive_loss(labels, instances, batch, indices, temperature):
 def test_losses_and_updates_equal_the_loops(seed, num_clusters, momentum):
     reset, batch, labels, indices = problem(seed, num_clusters=num_clusters)
     memory = HybridMemory(0.2, momentum)
-    memory.reset(**reset)
+    memory.reset(PseudoLabels(**reset))
     assert memory.num_clusters == num_clusters
     instances = reset['features'].double()
     for step in range(3):
@@ -59,7 +60,7 @@ def test_reset_copies_and_the_update_comes_before_the_backward_pass():
     reset, batch, labels, indices = problem(1)
     given_features, given_labels = reset['features'].clone(), reset['labels'].clone()
     memory = HybridMemory()
-    memory.reset(**reset)
+    memory.reset(PseudoLabels(**reset))
     batch.requires_grad_()
     expected = torch.autograd.grad(memory(batch, labels, indices), batch)[0]
     loss = memory(batch, labels, indices)
@@ -75,9 +76,9 @@ def test_mistakes_are_explained():
     reset, batch, labels, indices = problem(2)
     with pytest.raises(RuntimeError, match='call reset'):
         HybridMemory()(batch, labels, indices)
-    with pytest.raises(ValueError, match='HybridMemory needs labels and features of all images'):
-        HybridMemory().reset(reset['centroids'])
+    with pytest.raises(ValueError, match='HybridMemory needs features of all images'):
+        HybridMemory().reset(PseudoLabels(reset['labels'], reset['centroids']))
     memory = HybridMemory()
-    memory.reset(**reset)
+    memory.reset(PseudoLabels(**reset))
     with pytest.raises(ValueError, match='needs the indices'):
         memory.update(batch, labels)

@@ -4,6 +4,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from glc.core.labels import PseudoLabels
 from glc.core.memories import BaseMemory, CameraMemory, ClusterMemory, HybridMemory
 
 MEMORIES = [
@@ -19,7 +20,7 @@ def learn(memory: BaseMemory, rank: int = 0, world_size: int = 1) -> dict[str, t
     torch.manual_seed(0)
     features = torch.nn.functional.normalize(torch.randn(30, 8))
     labels = torch.randint(-1, 5, (30,))
-    memory.reset(features[:5], labels, features, torch.randint(3, (30,)))
+    memory.reset(PseudoLabels(labels, features[:5], features, torch.randint(3, (30,))))
     clustered = (labels >= 0).nonzero().flatten()
     losses = []
     for _ in range(3):
