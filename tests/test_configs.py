@@ -1,8 +1,12 @@
 """Every config loads, builds without data, and holds the numbers of its recipe."""
 
+import ast
+import runpy
+import sys
 from functools import reduce
 from operator import getitem
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,8 +15,9 @@ import yaml
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope
 
+import glc.apis
 import glc.engine
-import glc.models  # noqa: F401
+import glc.models
 from glc.core.correctors import GLC
 from glc.core.labelers import JaccardDBSCAN, MultiScaleConsensus
 from glc.core.losses import PartDistillationLoss
@@ -39,7 +44,11 @@ LEAVES = sorted(
     for folder in ('glc', 'cluster_contrast', 'extensions')
     for path in (CONFIGS / folder).glob('*.py')
 )
-NO_CORRECTOR = {'default_hooks': {'pseudo_label': {'corrector': None}}}
+COMPOSED = sorted(
+    path.relative_to(CONFIGS).as_posix()
+    for folder in ('glc', 'source')
+    for path in (CONFIGS / folder).glob('*.py')
+)
 
 # eps, fusion and multi neck (None: not part of the setting), images per BatchNorm group
 RECIPES = {
@@ -113,6 +122,31 @@ def test_leaf_is_short_and_builds_its_parts(leaf):
     assert cfg.train_cfg.max_epochs % cfg.train_cfg.val_interval == 0
 
 
+@pytest.mark.parametrize('leaf', COMPOSED)
+def test_leaf_is_model_setting_and_labels(leaf):
+    bases, *own = ast.parse((CONFIGS / leaf).read_text()).body
+    assert bases.targets[0].id == '_base_'
+    model, setting, labels = (Path(base) for base in ast.literal_eval(bases.value))
+    assert [base.parent.name for base in (model, setting, labels)] == ['models', 'settings', 'labelers']
+    taken_up = {'model': '_identities' if labels.stem == 'identities' else '_cnn'}
+    if labels.stem != 'identities' and model.stem.startswith('vit'):
+        taken_up['model'] = '_vit'
+    if 'dbscan' in labels.stem:
+        taken_up['default_hooks'] = '_dbscan'
+    if 'restart' in labels.stem:
+        taken_up['param_scheduler'] = '_restart_schedule'
+    stated = {part.targets[0].id: part.value for part in own}
+    assert stated.keys() == taken_up.keys()
+    # Only a backbone's start may stand beside what the setting says of the model.
+    for start in (node for node in ast.walk(stated['model']) if isinstance(node, ast.keyword) and node.arg):
+        assert start.arg in ('backbone', 'init_cfg', 'type', 'checkpoint')
+    if isinstance(stated['model'], ast.Call):
+        stated['model'] = stated['model'].keywords[-1].value
+    assert {part: ast.unparse(value) for part, value in stated.items()} == {
+        part: f'_base_.{name}' for part, name in taken_up.items()
+    }
+
+
 # Every architecture once, ViT-S with all its necks.
 @pytest.mark.parametrize(
     'name',
@@ -168,8 +202,29 @@ def test_cluster_contrast_is_published_glc_minus_the_corrector(name):
     assert twin.to_dict() == corrected.to_dict()
 
 
-def test_every_setting_has_a_twin():
-    assert [name for name in NAMES if name not in PUBLISHED] == TWINS
+@pytest.fixture
+def trained(monkeypatch):
+    """Starts tools/train.py with arguments; returns the config that it trains."""
+    monkeypatch.setenv('LOCAL_RANK', '0')
+
+    def start(*arguments: str) -> dict:
+        seen = []
+        monkeypatch.setattr(sys, 'argv', ['train.py', *arguments, '--work-dir', 'work_dirs/here'])
+        runner = SimpleNamespace(train=lambda: seen.append('trained'))
+        monkeypatch.setattr(glc.apis, 'build_runner', lambda cfg: seen.append(cfg.to_dict()) or runner)
+        runpy.run_path(str(CONFIGS.parent / 'tools/train.py'), run_name='__main__')
+        assert seen[1:] == ['trained']
+        return seen[0]
+
+    return start
+
+
+@pytest.mark.parametrize('name', TWINS)
+def test_an_option_of_the_command_line_removes_the_corrector(trained, name):
+    option = ('--cfg-options', 'default_hooks.pseudo_label.corrector=None')
+    cfg = trained(str(CONFIGS / f'glc/{published(name)}.py'), *option)
+    assert cfg == trained(str(CONFIGS / f'cluster_contrast/{name}.py'))
+    assert HOOKS.build(cfg['default_hooks']['pseudo_label']).corrector is None
 
 
 @pytest.mark.parametrize('name', PUBLISHED)
@@ -184,6 +239,7 @@ def test_restart_changes_nothing_but_the_restart(name):
     restart, plain = (load(f'glc/{leaf}.py') for leaf in (name, published(name.removesuffix('_restart'))))
     assert restart.default_hooks.pop('restart') == dict(type='RestartHook', epoch=15, lr=5.5e-4)
     assert tuple(restart.default_hooks.pseudo_label.pop('frozen_epochs')) == (16, 17, 18, 19, 20)
+    assert restart.param_scheduler == restart.pop('_restart_schedule')
     restart.param_scheduler = plain.param_scheduler
     assert restart.to_dict() == plain.to_dict()
 

@@ -17,7 +17,7 @@ from glc.core.labelers import MultiScaleConsensus, SelfPacedReliability
 from glc.core.labels import PseudoLabels
 from glc.core.memories import CameraMemory, HybridMemory
 from glc.engine import MeanTeacherHook
-from glc.registry import HOOKS, LABEL_CORRECTORS, MEMORY_BANKS, MODELS, PSEUDO_LABELERS
+from glc.registry import DATASETS, HOOKS, LABEL_CORRECTORS, MEMORY_BANKS, MODELS, PSEUDO_LABELERS
 
 ROOT = Path(__file__).resolve().parents[1]
 FENCE = re.compile(r'^```python\n(.*?)^```$', re.MULTILINE | re.DOTALL)
@@ -81,7 +81,7 @@ def load_swap(swaps: Path, name: str) -> tuple[Config, Config]:
 
 def test_components_are_swapped(swaps):
     names = {'mean_memory', 'multi_neck', 'resnet_backbone', 'own_memory', 'own_labeler', 'own_corrector'}
-    names |= {'camera_memory', 'hybrid_memory', 'reliable_labels', 'mean_teacher'}
+    names |= {'camera_memory', 'hybrid_memory', 'reliable_labels', 'mean_teacher', 'own_images'}
     assert {path.stem for path in swaps.glob('*.py')} == names
     for name in names:
         assert len((swaps / f'{name}.py').read_text().splitlines()) <= 20
@@ -125,7 +125,8 @@ def test_neck_swap(swaps):
 
 
 def test_backbone_swap(swaps):
-    cfg, original = load_swap(swaps, 'resnet_backbone')
+    cfg = load_swap(swaps, 'resnet_backbone')[0]
+    original = Config.fromfile(ROOT / 'configs/glc/vit_s_market_usl_published.py')
     assert original.model.backbone.type != cfg.model.backbone.type
     cfg.model.backbone.pop('init_cfg', None)
     model = MODELS.build(cfg.model).eval()
@@ -134,6 +135,19 @@ def test_backbone_swap(swaps):
     assert cfg.model.data_preprocessor != original.model.data_preprocessor
     for part in ('train_dataloader', 'default_hooks', 'optim_wrapper', 'param_scheduler'):
         assert cfg[part] == original[part]
+
+
+def test_own_images(swaps, tmp_path):
+    cfg, _ = load_swap(swaps, 'own_images')
+    hook = HOOKS.build(cfg.default_hooks.pseudo_label)
+    assert isinstance(hook.labeler, MultiScaleConsensus)
+    assert [step['type'] for step in hook.pipeline] == ['LoadReIDImage', 'Resize', 'PackReIDInputs']
+    for name in ('door/1.jpg', 'hall/1.jpg'):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    dataset = DATASETS.build({**cfg.train_dataloader.dataset, 'data_root': str(tmp_path)})
+    assert dataset.cam_ids.tolist() == [0, 1]
+    assert {cfg[f'{stage}_{part}'] for stage in ('val', 'test') for part in ('cfg', 'dataloader')} == {None}
 
 
 def test_labeler_swap(swaps):

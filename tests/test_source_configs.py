@@ -113,18 +113,17 @@ def test_learning_rate_per_epoch(name, warm_up, start):
             assert rate == pytest.approx(lr * factor * (2 if 'bias' in parameter else 1)), (epoch, parameter)
 
 
-@pytest.mark.parametrize('folder', ['glc', 'cluster_contrast'])
-def test_adaptation_starts_from_what_the_source_config_writes(folder):
+def test_adaptation_starts_from_what_the_source_config_writes():
     leaves = [
         path.stem
-        for path in (CONFIGS / folder).glob('*2*_uda*.py')
+        for path in (CONFIGS / 'glc').glob('*2*_uda*.py')
         if not path.stem.startswith('osnet_x0_25_msmt')
     ]
     assert len(leaves) >= 10
     for leaf in leaves:
         source = f'{leaf.rpartition("2")[0]}_sup'
         cfg = load(source)
-        start = load(leaf, folder).model.backbone.init_cfg.checkpoint
+        start = load(leaf, 'glc').model.backbone.init_cfg.checkpoint
         assert start == f'work_dirs/{source}/epoch_{cfg.train_cfg.max_epochs}.pth'
 
 

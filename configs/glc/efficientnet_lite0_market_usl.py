@@ -1,7 +1,7 @@
 # USL on Market-1501, EfficientNet-Lite0 from ImageNet.
 _base_ = [
     '../_base_/models/efficientnet_lite0.py',
-    '../_base_/datasets/market1501.py',
-    '../_base_/schedules/usl_50e_adam.py',
+    '../_base_/settings/market_usl_adam.py',
     '../_base_/labelers/consensus_glc.py',
 ]
+model = _base_._cnn

@@ -1,8 +1,9 @@
 # UDA MSMT17 -> Market-1501, OSNet x0.25, full length, GLC + restart.
 _base_ = [
     '../_base_/models/osnet_x0_25.py',
-    '../_base_/datasets/market1501.py',
-    '../_base_/schedules/usl_50e_adam_restart.py',
+    '../_base_/settings/msmt2market_uda_adam.py',
     '../_base_/labelers/jaccard_dbscan_glc_restart.py',
 ]
-default_hooks = dict(pseudo_label=dict(labeler=dict(eps=0.5)))
+model = _base_._cnn
+param_scheduler = _base_._restart_schedule
+default_hooks = _base_._dbscan

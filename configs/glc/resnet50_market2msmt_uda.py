@@ -1,12 +1,11 @@
 # UDA Market-1501 -> MSMT17, ResNet-50; from a network trained with labels on Market-1501.
 _base_ = [
     '../_base_/models/resnet50.py',
-    '../_base_/datasets/msmt17.py',
-    '../_base_/schedules/usl_50e.py',
+    '../_base_/settings/market2msmt_uda.py',
     '../_base_/labelers/consensus_glc.py',
 ]
 model = dict(
     # What configs/source/resnet50_market_sup.py writes.
     backbone=dict(init_cfg=dict(checkpoint='work_dirs/resnet50_market_sup/epoch_120.pth')),
-    bn_group_size=128,
+    **_base_._cnn,
 )

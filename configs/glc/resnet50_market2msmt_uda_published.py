@@ -1,13 +1,12 @@
 # UDA Market-1501 -> MSMT17, ResNet-50, DBSCAN labels and GLC as published; from a network trained on Market-1501.
 _base_ = [
     '../_base_/models/resnet50.py',
-    '../_base_/datasets/msmt17.py',
-    '../_base_/schedules/usl_50e.py',
+    '../_base_/settings/market2msmt_uda.py',
     '../_base_/labelers/jaccard_dbscan_glc.py',
 ]
 model = dict(
     # What configs/source/resnet50_market_sup.py writes.
     backbone=dict(init_cfg=dict(checkpoint='work_dirs/resnet50_market_sup/epoch_120.pth')),
-    bn_group_size=128,
+    **_base_._cnn,
 )
-default_hooks = dict(pseudo_label=dict(labeler=dict(eps=0.7)))
+default_hooks = _base_._dbscan

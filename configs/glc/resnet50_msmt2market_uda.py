@@ -1,12 +1,11 @@
 # UDA MSMT17 -> Market-1501, ResNet-50; from a network trained with labels on MSMT17.
 _base_ = [
     '../_base_/models/resnet50.py',
-    '../_base_/datasets/market1501.py',
-    '../_base_/schedules/usl_50e.py',
+    '../_base_/settings/msmt2market_uda.py',
     '../_base_/labelers/consensus_glc.py',
 ]
 model = dict(
     # What configs/source/resnet50_msmt_sup.py writes.
     backbone=dict(init_cfg=dict(checkpoint='work_dirs/resnet50_msmt_sup/epoch_120.pth')),
-    bn_group_size=64,
+    **_base_._cnn,
 )

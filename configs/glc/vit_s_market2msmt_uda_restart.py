@@ -1,14 +1,13 @@
 # UDA Market-1501 -> MSMT17, PASS ViT-S/16, GLC + restart; from a network trained with labels on Market-1501.
 _base_ = [
     '../_base_/models/vit_s_pass.py',
-    '../_base_/datasets/msmt17.py',
-    '../_base_/schedules/usl_50e_restart.py',
+    '../_base_/settings/market2msmt_uda.py',
     '../_base_/labelers/jaccard_dbscan_glc_restart.py',
 ]
 model = dict(
     # What configs/source/vit_s_market_sup.py writes; the published one: pretrained/vit_s_pass_market1501.pth
     backbone=dict(init_cfg=dict(checkpoint='work_dirs/vit_s_market_sup/epoch_120.pth')),
-    neck=dict(multi=True, fusion='mean'),
-    bn_group_size=128,
+    **_base_._vit,
 )
-default_hooks = dict(pseudo_label=dict(labeler=dict(eps=0.7)))
+param_scheduler = _base_._restart_schedule
+default_hooks = _base_._dbscan

@@ -22,9 +22,9 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from glc.core.labelers import JaccardDBSCAN
 from glc.core.correctors import GLC
 from glc.core.evaluation import label_quality
+from glc.core.labelers import JaccardDBSCAN
 
 Data = tuple[np.ndarray, np.ndarray, np.ndarray]
 

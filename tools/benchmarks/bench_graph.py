@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from _data import isotropic_noise, synthetic_identities
 
-from glc.core.neighbors.knn import knn_graph
 from glc.core.labels import as_unit_features
+from glc.core.neighbors.knn import knn_graph
 
 _BASE_ROWS = 2**18
 

@@ -1,7 +1,4 @@
-# Your own folder of person crops, without identities: training only. Set the folder with
-# --cfg-options train_dataloader.dataset.data_root=PATH, and where file names or folders tell the camera,
-# train_dataloader.dataset.pattern (see ImageFolderReID). There is nothing to evaluate on, so a config built on this
-# file also sets val_cfg = test_cfg = None; give val_dataloader and test_dataloader a labelled data set to evaluate.
+# Your own folder of person crops, without identities: training only (settings/image_folder_usl.py).
 train_pipeline = [
     dict(type='LoadReIDImage'),
     dict(type='Resize', scale=(128, 256), backend='pillow', interpolation='bicubic'),
@@ -31,6 +28,3 @@ train_dataloader = dict(
 )
 val_dataloader = test_dataloader = None
 val_evaluator = test_evaluator = None
-
-# The features that are clustered come from the training images under the test pipeline.
-default_hooks = dict(pseudo_label=dict(pipeline=test_pipeline))

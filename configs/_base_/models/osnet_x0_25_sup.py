@@ -1,4 +1,4 @@
-# OSNet x0.25 for training with identities; a leaf adds head.num_classes. From the ImageNet weights of
+# OSNet x0.25 for training with identities; the setting has head.num_classes. From the ImageNet weights of
 # https://github.com/KaiyangZhou/deep-person-reid, since those of _base_/models/osnet_x0_25.py have seen MSMT17.
 _base_ = './osnet_x0_25.py'
 model = dict(

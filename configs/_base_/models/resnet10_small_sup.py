@@ -1,4 +1,4 @@
-# The small ResNet-10 for training with identities; a leaf adds head.num_classes.
+# The small ResNet-10 for training with identities; the setting has head.num_classes.
 _base_ = './resnet10_small.py'
 model = dict(
     type='SupervisedReID',

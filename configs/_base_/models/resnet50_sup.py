@@ -1,4 +1,4 @@
-# ResNet-50 for training with identities; a leaf adds head.num_classes.
+# ResNet-50 for training with identities; the setting has head.num_classes.
 _base_ = './resnet50.py'
 model = dict(
     type='SupervisedReID',

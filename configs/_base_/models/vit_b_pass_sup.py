@@ -1,4 +1,4 @@
-# PASS ViT-B/16 for training with identities; a leaf adds head.num_classes.
+# PASS ViT-B/16 for training with identities; the setting has head.num_classes.
 _base_ = './vit_b_pass.py'
 model = dict(
     type='SupervisedReID',

@@ -1,4 +1,4 @@
-# PASS ViT-S/16 for training with identities; a leaf adds head.num_classes.
+# PASS ViT-S/16 for training with identities; the setting has head.num_classes.
 _base_ = './vit_s_pass.py'
 model = dict(
     type='SupervisedReID',

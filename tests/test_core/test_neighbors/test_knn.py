@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from glc.core.neighbors.knn import KNNGraph, knn_graph, normalized_adjacency
+from glc.core.correctors.link_network import normalized_adjacency
+from glc.core.neighbors.knn import KNNGraph, knn_graph
 from tests.test_core.foreign_device import FOREIGN, ForeignDevice
 from tests.test_core.oracles import clustered_features, dense_similarities, naive_ranks
 

@@ -1,0 +1,5 @@
+# UDA Market-1501 -> MSMT17. A ViT keeps the neck of its source training, which normalizes every token apart.
+_base_ = ['../datasets/msmt17.py', '../schedules/usl_50e.py']
+_cnn = dict(bn_group_size=128)
+_vit = dict(neck=dict(multi=True, fusion='mean'), bn_group_size=128)
+_dbscan = dict(pseudo_label=dict(labeler=dict(eps=0.7)))

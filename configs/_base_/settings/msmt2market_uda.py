@@ -1,0 +1,5 @@
+# UDA MSMT17 -> Market-1501. A ViT keeps the neck of its source training, which normalizes every token apart.
+_base_ = ['../datasets/market1501.py', '../schedules/usl_50e.py']
+_cnn = dict(bn_group_size=64)
+_vit = dict(neck=dict(multi=True, fusion='cat'), bn_group_size=64)
+_dbscan = dict(pseudo_label=dict(labeler=dict(eps=0.6)))

@@ -1,2 +1,0 @@
-_base_ = '../glc/resnet50_ibn_msmt_usl_published.py'
-default_hooks = dict(pseudo_label=dict(corrector=None))

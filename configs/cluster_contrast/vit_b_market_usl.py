@@ -1,2 +1,0 @@
-_base_ = '../glc/vit_b_market_usl_published.py'
-default_hooks = dict(pseudo_label=dict(corrector=None))

@@ -1,2 +1,0 @@
-_base_ = '../glc/vit_b_msmt2market_uda_published.py'
-default_hooks = dict(pseudo_label=dict(corrector=None))

@@ -1,2 +1,0 @@
-_base_ = '../glc/vit_s_market2msmt_uda_restart.py'
-default_hooks = dict(pseudo_label=dict(corrector=None))
