@@ -41,6 +41,8 @@ class KNNGraph:
             by falling similarity, equal ones by rising index.
         similarities: float32 tensor (N, k): their cosine similarities, in [-1, 1] up to rounding.
 
+    Arrays, and other integer or float types, are converted.
+
     Example:
         >>> graph = knn_graph(np.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]]), k=2)
         >>> graph.indices
@@ -57,6 +59,10 @@ class KNNGraph:
 
     indices: Tensor
     similarities: Tensor
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'indices', torch.as_tensor(self.indices).to(torch.int64))
+        object.__setattr__(self, 'similarities', torch.as_tensor(self.similarities).to(torch.float32))
 
     @property
     def num_nodes(self) -> int:

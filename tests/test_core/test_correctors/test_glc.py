@@ -85,8 +85,8 @@ def test_parameters_of_training_and_linking_can_be_set_flat():
     assert (glc.seed, glc.k) == (3, 20)
     assert glc.training == replace(GLC.published().training, lr=0.2)
     assert glc.linking == ComponentLinking(0.6, 0.6, 7)
-    whole = GLC(training=LinkTraining(epochs=3, patience=None), linking=CommunityLinking(scales=(5, 10)))
-    assert whole.get_params() == GLC(epochs=3, patience=None, scales=(5, 10)).get_params()
+    whole = GLC(training=LinkTraining(epochs=3, patience=None), linking=CommunityLinking(scales=(8, 10)))
+    assert whole.get_params() == GLC(epochs=3, patience=None, scales=(8, 10)).get_params()
     with pytest.raises(TypeError, match=r'no parameter link_threshold; .* its CommunityLinking has scales'):
         GLC(link_threshold=0.7)
     with pytest.raises(ValueError, match='linking must be one of communities, components'):
@@ -496,8 +496,9 @@ def test_wrong_input(features, labels, message):
     ],
 )
 def test_parameters_are_checked_at_once(parameter, value):
+    linking = 'components' if parameter.endswith('_threshold') else 'communities'
     with pytest.raises(ValueError, match=f"'{parameter}' parameter of"):
-        GLC(**{parameter: value})
+        GLC(linking=linking, **{parameter: value})
 
 
 def test_prediction_needs_a_fit():

@@ -73,7 +73,7 @@ def test_unusable_labels_and_parameters():
     with pytest.raises(UnusableLabelsError, match='0 clusters'):
         MetricConsensus().fit(features, labels=np.full_like(truth, -1))
     with pytest.raises(UnusableLabelsError, match='two different images'):
-        MetricConsensus().fit(features, np.arange(len(truth)))
+        MetricConsensus().fit(features, labels=np.arange(len(truth)))
     for wrong in ({'shrinkage': 0}, {'label_weight': -0.1}, {'follow_share': 1.5}):
         with pytest.raises(ValueError, match=f"'{next(iter(wrong))}' parameter"):
             MetricConsensus(**wrong).fit(features, labels=truth)

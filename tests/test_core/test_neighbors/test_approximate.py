@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from glc.core import approximate, graph
+from glc.core.neighbors import approximate, knn
 from glc.core.labels import as_unit_features
 from glc.core.neighbors.approximate import likely_neighbors
 from glc.core.neighbors.knn import knn_graph
@@ -12,8 +12,8 @@ from tests.test_core.oracles import clustered_features, naive_ranks
 @pytest.fixture
 def small_lists(monkeypatch):
     """Lists of about 40 images, 8 of which are searched."""
-    search = graph.likely_neighbors
-    monkeypatch.setattr(graph, 'likely_neighbors', lambda *args: search(*args, list_size=40, num_probes=8))
+    search = knn.likely_neighbors
+    monkeypatch.setattr(knn, 'likely_neighbors', lambda *args: search(*args, list_size=40, num_probes=8))
 
 
 def recall(found, expected):
@@ -126,7 +126,7 @@ def test_auto_is_exact_up_to_a_limit(monkeypatch):
     exact, approximate_ = (knn_graph(features, 10, backend).indices for backend in ('torch', 'approximate'))
     assert (exact != approximate_).any()
     np.testing.assert_array_equal(knn_graph(features, 10).indices, exact)
-    monkeypatch.setattr(graph, 'EXACT_LIMIT', 999)
+    monkeypatch.setattr(knn, 'EXACT_LIMIT', 999)
     np.testing.assert_array_equal(knn_graph(features, 10).indices, approximate_)
 
 

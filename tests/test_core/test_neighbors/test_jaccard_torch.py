@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from glc.core import torch_jaccard
+from glc.core.neighbors import jaccard_torch
 from glc.core.labels import as_unit_features
 from glc.core.neighbors.jaccard import encoding_distance, jaccard_distance, reciprocal_encodings
 from glc.core.neighbors.jaccard_numba import join_rows
@@ -18,7 +18,7 @@ from tests.test_core.test_neighbors.test_jaccard import as_dense
 
 
 def encodings_of(features, graph, scales, k2):
-    x, ranks = as_unit_features(features), torch.from_numpy(graph.indices).int()
+    x, ranks = as_unit_features(features), graph.indices.int()
     return [encode_rows(x, ranks, scale, k2) for scale in scales]
 
 
@@ -47,7 +47,7 @@ def test_equals_the_kernels_and_the_dense_definition(
     features = clustered_features(num_images, num_clusters, noise, seed=seed)
     graph = knn_graph(features, k1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch_jaccard, 'BLOCK_BYTES', block_bytes)
+        patch.setattr(jaccard_torch, 'BLOCK_BYTES', block_bytes)
         found = encodings_of(features, graph, [k1], k2)
         distance = as_dense(encoding_distance(found))
     expected = reciprocal_encodings(features, k1, k2, graph)
@@ -72,7 +72,7 @@ def test_half_sets_and_scales_of_their_own():
     features = clustered_features(80, 6, 0.3, seed=3)
     graph = knn_graph(features, 12)
     scale = np.random.default_rng(0).uniform(0.5, 2, size=80)
-    found = encode_rows(as_unit_features(features), torch.from_numpy(graph.indices).int(), 12, 3, 5, scale)
+    found = encode_rows(as_unit_features(features), graph.indices.int(), 12, 3, 5, scale)
     assert_same_rows(found, reciprocal_encodings(features, 12, 3, graph, 5, scale)[0])
 
 
@@ -80,7 +80,7 @@ def test_a_row_is_the_same_in_any_block_and_share(monkeypatch):
     features = clustered_features(90, 5, 0.3, seed=4)
     encodings = encodings_of(features, knn_graph(features, 12), (6, 12), 3)
     whole = join_rows(near_pairs(encodings, 0.9, range(90)))
-    monkeypatch.setattr(torch_jaccard, 'BLOCK_BYTES', 7 * 16 * 90)  # seven rows, few products
+    monkeypatch.setattr(jaccard_torch, 'BLOCK_BYTES', 7 * 16 * 90)  # seven rows, few products
     shares = [
         block
         for share in (range(20), range(20, 20), range(20, 90))
