@@ -32,6 +32,7 @@ def backbone_state_dict(content: Any, prefix: str | None = None) -> tuple[dict[s
         RuntimeError: If there is no tensor, or none below ``prefix``.
 
     Example:
+        >>> import torch
         >>> teacher = {'module.backbone.norm.bias': torch.ones(2), 'module.head.bias': torch.ones(1)}
         >>> backbone_state_dict({'teacher': teacher})
         ({'norm.bias': tensor([1., 1.])}, ['module.head.bias'])
@@ -104,6 +105,7 @@ def resize_pos_embed(embed: Tensor, grid: tuple[int, int], hw_ratio: int | None 
         RuntimeError: If n positions make no grid of that ratio.
 
     Example:
+        >>> import torch
         >>> resize_pos_embed(torch.zeros(1, 14 * 14, 8), (16, 8)).shape
         torch.Size([1, 128, 8])
     """
