@@ -4,10 +4,21 @@ The names below work in anybody's own loop, without mmengine or a config; they a
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from glc.core.camera_memory import CameraMemory
+    from glc.core.clustering import JaccardDBSCAN, JaccardMapEquation, MultiScaleConsensus
+    from glc.core.correction import GLC
+    from glc.core.hybrid_memory import HybridMemory
+    from glc.core.labels import PseudoLabels
+    from glc.core.memory import ClusterMemory
+    from glc.core.metric import MetricConsensus
+    from glc.core.ranking import evaluate_ranking
 
 __version__ = '0.1.0'
 
+# The same names as above, for the import at run time; tests/test_exports.py compares them.
 _EXPORTS = {
     'GLC': 'glc.core.correction',
     'JaccardDBSCAN': 'glc.core.clustering',
