@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 import torch
@@ -15,7 +16,6 @@ from sklearn.neighbors import sort_graph_by_row_values
 from sklearn.semi_supervised import LabelSpreading
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
-from typing_extensions import Self
 
 from glc.core.clustering import BaseLabeler, JaccardLabeler
 from glc.core.communities import leiden_communities

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from time import perf_counter
+from typing import Self
 
 import numpy as np
 import torch
@@ -12,7 +13,6 @@ from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.cluster import DBSCAN
 from sklearn.neighbors import sort_graph_by_row_values
 from torch import Tensor
-from typing_extensions import Self
 
 from glc.core.cameras import camera_views
 from glc.core.communities import cut_communities, largest_cut

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from time import perf_counter
+from typing import Self
 
 import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
-from typing_extensions import Self
 
 from glc.core.cameras import camera_views, center_cameras
 from glc.core.communities import cut_communities, follow_labels, largest_cut, part_labels
