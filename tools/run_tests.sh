@@ -19,7 +19,7 @@ if [[ ${1:-} == --fast ]]; then
 fi
 if (($# == 0)); then
     # A file stays in one process: its fixtures are made once, and its tests see the order that they see alone.
-    lane+=(--numprocesses auto --maxprocesses 4 --dist loadfile)
+    lane+=(--numprocesses logical --maxprocesses 4 --dist loadfile)
 fi
 glc_environment tests
 cd "$GLC_ROOT"
