@@ -4,12 +4,21 @@ The names below work in anybody's own loop, without mmengine or a config; they a
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from glc.core.correctors import GLC, MetricConsensus
+    from glc.core.evaluation import evaluate_ranking
+    from glc.core.labelers import JaccardDBSCAN, JaccardMapEquation, MultiScaleConsensus
+    from glc.core.labels import PseudoLabels
+    from glc.core.memories import CameraMemory, ClusterMemory, HybridMemory
+    from glc.core.neighbors import FeatureView
 
 from glc import _moved
 
 __version__ = '0.1.0'
 
+# The same names as above, for the import at run time; tests/test_exports.py compares them.
 _EXPORTS = {
     'GLC': 'glc.core.correctors',
     'JaccardDBSCAN': 'glc.core.labelers',

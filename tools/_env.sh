@@ -4,7 +4,7 @@
 # into it, PYTHONPATH names the checkout.
 #
 #   GLC_ENV_DIR  folder of the environment (default: <cache>/glc/env-<hash of requirements and Python>)
-#   PYTHON       interpreter to build it from (default: the first suitable of python3, python3.13 ... python3.10)
+#   PYTHON       interpreter to build it from (default: the first suitable of python3, python3.13 ... python3.11)
 
 GLC_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -46,14 +46,14 @@ glc_hash() { "$GLC_BASE_PYTHON" -c 'import hashlib, sys; print(hashlib.sha256(sy
 
 glc_find_python() {
     local candidate
-    for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11 python3.10}; do
-        if "$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' \
+    for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
+        if "$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
             >/dev/null 2>&1; then
             GLC_BASE_PYTHON=$candidate
             return
         fi
     done
-    glc_fail "no Python 3.10 to 3.13 with the venv module among: ${PYTHON:-python3 python3.13 ... python3.10};" \
+    glc_fail "no Python 3.11 to 3.13 with the venv module among: ${PYTHON:-python3 python3.13 ... python3.11};" \
         "install one (Debian: apt-get install python3 python3-venv) or name it: PYTHON=/path/to/python3 bash $0"
 }
 

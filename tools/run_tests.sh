@@ -1,20 +1,28 @@
 #!/usr/bin/env bash
-# Lints, type-checks and tests the checkout in the same environment that quickstart.sh uses. Arguments go to pytest:
-#   bash tools/run_tests.sh -k sampler -x
+# Lints, type-checks and tests the checkout in the same environment that quickstart.sh uses.
+#   bash tools/run_tests.sh                 all tests, spread over processes
+#   bash tools/run_tests.sh --fast          without the tests marked slow or distributed: about two minutes
+#   bash tools/run_tests.sh -k sampler -x   arguments go to pytest, in one process; --fast may stand before them
 # Tests on real data run where GLC_TEST_DATA names the folder that holds it; otherwise they are skipped.
 set -euo pipefail
 # shellcheck source=tools/_env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/_env.sh"
 
-arguments=("$@")
 if (($# == 1)) && [[ $1 == -h || $1 == --help ]]; then
-    sed -n '2,4s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
     exit
+fi
+lane=()
+if [[ ${1:-} == --fast ]]; then
+    lane=(-m 'not slow and not distributed')
+    shift
+fi
+if (($# == 0)); then
+    # A file stays in one process: its fixtures are made once, and its tests see the order that they see alone.
+    lane+=(--numprocesses logical --maxprocesses 4 --dist loadfile)
 fi
 glc_environment tests
 cd "$GLC_ROOT"
-# The tests are small: a second thread costs more than it brings, most of all beside other work.
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
 check() {
     glc_say "$*"
@@ -22,5 +30,5 @@ check() {
 }
 check ruff check .
 check ruff format --check .
-check mypy glc/core
-check pytest "${arguments[@]}"
+check mypy
+check pytest "${lane[@]}" "$@"

@@ -7,14 +7,13 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
 from mmengine.dataset import BaseDataset, Compose
 from mmengine.logging import print_log
 from tqdm import tqdm
-from typing_extensions import Self
 
 from glc.registry import TRANSFORMS
 

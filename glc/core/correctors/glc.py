@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from scipy import sparse
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
-from typing_extensions import Self
 
 from glc.core.correctors.base import BaseCorrector
 from glc.core.correctors.link_network import LinkPredictor

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClusterMixin
 from torch import Tensor
-from typing_extensions import Self
 
 from glc.core.labels import ArrayOrTensor
 from glc.core.neighbors.view import FeatureView

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from glc.core.neighbors import approximate, knn
 from glc.core.labels import as_unit_features
+from glc.core.neighbors import approximate, knn
 from glc.core.neighbors.approximate import likely_neighbors
 from glc.core.neighbors.knn import knn_graph
 from tests.test_core.oracles import clustered_features, naive_ranks

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from glc.core.neighbors import jaccard_torch
 from glc.core.labels import as_unit_features
+from glc.core.neighbors import jaccard_torch
 from glc.core.neighbors.jaccard import encoding_distance, jaccard_distance, reciprocal_encodings
 from glc.core.neighbors.jaccard_numba import join_rows
 from glc.core.neighbors.jaccard_torch import CompressedRows, encode_rows, near_pairs

@@ -1,0 +1,75 @@
+"""Files at the top of the project say the same about versions and commands."""
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import yaml
+
+import glc
+
+ROOT = Path(__file__).resolve().parents[1]
+PYPROJECT = tomllib.loads((ROOT / 'pyproject.toml').read_text())
+OLDEST, NEWEST = 11, 13
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text()
+
+
+def test_bounds_of_python_agree():
+    assert PYPROJECT['project']['requires-python'] == f'>=3.{OLDEST},<3.{NEWEST + 1}'
+    versions = [f'3.{minor}' for minor in range(OLDEST, NEWEST + 1)]
+    classifiers = PYPROJECT['project']['classifiers']
+    assert [name.split()[-1] for name in classifiers if ':: Python :: 3.' in name] == versions
+    assert PYPROJECT['tool']['ruff']['target-version'] == f'py3{OLDEST}'
+    assert PYPROJECT['tool']['mypy']['python_version'] == f'3.{OLDEST}'
+    for name in ('README.md', 'CONTRIBUTING.md', 'tools/_env.sh'):
+        assert re.findall(r'Python 3\.(\d+) to 3\.(\d+)', text(name)) == [(str(OLDEST), str(NEWEST))], name
+    environment = text('tools/_env.sh')
+    assert f'(3, {OLDEST}) <= sys.version_info < (3, {NEWEST + 1})' in environment
+    assert f'python3 {" ".join(f"python{version}" for version in versions[::-1])}}}' in environment
+
+
+def test_versions_of_linters_agree():
+    pinned = dict(re.findall(r'^(ruff|mypy)==(\S+)$', text('requirements/tests.txt'), re.MULTILINE))
+    (repository,) = yaml.safe_load(text('.pre-commit-config.yaml'))['repos']
+    hooks = {hook['id']: hook for hook in repository['hooks']}
+    for name in ('ruff-check', 'ruff-format'):
+        assert hooks[name]['additional_dependencies'] == [f'ruff=={pinned["ruff"]}']
+    # The hook of mypy runs in the environment that requirements/tests.txt fills.
+    assert hooks['mypy']['language'] == 'system'
+    assert pinned['mypy']
+
+
+def test_citation_is_of_this_version():
+    citation = yaml.safe_load(text('CITATION.cff'))
+    assert citation['cff-version'] == '1.2.0'
+    assert citation['version'] == glc.__version__
+    assert citation['license'] == PYPROJECT['project']['license']
+    assert {'message', 'title', 'authors'} <= citation.keys()
+    for reference in citation['references']:
+        assert {'type', 'title', 'authors', 'year'} <= reference.keys()
+
+
+def test_make_lints_with_the_commands_of_the_test_script():
+    commands = re.findall(r'^check (.+)$', text('tools/run_tests.sh'), re.MULTILINE)
+    assert len(commands) == 4
+    for command in commands[:3]:
+        assert f'$(PYTHON) -m {command}' in text('Makefile')
+
+
+def test_optional_requirements_are_extras():
+    extras = PYPROJECT['tool']['setuptools']['dynamic']['optional-dependencies']
+    files = {path.stem for path in (ROOT / 'requirements').glob('*.txt')} - {'runtime'}
+    assert extras == {name: {'file': f'requirements/{name}.txt'} for name in files}
+
+
+def test_version_is_a_literal_that_a_build_reads_without_importing():
+    values = [
+        ast.literal_eval(node.value)
+        for node in ast.parse(text('glc/__init__.py')).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == '__version__'
+    ]
+    assert values == [glc.__version__]
