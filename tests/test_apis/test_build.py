@@ -6,12 +6,7 @@ import pytest
 import torch
 
 from glc.apis import build_runner, load_for_test, prepare_config
-from tests.runs import ROOT, tiny_config, train, write_images
-
-
-@pytest.fixture(scope='module')
-def images(tmp_path_factory):
-    return write_images(tmp_path_factory.mktemp('data') / 'market1501')
+from tests.runs import ROOT, tiny_config, train
 
 
 def test_resize_backend_reaches_every_pipeline(images, tmp_path):
