@@ -46,10 +46,14 @@ def test_levels_and_balanced_neighbours_against_a_loop():
     levels = camera_levels(features, cams)
     np.testing.assert_allclose(levels, (raw + raw.T) / 2, atol=1e-5)
 
-    graph = balance_cameras(knn_graph(features, len(x)), cams, levels, k=8, strength=0.5)
-    scores = similarity - 0.5 * levels.numpy()[cams[:, None], cams]
-    np.fill_diagonal(scores, np.inf)
-    np.testing.assert_array_equal(graph.indices, np.argsort(-scores, axis=1)[:, :8])
+    neighbours = []
+    for strength, options in ((0.5, {}), (0.2, {'strength': 0.2})):  # half of the level by default
+        graph = balance_cameras(knn_graph(features, len(x)), cams, levels, k=8, **options)
+        scores = similarity - strength * levels.numpy()[cams[:, None], cams]
+        np.fill_diagonal(scores, np.inf)
+        neighbours.append(np.argsort(-scores, axis=1)[:, :8])
+        np.testing.assert_array_equal(graph.indices, neighbours[-1])
+    assert (neighbours[0] != neighbours[1]).any()
 
 
 def test_balanced_neighbours_cross_cameras():
@@ -113,6 +117,30 @@ def test_cameras_reach_labelers_and_correctors():
     ):
         known, unknown = (label_quality(method(cam_ids), truth)['pairwise_f'] for cam_ids in (cams, None))
         assert known > unknown
+
+
+@pytest.mark.parametrize('linking', ['communities', 'components'])
+def test_glc_learns_from_features_without_cameras(linking):
+    features, cams, truth = seen_by_cameras()
+    centred = center_cameras(features, cams).numpy()
+    options = {
+        'k': 12,
+        'hidden_dim': 16,
+        'epochs': 1,
+        'subgraphs_per_epoch': 1,
+        'steps_per_subgraph': 20,
+        'linking': linking,
+        'device': 'cpu',
+    }
+    plain, known, by_hand, ignored = (
+        GLC(**options).fit(features, labels=truth),
+        GLC(**options).fit(features, labels=truth, cam_ids=cams),
+        GLC(**options).fit(centred, labels=truth),
+        GLC(**options, use_cameras=False).fit(features, labels=truth, cam_ids=cams),
+    )
+    assert known.history_ == pytest.approx(by_hand.history_, rel=1e-4)
+    assert known.history_ != pytest.approx(plain.history_, rel=1e-2)
+    assert ignored.history_ == plain.history_
 
 
 def test_unusable_labels_and_parameters():
