@@ -230,6 +230,7 @@ class Clock:
         return time.time() + self.offset
 
 
+@pytest.mark.slow
 def test_budget_stops_and_the_next_call_goes_on(suite, arguments, demo, tmp_path, monkeypatch, capsys):
     clock, launch = Clock(), suite.launch
 
@@ -321,6 +322,7 @@ def test_what_is_missing_is_named_before_anything_runs(suite, arguments, demo, t
     assert not (tmp_path / 'runs').exists()
 
 
+@pytest.mark.slow
 def test_program_that_takes_too_long_is_cut_off(suite, arguments, demo, tmp_path):
     args = arguments(demo, '--device', 'cpu', '--work-dir', tmp_path / 'runs')
     run = suite.plan(args)[0]
