@@ -2,12 +2,14 @@
 
 import copy
 import itertools
+import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
@@ -18,6 +20,30 @@ from glc.registry import DATASETS, MODELS
 
 ROOT = Path(__file__).resolve().parent.parent
 _RUNS = itertools.count()
+
+# Options of runs that more than one module makes.
+RESTART = {
+    'default_hooks.restart': dict(type='RestartHook', epoch=2, lr=0.02),
+    'param_scheduler': [
+        dict(type='StepLR', begin=0, end=2, step_size=1, gamma=0.5, by_epoch=True),
+        dict(type='StepLR', begin=2, end=4, step_size=1, gamma=0.1, by_epoch=True),
+    ],
+}
+# Epoch 2 keeps the labels, for which a resumed run needs the features of epoch 1; epoch 3 labels anew.
+HYBRID = {
+    'model.head.memory': dict(type='HybridMemory'),
+    'train_dataloader.sampler.outlier_groups': 1,
+    'default_hooks.pseudo_label.frozen_epochs': [2],
+    'default_hooks.pseudo_label.labeler': dict(
+        _delete_=True,
+        type='SelfPacedReliability',
+        gap=0.1,
+        labeler=dict(type='JaccardDBSCAN', eps=0.6, k1=6, k2=2, min_samples=2),
+    ),
+}
+PASS_BACKBONE = dict(
+    type='PASSViT', arch=dict(dim=24, depth=2, heads=2), img_size=(32, 16), patch_size=8, stride=8
+)
 
 
 @MODELS.register_module()
@@ -138,6 +164,41 @@ def tiny_config(data_root: Path, work_dir: Path, **options: object) -> Config:
     return cfg
 
 
+def source_config(images: Path, work_dir: Path, num_classes: int = 8, **options: object) -> Config:
+    """Config of a run of seconds on the identities of its data set."""
+    cfg = tiny_config(images, work_dir, **options)
+    cfg.default_hooks.pop('pseudo_label')
+    cfg.default_hooks.identity_label = dict(type='IdentityLabelHook')
+    cfg.model.type = 'SupervisedReID'
+    cfg.model.head = dict(type='SupervisedHead', in_channels=32, num_classes=num_classes)
+    return cfg
+
+
+def pass_config(images: Path, work_dir: Path, **options: object) -> Config:
+    """Config of a PASS pre-training of seconds; ``options`` are dotted overrides."""
+    cfg = Config.fromfile(ROOT / 'configs/pass/vit_tiny_market_cpu.py')
+    arch = dict(_delete_=True, **PASS_BACKBONE['arch'])
+    cfg.merge_from_dict(
+        {
+            'model.backbone': dict(PASS_BACKBONE, arch=arch, drop_path_rate=0.1),
+            'model.head': dict(hidden_channels=16, bottleneck_channels=8, num_outputs=32),
+            'train_dataloader.batch_size': 8,
+            'train_dataloader.sampler.batch_size': 8,
+            'train_dataloader.dataset': dict(data_root=str(images), check='off', indices=24),
+            'default_hooks.logger.interval': 1,
+            'default_hooks.checkpoint.max_keep_ckpts': -1,
+            'default_hooks.self_distillation.frozen_epochs': 1,
+            'train_cfg.max_epochs': 3,
+            'work_dir': str(work_dir),
+            **options,
+        }
+    )
+    crop = cfg.train_dataloader.dataset.pipeline[1]
+    crop.global_size, crop.local_size = (16, 32), (8, 16)
+    cfg.experiment_name = f'{work_dir.name}_{next(_RUNS)}'  # mmengine keeps loggers by this name
+    return cfg
+
+
 def train(cfg: Config, resume: Path | None = None) -> Runner:
     """Run the training of a config to its end."""
     cfg = copy.deepcopy(cfg)
@@ -147,6 +208,22 @@ def train(cfg: Config, resume: Path | None = None) -> Runner:
     runner = build_runner(prepare_config(cfg))
     runner.train()
     return runner
+
+
+def hook_of(runner: Runner, kind: type[Hook]) -> Hook:
+    """The hook of a kind."""
+    return next(hook for hook in runner.hooks if isinstance(hook, kind))
+
+
+def records(runner: Runner) -> list[dict]:
+    """Logged scalars of a run."""
+    path = Path(runner.work_dir) / runner.timestamp / 'vis_data' / 'scalars.json'
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def log(runner: Runner) -> str:
+    """Logged text of a run."""
+    return (Path(runner.work_dir) / runner.timestamp / f'{runner.timestamp}.log').read_text()
 
 
 def state(runner: Runner) -> dict[str, torch.Tensor]:

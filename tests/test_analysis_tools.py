@@ -29,6 +29,7 @@ def run(monkeypatch, capsys):
     return call
 
 
+@pytest.mark.slow
 def test_extracted_features_are_those_of_the_training_images(run, tmp_path):
     cfg = tiny_config(write_images(tmp_path / 'data'), tmp_path / 'run', train_cfg__max_epochs=1)
     runner = train(cfg)
@@ -47,6 +48,7 @@ def test_extracted_features_are_those_of_the_training_images(run, tmp_path):
         np.testing.assert_array_equal(file['cam'], dataset.cam_ids)
 
 
+@pytest.mark.slow
 def test_knn_purity_of_a_checkpoint(run, tmp_path):
     cfg = tiny_config(write_images(tmp_path / 'data'), tmp_path / 'run', train_cfg__max_epochs=1)
     runner = train(cfg)

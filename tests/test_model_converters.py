@@ -132,6 +132,7 @@ def run_config(tmp_path, **options):
     return cfg
 
 
+@pytest.mark.slow
 def test_published_file_is_tested_in_one_line(run, published, tmp_path):
     run_config(tmp_path).dump(tmp_path / 'run.py')
     run(*converting(tmp_path, 'published.pth.tar'))
@@ -147,6 +148,7 @@ def test_published_file_is_tested_in_one_line(run, published, tmp_path):
     assert 0 < scores[0]['reid/mAP'] < 100
 
 
+@pytest.mark.slow
 def test_training_starts_from_a_published_model(published, tmp_path):
     cfg = run_config(tmp_path, load_from=str(tmp_path / 'published.pth.tar'))
     cfg.optim_wrapper.optimizer = dict(type='SGD', lr=0.0)

@@ -10,9 +10,7 @@ import pytest
 import yaml
 from mmengine.config import Config
 
-from glc.apis import build_runner, prepare_config
 from glc.datasets import SyntheticSpec, make_synthetic
-from tests.runs import tiny_config, write_images
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -140,30 +138,6 @@ def test_a_wrong_suite_is_explained(suite, arguments, tmp_path, content, message
         suite.plan(arguments(tmp_path / 'suite.yml'))
 
 
-# ---------------------------------------------------------------- the hook
-
-
-def test_training_ends_in_time_and_goes_on(tmp_path):
-    data = write_images(tmp_path / 'data')
-    hook = {'type': 'TimeBudgetHook', 'deadline': time.time()}
-    options = {'train_cfg__max_epochs': 3, 'default_hooks__time_budget': hook}
-    cfg = tiny_config(data, tmp_path / 'run', **options)
-    build_runner(prepare_config(cfg)).train()
-    assert (tmp_path / 'run/last_checkpoint').read_text().endswith('epoch_1.pth')
-    cfg.resume, cfg.experiment_name = True, 'resumed'
-    cfg.default_hooks.time_budget.deadline = time.time() + 3600
-    build_runner(cfg).train()
-    assert (tmp_path / 'run/last_checkpoint').read_text().endswith('epoch_3.pth')
-    seconds = [
-        json.loads(line)
-        for path in sorted((tmp_path / 'run').glob('*/vis_data/scalars.json'))
-        for line in path.read_text().splitlines()
-        if 'seconds/epoch' in line
-    ]
-    assert [record['step'] for record in seconds] == [0, 1, 2]
-    assert all(record['seconds/epoch'] > 0 for record in seconds)
-
-
 # ---------------------------------------------------------------- table
 
 
@@ -256,6 +230,7 @@ class Clock:
         return time.time() + self.offset
 
 
+@pytest.mark.slow
 def test_budget_stops_and_the_next_call_goes_on(suite, arguments, demo, tmp_path, monkeypatch, capsys):
     clock, launch = Clock(), suite.launch
 
@@ -347,6 +322,7 @@ def test_what_is_missing_is_named_before_anything_runs(suite, arguments, demo, t
     assert not (tmp_path / 'runs').exists()
 
 
+@pytest.mark.slow
 def test_program_that_takes_too_long_is_cut_off(suite, arguments, demo, tmp_path):
     args = arguments(demo, '--device', 'cpu', '--work-dir', tmp_path / 'runs')
     run = suite.plan(args)[0]

@@ -126,7 +126,7 @@ def link_predictor_for(state: Mapping[str, Tensor]) -> LinkPredictor:
 
 
 def load_link_predictor(*checkpoints: str | Path) -> LinkPredictor:
-    """Load the published weights of GLC into a network, for :meth:`glc.core.correction.GLC.use_network`.
+    """Load the published weights of GLC into a network, for :meth:`glc.core.correctors.GLC.use_network`.
 
     Args:
         checkpoints: Paths of the files: graph convolution and link head, or one file of both.

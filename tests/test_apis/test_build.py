@@ -6,12 +6,7 @@ import pytest
 import torch
 
 from glc.apis import build_runner, load_for_test, prepare_config
-from tests.runs import ROOT, tiny_config, train, write_images
-
-
-@pytest.fixture(scope='module')
-def images(tmp_path_factory):
-    return write_images(tmp_path_factory.mktemp('data') / 'market1501')
+from tests.runs import ROOT, tiny_config, train
 
 
 def test_resize_backend_reaches_every_pipeline(images, tmp_path):
@@ -23,6 +18,7 @@ def test_resize_backend_reaches_every_pipeline(images, tmp_path):
         prepare_config(tiny_config(images, tmp_path, resize_backend='pil'))
 
 
+@pytest.mark.slow
 def test_amp_trains_on_a_cpu(images, tmp_path):
     cfg = tiny_config(images, tmp_path, train_cfg__max_epochs=1)
     prepare_config(cfg, amp=True)
@@ -34,6 +30,7 @@ def test_amp_trains_on_a_cpu(images, tmp_path):
     assert all(torch.isfinite(value).all() for value in runner.model.state_dict().values())
 
 
+@pytest.mark.slow
 def test_checkpoint_of_another_model_is_refused(images, tmp_path):
     train(tiny_config(images, tmp_path, train_cfg__max_epochs=1))
     cfg = tiny_config(images, tmp_path / 'other')
@@ -43,6 +40,7 @@ def test_checkpoint_of_another_model_is_refused(images, tmp_path):
         load_for_test(build_runner(prepare_config(cfg)), str(tmp_path / 'epoch_1.pth'))
 
 
+@pytest.mark.slow
 def test_command_line_of_test_py(images, tmp_path):
     runner = train(tiny_config(images, tmp_path, train_cfg__max_epochs=1))
     cfg = tiny_config(images, tmp_path)

@@ -13,6 +13,8 @@ from glc.core.neighbors import knn_graph, mean_jaccard_distance
 from tests.test_core.foreign_device import FOREIGN, ForeignDevice
 from tests.test_core.oracles import clustered_features
 
+pytestmark = [pytest.mark.slow, pytest.mark.distributed]
+
 
 def results(features, cam_ids, workers=ALONE):
     def view(x, cam_ids=None, **options):

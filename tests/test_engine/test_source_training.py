@@ -1,33 +1,21 @@
 """Training with identities: what it learns, on how many processes, and after a resume."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.runner import Runner
 
 from glc.core.losses import batch_hard_triplet_loss
 from glc.models import SupervisedHead, SupervisedReID
 from glc.structures import ReIDDataSample
-from tests.runs import tiny_config, train, write_images
+from tests.runs import records, source_config, train, write_images
 from tests.test_ddp import run
 
 
 @pytest.fixture(scope='module')
 def images(tmp_path_factory):
+    """People who are easier to tell apart than those of the shared images."""
     return write_images(tmp_path_factory.mktemp('data') / 'market1501', contrast=1.0)
-
-
-def source_config(images: Path, work_dir: Path, num_classes: int = 8, **settings: object) -> Config:
-    cfg = tiny_config(images, work_dir, **settings)
-    cfg.default_hooks.pop('pseudo_label')
-    cfg.default_hooks.identity_label = dict(type='IdentityLabelHook')
-    cfg.model.type = 'SupervisedReID'
-    cfg.model.head = dict(type='SupervisedHead', in_channels=32, num_classes=num_classes)
-    return cfg
 
 
 def state(runner: Runner) -> dict[str, torch.Tensor]:
@@ -72,6 +60,7 @@ def test_model_without_identities_and_head_without_classes():
         SupervisedHead(8, 1)
 
 
+@pytest.mark.slow
 def test_identities_are_learnt_and_a_resume_changes_nothing(images, tmp_path):
     cfg = source_config(images, tmp_path / 'whole', train_cfg__max_epochs=3, train_cfg__val_interval=3)
     cfg.train_dataloader.sampler.iterations = 15
@@ -83,12 +72,11 @@ def test_identities_are_learnt_and_a_resume_changes_nothing(images, tmp_path):
     assert first.keys() == second.keys()
     assert not [name for name in first if not torch.equal(first[name], second[name])]
 
-    lines = (tmp_path / 'whole' / whole.timestamp / 'vis_data' / 'scalars.json').read_text().splitlines()
-    records = [json.loads(line) for line in lines]
-    losses = np.array([record['loss_id'] for record in records if 'loss_id' in record])
+    logged = records(whole)
+    losses = np.array([record['loss_id'] for record in logged if 'loss_id' in record])
     assert losses[0] == pytest.approx(np.log(8), rel=0.02)
     assert losses[-5:].mean() < 0.8 * losses[0]
-    assert any('reid/mAP' in record for record in records)
+    assert any('reid/mAP' in record for record in logged)
 
     checkpoint = torch.load(tmp_path / 'whole' / 'epoch_3.pth', weights_only=True)
     assert 'pseudo_labels' not in checkpoint
@@ -97,6 +85,8 @@ def test_identities_are_learnt_and_a_resume_changes_nothing(images, tmp_path):
     assert torch.equal(whole.model.identities, torch.from_numpy(pids) - 1)  # pids of this data set: 1..8
 
 
+@pytest.mark.slow
+@pytest.mark.distributed
 def test_two_processes_equal_one(images, tmp_path):
     cfg = source_config(images, tmp_path / 'one', train_cfg__max_epochs=1)
     cfg.model.backbone.dropout = 0.0  # other masks on every process
@@ -105,19 +95,3 @@ def test_two_processes_equal_one(images, tmp_path):
     cfg.work_dir = str(tmp_path / 'two')
     two, _, _ = run(cfg, tmp_path / 'two', 2)
     torch.testing.assert_close(two['state_dict'], one.model.state_dict(), atol=1e-5, rtol=1e-4)
-
-
-def test_wrong_parts_are_named_before_training(images, tmp_path):
-    with pytest.raises(ValueError, match=r'8 identities, the head 9 classes: set model.head.num_classes=8'):
-        train(source_config(images, tmp_path, num_classes=9))
-    with pytest.raises(ValueError, match='set batch_size to num_ids x num_instances'):
-        train(source_config(images, tmp_path, train_dataloader__batch_size=8))
-    cfg = tiny_config(images, tmp_path)
-    cfg.default_hooks.pseudo_label = dict(type='IdentityLabelHook')
-    with pytest.raises(TypeError, match='UnsupervisedReID takes no identities'):
-        train(cfg)
-    cfg = source_config(images, tmp_path)
-    cfg.train_dataloader.dataset.type = 'ImageFolderReID'
-    cfg.train_dataloader.dataset.data_root = str(images / 'bounding_box_train')
-    with pytest.raises(ValueError, match='48 of 48 training images have no known identity'):
-        train(cfg)

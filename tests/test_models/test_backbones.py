@@ -9,6 +9,7 @@ import torch.nn.functional as F
 import torchvision
 from mmengine.config import Config
 from mmengine.model import BaseModule
+from scipy import stats
 from torch import nn
 
 from glc.models.backbones import BaseBackbone, OSNet, PASSViT, ResNet, TimmBackbone
@@ -357,6 +358,28 @@ def test_osnet_widths_have_the_published_size(width, millions):
     with torch.device('meta'):
         model = OSNet(width)
     assert round(sum(p.numel() for p in model.parameters()) / 1e6, 1) == millions
+
+
+def test_osnet_starts_from_kaiming_normal_weights():
+    """Convolutions: normal with variance 2 / (outputs x area of the kernel); linear layer: normal with 0.01."""
+    torch.manual_seed(0)
+    model = OSNet('x0_25')
+    modules = [module for module in model.modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
+    standardized = []
+    for module in modules:
+        weight = module.weight.detach().flatten()
+        linear = isinstance(module, nn.Linear)
+        variance = 1e-4 if linear else 2 / (module.out_channels * module.kernel_size[0] ** 2)
+        standardized.append(weight / variance**0.5)
+        # The sum of n squares of normal numbers has mean n and variance 2n.
+        count = len(weight)
+        assert abs(standardized[-1].square().sum() - count) < 5 * (2 * count) ** 0.5
+        assert module.bias is None or not module.bias.any()
+    assert sum(isinstance(module, nn.Linear) for module in modules) == 1
+    assert (
+        sum(module.bias is not None for module in modules) == 13
+    )  # two of each of six gates, and the linear one
+    assert stats.kstest(torch.cat(standardized).numpy(), 'norm').pvalue > 0.01
 
 
 def test_osnet_unknown_width():

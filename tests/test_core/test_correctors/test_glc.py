@@ -296,6 +296,42 @@ def test_predicted_links_are_the_dense_softmax(monkeypatch):
     assert links.data.std() > 0.05
 
 
+@pytest.mark.parametrize(
+    ('forward', 'backward', 'linked'),
+    [
+        (0.066, 0.066, True),
+        (0.059, 0.059, False),
+        (0.13, 0, True),
+        (0.12, 0, False),
+        (0, 0.13, True),
+        (0, 0.12, False),
+    ],
+)
+def test_an_edge_weighs_the_root_of_the_mean_probability_of_both_directions(forward, backward, linked):
+    """Edges weigh (1 - 0) times this root: images of a person are neighbours of each other alone. Edges below
+    1 - 0.75 are cut, so the mean must be 0.0625."""
+    features, _, truth = planted(num_ids=15, spread=0, noise=0)
+    hub = np.arange(len(truth)) % 12 == (
+        11 if backward else 0
+    )  # the last or the first of a person in the order
+    features = np.concatenate([features, np.where(hub, 0.01, 0)[:, None]], axis=1)
+    glc = small_glc(scales=(12,), steps_per_subgraph=1, scale_inputs=False).fit(features, labels=truth)
+    with torch.no_grad():
+        for parameter in glc.network_.parameters():
+            parameter.zero_()
+        glc.network_.conv1.weight[32, 0] = 100 * 1.0001**0.5  # 1 of a hub, 0 of others
+        output = glc.network_.classifier[2]
+        if forward == backward:
+            output.bias.copy_(torch.tensor([1 - forward, forward]).log())
+        else:  # links out of a hub alone
+            probability = forward + backward
+            glc.network_.classifier[0].weight[0, 0] = 1
+            output.bias[1] = -50
+            output.weight[1, 0] = 50 + np.log(probability / (1 - probability))
+    labels = glc.use_network(glc.network_).predict(features)
+    np.testing.assert_array_equal(labels, truth if linked else np.full_like(truth, -1))
+
+
 # The whole
 
 

@@ -66,6 +66,30 @@ def test_cameras_reach_labelers_and_correctors():
         assert known > unknown
 
 
+@pytest.mark.parametrize('linking', ['communities', 'components'])
+def test_glc_learns_from_features_without_cameras(linking):
+    features, cams, truth = seen_by_cameras()
+    centred = center_cameras(features, cams).numpy()
+    options = {
+        'k': 12,
+        'hidden_dim': 16,
+        'epochs': 1,
+        'subgraphs_per_epoch': 1,
+        'steps_per_subgraph': 20,
+        'linking': linking,
+        'device': 'cpu',
+    }
+    plain, known, by_hand, ignored = (
+        GLC(**options).fit(features, labels=truth),
+        GLC(**options).fit(features, labels=truth, cam_ids=cams),
+        GLC(**options).fit(centred, labels=truth),
+        GLC(**options, use_cameras=False).fit(features, labels=truth, cam_ids=cams),
+    )
+    assert known.history_ == pytest.approx(by_hand.history_, rel=1e-4)
+    assert known.history_ != pytest.approx(plain.history_, rel=1e-2)
+    assert ignored.history_ == plain.history_
+
+
 def test_unusable_labels_and_parameters():
     features, _, truth = seen_by_cameras(num_ids=6)
     with pytest.raises(UnusableLabelsError, match='1 clusters'):

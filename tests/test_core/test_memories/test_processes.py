@@ -1,11 +1,14 @@
 """Two gloo processes that share every batch keep the memories that one process has."""
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from glc.core.labels import PseudoLabels
 from glc.core.memories import BaseMemory, CameraMemory, ClusterMemory, HybridMemory
+
+pytestmark = [pytest.mark.slow, pytest.mark.distributed]
 
 MEMORIES = [
     ClusterMemory(mode='mean'),

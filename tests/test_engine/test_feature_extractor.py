@@ -1,0 +1,48 @@
+"""Extraction: every feature in the row of its image, on the device of the model."""
+
+import pytest
+import torch
+
+from glc.engine import FeatureExtractor
+from tests.runs import assert_same, state, tiny_config, train
+from tests.test_core.foreign_device import FOREIGN, ForeignDevice
+
+pytestmark = pytest.mark.slow
+
+
+def test_extraction_writes_by_sample_index_and_keeps_the_mode(images, tmp_path):
+    runner = train(tiny_config(images, tmp_path, train_cfg__max_epochs=1))
+    dataset = runner.train_dataloader.dataset.with_pipeline(runner.cfg.test_dataloader.dataset.pipeline)
+    runner.model.train()
+    features = FeatureExtractor(dataset, batch_size=7, num_workers=0)(runner.model)
+    assert runner.model.training
+    runner.model.eval()
+    for index in (0, 20, 47):
+        data = dataset[index]
+        batch = runner.model.data_preprocessor(
+            {'inputs': [data['inputs']], 'data_samples': [data['data_samples']]}
+        )
+        with torch.no_grad():
+            torch.testing.assert_close(
+                features[index], runner.model.extract_feat(batch['inputs'])[0], atol=1e-5, rtol=1e-4
+            )
+
+
+def test_features_and_labels_stay_on_the_device_of_the_model(images, tmp_path, monkeypatch):
+    cfg = tiny_config(images, tmp_path, train_cfg__max_epochs=1)
+    runner = train(cfg)
+    expected = state(runner)
+    dataset = runner.train_dataloader.dataset.with_pipeline(runner.cfg.test_dataloader.dataset.pipeline)
+    extract = FeatureExtractor(dataset, batch_size=20, num_workers=0)
+    monkeypatch.setattr(runner.model, 'extract_feat', lambda inputs: inputs.mean(dim=(2, 3)))
+    on_cpu = extract(runner.model)
+    with ForeignDevice():
+        runner.model.data_preprocessor.to(FOREIGN)
+        features = extract(runner.model)
+        assert features.device == FOREIGN
+        assert torch.equal(features.cpu(), on_cpu)
+    original = FeatureExtractor.__call__
+    monkeypatch.setattr(FeatureExtractor, '__call__', lambda self, model: original(self, model).to(FOREIGN))
+    with ForeignDevice():
+        again = train(cfg)
+    assert_same(state(again), expected)

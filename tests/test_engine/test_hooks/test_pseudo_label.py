@@ -1,0 +1,283 @@
+"""The schedule of labels, what a labelling logs, and what happens where one fails."""
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+
+from glc import GLC, JaccardDBSCAN
+from glc.core.correctors import UnusableLabelsError
+from glc.engine import PseudoLabelHook
+from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS
+from tests.runs import HYBRID, hook_of, log, records, tiny_config, train
+
+SMALL_GLC = dict(type='GLC', k=6, epochs=1, subgraphs_per_epoch=4, min_nodes=10, min_cluster_size=2)
+ERRORS = {kind.__name__: kind for kind in (IndexError, RuntimeError, UnusableLabelsError, ValueError)}
+
+
+@PSEUDO_LABELERS.register_module()
+class FirstTimeLabeler(JaccardDBSCAN):
+    """Labels once; from then on it raises an error of this name, or finds nothing but outliers."""
+
+    def __init__(self, later: str, k1: int = 6, k2: int = 2, min_samples: int = 2) -> None:
+        super().__init__(k1=k1, k2=k2, min_samples=min_samples)
+        self.later = later
+        self.calls = 0
+
+    def _label(self, *args, **kwargs):
+        self.calls += 1
+        labels = super()._label(*args, **kwargs)
+        if self.calls == 1:
+            return labels
+        if self.later in ERRORS:
+            raise ERRORS[self.later]('the labeler is broken')
+        return np.full_like(labels, -1)
+
+
+@LABEL_CORRECTORS.register_module()
+class FailingCorrector(GLC):
+    """Raises an error of this name."""
+
+    def __init__(self, error: str) -> None:
+        super().__init__()
+        self.error = error
+
+    def _correct(self, *args, **kwargs):
+        raise ERRORS[self.error]('the corrector is broken')
+
+    __call__ = _correct
+
+
+def label_config(images, work_dir, epochs: int = 1, **options) -> Config:
+    """A short run; ``options`` are those of the hook."""
+    cfg = tiny_config(images, work_dir, train_cfg__max_epochs=epochs)
+    cfg.merge_from_dict({f'default_hooks.pseudo_label.{name}': value for name, value in options.items()})
+    return cfg
+
+
+def labelled_epochs(runner) -> list[int]:
+    return [record['step'] for record in records(runner) if 'pseudo_labels/clusters' in record]
+
+
+# ---------------------------------------------------------------- the schedule
+
+
+@pytest.mark.parametrize(
+    ('options', 'labelled', 'corrected'),
+    [
+        ({}, [0, 1, 2, 3, 4, 5, 6, 7], [0, 1, 2, 3, 4, 5, 6, 7]),
+        ({'interval': 3}, [0, 3, 6], [0, 3, 6]),
+        ({'interval': 2, 'frozen_epochs': [2, 3]}, [0, 4, 6], [0, 4, 6]),
+        ({'correct_begin': 3, 'correct_interval': 2}, [0, 1, 2, 3, 4, 5, 6, 7], [4, 6]),
+        ({'correct_begin': 3, 'interval': 2}, [0, 2, 4, 6], [4, 6]),
+        ({'correct_begin': 6, 'correct_interval': 3, 'frozen_epochs': [0]}, [1, 2, 3, 4, 5, 6, 7], [6]),
+    ],
+)
+def test_epochs_that_label_and_correct(options, labelled, corrected):
+    hook = PseudoLabelHook(JaccardDBSCAN(), **options)
+    assert [epoch for epoch in range(8) if hook.labels_anew(epoch)] == labelled
+    assert [epoch for epoch in range(8) if hook.corrects(epoch)] == corrected
+
+
+def test_wrong_options():
+    for options in ({'interval': 0}, {'correct_interval': 0}):
+        with pytest.raises(ValueError, match='intervals must be at least 1'):
+            PseudoLabelHook(JaccardDBSCAN(), **options)
+    with pytest.raises(ValueError, match="fallback must be 'previous' or 'error', got 'last'"):
+        PseudoLabelHook(JaccardDBSCAN(), fallback='last')
+
+
+@pytest.mark.slow
+def test_frozen_epochs_keep_labels_and_centroids(images, tmp_path, extractions):
+    runner = train(label_config(images, tmp_path, 4, frozen_epochs=[2, 3]))
+    assert labelled_epochs(runner) == [0, 1]
+    assert len(extractions) == 2
+    second, last = (torch.load(tmp_path / f'epoch_{n}.pth')['pseudo_labels'] for n in (2, 4))
+    assert torch.equal(second['labels'], last['labels'])
+    assert torch.equal(second['centroids'], last['centroids'])
+
+
+@pytest.mark.slow
+def test_correction_schedule_and_log(images, tmp_path):
+    options = dict(corrector=SMALL_GLC, correct_begin=1, correct_interval=2)
+    runner = train(label_config(images, tmp_path, 3, **options))
+    labelled = [record for record in records(runner) if 'pseudo_labels/clusters' in record]
+    assert ['pseudo_labels/seconds/correct' in record for record in labelled] == [False, False, True]
+    for name in ('seconds/extract', 'seconds/label', 'labels/bcubed_f'):
+        assert f'pseudo_labels/{name}' in labelled[0]
+    assert 'pseudo_labels/corrected/pairwise_f' in labelled[2]
+    assert ['pseudo_labels/change' in record for record in labelled] == [False, True, True]
+    for record, epoch in zip(labelled, (1, 2, 3), strict=True):
+        labels = torch.load(tmp_path / f'epoch_{epoch}.pth')['pseudo_labels']['labels'].numpy()
+        sizes = np.bincount(labels[labels >= 0])
+        assert record['pseudo_labels/clusters'] == len(sizes)
+        assert record['pseudo_labels/outliers'] == (labels < 0).sum()
+        assert record['pseudo_labels/median_size'] == np.median(sizes)
+
+
+@pytest.mark.slow
+def test_hybrid_memory_draws_outliers_and_learns_from_them(images, tmp_path):
+    cfg = tiny_config(images, tmp_path, train_cfg__max_epochs=1)
+    cfg.merge_from_dict(HYBRID)
+    runner = train(cfg)
+    hook = hook_of(runner, PseudoLabelHook)
+    outliers = (hook.pseudo.labels < 0).nonzero().flatten()
+    assert len(outliers) >= 4
+    assert set(torch.load(tmp_path / 'epoch_1.pth')['labeler']) == {'threshold'}
+    drawn = torch.tensor(list(runner.train_dataloader.sampler))[:, 0].reshape(2, 4, 4)
+    assert torch.isin(drawn[:, 3], outliers).all()
+    assert not torch.isin(drawn[:, :3], outliers).any()
+    moved = (runner.model.memory.instances != hook.pseudo.features).any(1)
+    assert torch.equal(moved.nonzero().flatten(), drawn.unique())
+
+
+@pytest.mark.slow
+def test_labels_of_another_run_are_not_taken_over(images, tmp_path):
+    """``load_from`` brings the weights of a run, not its labels or the state of its labeler."""
+    cfg = tiny_config(images, tmp_path / 'first', train_cfg__max_epochs=1)
+    cfg.merge_from_dict(HYBRID)
+    train(cfg)
+    cfg.load_from = str(tmp_path / 'first' / 'epoch_1.pth')
+    cfg.default_hooks.pseudo_label.frozen_epochs = [0]
+    cfg.work_dir = str(tmp_path / 'second')
+    assert labelled_epochs(train(cfg)) == [0]  # there is nothing to keep
+
+
+# ---------------------------------------------------------------- errors of labeler and corrector
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('error', ['IndexError', 'ValueError', 'UnusableLabelsError'])
+@pytest.mark.parametrize('fallback', ['previous', 'error'])
+def test_error_of_the_labeler_stops_the_run(images, tmp_path, error, fallback):
+    labeler = dict(type='FirstTimeLabeler', later=error, _delete_=True)
+    cfg = label_config(images, tmp_path, 3, labeler=labeler, fallback=fallback)
+    with pytest.raises(ERRORS[error], match='the labeler is broken'):
+        train(cfg)
+    assert (tmp_path / 'last_checkpoint').read_text().endswith('epoch_1.pth')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('error', ['IndexError', 'RuntimeError', 'ValueError'])
+def test_error_of_the_corrector_stops_the_run(images, tmp_path, error):
+    cfg = label_config(
+        images, tmp_path, 2, corrector=dict(type='FailingCorrector', error=error), correct_begin=1
+    )
+    with pytest.raises(ERRORS[error], match='the corrector is broken'):
+        train(cfg)
+    assert (tmp_path / 'last_checkpoint').read_text().endswith('epoch_1.pth')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('corrector', 'reason'),
+    [
+        (dict(type='FailingCorrector', error='UnusableLabelsError'), 'the corrector is broken'),
+        ({**SMALL_GLC, 'min_nodes': 1000}, 'fewer than min_nodes=1000'),
+        ({**SMALL_GLC, 'min_cluster_size': 49}, 'left fewer than two clusters'),
+    ],
+)
+def test_labels_that_cannot_be_corrected_are_trained_on(images, tmp_path, corrector, reason):
+    plain = train(label_config(images, tmp_path / 'plain'))
+    corrected = train(label_config(images, tmp_path / 'corrected', corrector=corrector))
+    expected, actual = (hook_of(runner, PseudoLabelHook).pseudo for runner in (plain, corrected))
+    assert torch.equal(actual.labels, expected.labels)
+    assert torch.equal(actual.centroids, expected.centroids)
+    (message,) = log(corrected).split('WARNING - Epoch 0: labels not corrected: ')[1:]
+    assert reason in message
+
+
+# ---------------------------------------------------------------- fewer than two clusters
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('fallback', ['previous', 'error'])
+@pytest.mark.parametrize(
+    ('labeler', 'problem'),
+    [
+        (
+            dict(min_samples=40),
+            r'found 0 clusters and 48 outliers among 48 images.*Raise eps or lower min_samples',
+        ),
+        (dict(eps=0.999, k1=24), r'found 1 cluster and \d+ outliers among 48 images.*Lower eps'),
+    ],
+)
+def test_a_first_labelling_without_clusters_stops(images, tmp_path, labeler, problem, fallback):
+    with pytest.raises(RuntimeError, match=problem):
+        train(label_config(images, tmp_path, labeler=labeler, fallback=fallback))
+
+
+@pytest.mark.slow
+def test_advice_comes_from_the_labeler(images, tmp_path):
+    labeler = dict(type='JaccardMapEquation', k1=6, k2=2, min_cluster_size=49, _delete_=True)
+    with pytest.raises(RuntimeError, match='found 0 clusters and 48 outliers') as caught:
+        train(label_config(images, tmp_path, labeler=labeler))
+    assert 'eps' not in str(caught.value)  # the map equation has none
+    assert 'min_samples' not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_later_labelling_without_clusters_keeps_the_labels_or_stops(images, tmp_path):
+    labeler = dict(type='FirstTimeLabeler', later='outliers', _delete_=True)
+    runner = train(label_config(images, tmp_path / 'kept', 2, labeler=labeler))
+    first, second = (torch.load(tmp_path / 'kept' / f'epoch_{n}.pth')['pseudo_labels'] for n in (1, 2))
+    assert torch.equal(first['labels'], second['labels'])
+    assert torch.equal(first['centroids'], second['centroids'])
+    assert labelled_epochs(runner) == [0]
+    (line,) = (
+        line for line in log(runner).splitlines() if 'Keeping the labels of the last labelling' in line
+    )
+    assert 'WARNING' in line
+    assert 'epoch 1: FirstTimeLabeler' in line
+    with pytest.raises(RuntimeError, match=r'epoch 1: .*found 0 clusters'):
+        train(label_config(images, tmp_path / 'stopped', 2, labeler=labeler, fallback='error'))
+
+
+# ---------------------------------------------------------------- checks
+
+
+@pytest.mark.slow
+def test_nan_features_name_the_images(images, tmp_path):
+    runner = train(label_config(images, tmp_path))
+    with torch.no_grad():
+        runner.model.neck.bottleneck.weight.fill_(float('nan'))
+    with pytest.raises(RuntimeError, match=r'48 images are not finite \(.*0001_c1s1.*training diverged'):
+        hook_of(runner, PseudoLabelHook).before_train_epoch(runner)
+
+
+@pytest.mark.slow
+def test_wrong_batch_size_and_sampler(images, tmp_path):
+    with pytest.raises(ValueError, match='set batch_size to num_ids x num_instances'):
+        train(tiny_config(images, tmp_path, train_dataloader__batch_size=8))
+    cfg = tiny_config(images, tmp_path)
+    cfg.train_dataloader.sampler = dict(type='DefaultSampler', shuffle=True)
+    with pytest.raises(TypeError, match='use PseudoIdentitySampler'):
+        train(cfg)
+
+
+@pytest.mark.slow
+def test_resume_with_another_data_set(images, tmp_path):
+    cfg = label_config(images, tmp_path / 'whole', 2)
+    train(label_config(images, tmp_path / 'whole', 1))
+    cfg.train_dataloader.dataset.indices = 40
+    with pytest.raises(ValueError, match='pseudo labels of 48 images, the training set has 40'):
+        train(cfg, resume=tmp_path / 'whole' / 'epoch_1.pth')
+
+
+@pytest.mark.slow
+def test_an_outlier_that_the_memory_cannot_learn_stops(images, tmp_path):
+    cfg = tiny_config(images, tmp_path, train_cfg__max_epochs=1)
+    cfg.merge_from_dict(HYBRID)
+    cfg.model.head.memory = dict(type='ClusterMemory')
+    with pytest.raises(RuntimeError, match='outlier_groups, of which ClusterMemory cannot learn'):
+        train(cfg)
+
+
+@pytest.mark.slow
+def test_camera_memory_needs_cameras_before_any_work(images, tmp_path, extractions):
+    cfg = tiny_config(images, tmp_path)
+    cfg.model.head.memory = dict(type='CameraMemory')
+    cfg.train_dataloader.dataset.update(type='ImageFolderReID', data_root=str(images / 'bounding_box_train'))
+    with pytest.raises(ValueError, match=r'camera of every image, 48 of 48 .*pattern of ImageFolderReID'):
+        train(cfg)
+    assert not extractions
