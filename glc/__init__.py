@@ -7,12 +7,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from glc.core.correctors import GLC, MetricConsensus
-    from glc.core.evaluation import evaluate_ranking
-    from glc.core.labelers import JaccardDBSCAN, JaccardMapEquation, MultiScaleConsensus
+    from glc.core.correctors.glc import GLC
+    from glc.core.correctors.metric_consensus import MetricConsensus
+    from glc.core.evaluation.ranking import evaluate_ranking
+    from glc.core.labelers.jaccard import JaccardDBSCAN, JaccardMapEquation, MultiScaleConsensus
     from glc.core.labels import PseudoLabels
-    from glc.core.memories import CameraMemory, ClusterMemory, HybridMemory
-    from glc.core.neighbors import FeatureView
+    from glc.core.memories.camera import CameraMemory
+    from glc.core.memories.cluster import ClusterMemory
+    from glc.core.memories.hybrid import HybridMemory
+    from glc.core.neighbors.view import FeatureView
 
 from glc import _moved
 
@@ -20,17 +23,17 @@ __version__ = '0.1.0'
 
 # The same names as above, for the import at run time; tests/test_exports.py compares them.
 _EXPORTS = {
-    'GLC': 'glc.core.correctors',
-    'JaccardDBSCAN': 'glc.core.labelers',
-    'JaccardMapEquation': 'glc.core.labelers',
-    'MetricConsensus': 'glc.core.correctors',
-    'MultiScaleConsensus': 'glc.core.labelers',
-    'CameraMemory': 'glc.core.memories',
-    'ClusterMemory': 'glc.core.memories',
-    'HybridMemory': 'glc.core.memories',
-    'FeatureView': 'glc.core.neighbors',
+    'GLC': 'glc.core.correctors.glc',
+    'JaccardDBSCAN': 'glc.core.labelers.jaccard',
+    'JaccardMapEquation': 'glc.core.labelers.jaccard',
+    'MetricConsensus': 'glc.core.correctors.metric_consensus',
+    'MultiScaleConsensus': 'glc.core.labelers.jaccard',
+    'CameraMemory': 'glc.core.memories.camera',
+    'ClusterMemory': 'glc.core.memories.cluster',
+    'HybridMemory': 'glc.core.memories.hybrid',
+    'FeatureView': 'glc.core.neighbors.view',
     'PseudoLabels': 'glc.core.labels',
-    'evaluate_ranking': 'glc.core.evaluation',
+    'evaluate_ranking': 'glc.core.evaluation.ranking',
 }
 
 __all__ = [

@@ -1,5 +1,9 @@
+import re
+from pathlib import Path
+
 import pytest
 
+from glc.core import correctors, labelers
 from glc.registry import HOOKS, LABEL_CORRECTORS, METRICS, MODELS, PSEUDO_LABELERS
 
 
@@ -21,3 +25,24 @@ def test_unknown_names_suggest_the_closest(registry, wrong, right):
 def test_nothing_close_lists_what_there_is():
     with pytest.raises(KeyError, match=r'registered in glc: .*JaccardDBSCAN'):
         PSEUDO_LABELERS.build(dict(type='qqqqqq'))
+
+
+@pytest.mark.parametrize(
+    ('kind', 'registry', 'room'),
+    [('labeler', PSEUDO_LABELERS, labelers), ('corrector', LABEL_CORRECTORS, correctors)],
+)
+def test_labelers_and_correctors_are_registered_and_documented(kind, registry, room):
+    page = (Path(__file__).parents[1] / 'docs/swap_components.md').read_text()
+    (table,) = re.findall(rf'^\| {kind} \|.*\n\|---.*\n((?:\|.*\n)+)', page, re.MULTILINE)
+    documented = re.findall(r'^\| `(\w+)`', table, re.MULTILINE)
+    base = labelers.BaseLabeler if kind == 'labeler' else correctors.BaseCorrector
+    parts = [part for part in vars(room).values() if isinstance(part, type) and issubclass(part, base)]
+    abstract = {base, labelers.JaccardLabeler}
+    assert {part.__name__ for part in parts if part not in abstract} == set(documented)
+    for name in documented:
+        assert type(registry.build(dict(type=name))).__name__ == name
+
+
+def test_glc_with_the_published_numbers_has_a_name():
+    built = LABEL_CORRECTORS.build(dict(type='PublishedGLC', subgraphs_per_epoch=3))
+    assert built.get_params() == correctors.GLC.published(subgraphs_per_epoch=3).get_params()

@@ -169,7 +169,7 @@ class PseudoLabelHook(Hook):
             )
         except TooFewClustersError as error:
             if self.fallback == 'error' or self.pseudo is None:
-                raise
+                raise TooFewClustersError(f'epoch {runner.epoch}: {error}') from error
             runner.logger.warning(f'Epoch {runner.epoch}: {error}. Keeping the labels of the last labeling')
             return self.pseudo
         if labeling.problem:

@@ -10,6 +10,7 @@ from glc.core.correctors import GLC, MetricConsensus, UnusableLabelsError
 from glc.core.correctors.metric_consensus import within_class_whitening
 from glc.core.evaluation import label_quality
 from glc.core.labelers import MultiScaleConsensus
+from glc.core.neighbors import center_cameras
 from tests.test_core.oracles import seen_by_cameras
 
 

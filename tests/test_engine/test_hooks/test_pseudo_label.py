@@ -5,8 +5,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from glc import GLC, JaccardDBSCAN
-from glc.core.correctors import UnusableLabelsError
+from glc import JaccardDBSCAN
+from glc.core.correctors import BaseCorrector, UnusableLabelsError
 from glc.engine import PseudoLabelHook
 from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS
 from tests.runs import HYBRID, hook_of, log, records, tiny_config, train
@@ -24,9 +24,9 @@ class FirstTimeLabeler(JaccardDBSCAN):
         self.later = later
         self.calls = 0
 
-    def _label(self, *args, **kwargs):
+    def _label(self, view):
         self.calls += 1
-        labels = super()._label(*args, **kwargs)
+        labels = super()._label(view)
         if self.calls == 1:
             return labels
         if self.later in ERRORS:
@@ -35,17 +35,14 @@ class FirstTimeLabeler(JaccardDBSCAN):
 
 
 @LABEL_CORRECTORS.register_module()
-class FailingCorrector(GLC):
+class FailingCorrector(BaseCorrector):
     """Raises an error of this name."""
 
     def __init__(self, error: str) -> None:
-        super().__init__()
         self.error = error
 
-    def _correct(self, *args, **kwargs):
+    def _correct(self, view, labels):
         raise ERRORS[self.error]('the corrector is broken')
-
-    __call__ = _correct
 
 
 def label_config(images, work_dir, epochs: int = 1, **options) -> Config:
@@ -197,9 +194,9 @@ def test_labels_that_cannot_be_corrected_are_trained_on(images, tmp_path, correc
     [
         (
             dict(min_samples=40),
-            r'found 0 clusters and 48 outliers among 48 images.*Raise eps or lower min_samples',
+            r'found 0 clusters and 48 outliers among 48 images.*raise eps or lower min_samples',
         ),
-        (dict(eps=0.999, k1=24), r'found 1 cluster and \d+ outliers among 48 images.*Lower eps'),
+        (dict(eps=0.999, k1=24), r'found 1 cluster and \d+ outliers among 48 images.*lower eps'),
     ],
 )
 def test_a_first_labelling_without_clusters_stops(images, tmp_path, labeler, problem, fallback):
@@ -214,6 +211,7 @@ def test_advice_comes_from_the_labeler(images, tmp_path):
         train(label_config(images, tmp_path, labeler=labeler))
     assert 'eps' not in str(caught.value)  # the map equation has none
     assert 'min_samples' not in str(caught.value)
+    assert 'raise cut or lower min_cluster_size' in str(caught.value)
 
 
 @pytest.mark.slow
@@ -224,11 +222,9 @@ def test_a_later_labelling_without_clusters_keeps_the_labels_or_stops(images, tm
     assert torch.equal(first['labels'], second['labels'])
     assert torch.equal(first['centroids'], second['centroids'])
     assert labelled_epochs(runner) == [0]
-    (line,) = (
-        line for line in log(runner).splitlines() if 'Keeping the labels of the last labelling' in line
-    )
+    (line,) = (line for line in log(runner).splitlines() if 'Keeping the labels of the last labeling' in line)
     assert 'WARNING' in line
-    assert 'epoch 1: FirstTimeLabeler' in line
+    assert 'Epoch 1: FirstTimeLabeler' in line
     with pytest.raises(RuntimeError, match=r'epoch 1: .*found 0 clusters'):
         train(label_config(images, tmp_path / 'stopped', 2, labeler=labeler, fallback='error'))
 
