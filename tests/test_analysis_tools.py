@@ -97,7 +97,7 @@ def test_label_quality_of_all_pairs_and_a_document(run, features, tmp_path):
     table = rows(printed)
     assert table[1][:7] == [labelers[0], 'NoCorrection', perfect, perfect, '1.000', '2', '0']
     assert table[2][:2] == [labelers[0], correctors[1]]
-    assert table[2][2].startswith('ValueError: min_share must')
+    assert table[2][2].startswith("InvalidParameterError: The 'min_share' parameter")
     assert table[3][0] == labelers[1]
     assert table[3][2].startswith('ValueError: eps must')
     noisy = {row[0]: row for row in table if row[0].startswith('true') and row[1] == 'NoCorrection'}
