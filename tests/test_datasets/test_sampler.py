@@ -98,6 +98,30 @@ def test_epochs_differ_and_repeat():
     assert list(sampler) == first != second
 
 
+def test_the_seed_decides_the_stream():
+    labels, cams = np.repeat(np.arange(9), 6), np.arange(54) % 3
+    first, again, other = (list(make(labels, cams, seed=seed)) for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_every_image_comes_first_in_some_group():
+    labels, cams = np.repeat(np.arange(4), 5), np.zeros(20)
+    groups = np.array([draw.index for draw in make(labels, cams, iterations=60)]).reshape(-1, 4)
+    assert set(groups[:, 0]) == set(range(20))
+
+
+def test_every_draw_has_its_own_augmentation():
+    sampler = make(np.repeat(np.arange(9), 6), np.arange(54) % 3)
+    seeds = []
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
+        draws = list(sampler)
+        assert len({draw.index for draw in draws}) < len(draws)  # an image comes more than once
+        seeds += [draw.seed for draw in draws]
+    assert len(set(seeds)) == len(seeds) == 3 * 96
+    assert 0 <= min(seeds) < 2**30 < 2**31 < max(seeds) < 2**32
+
+
 def test_few_clusters_fill_the_batch():
     sampler = make([0, 0, 1, -1], [0, 1, 0, 0])
     labels = np.array([0, 0, 1, -1])

@@ -67,7 +67,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--number', type=int, default=60, help='mutants')
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--markers', default='not distributed', help='-m of pytest')
+    parser.add_argument('--markers', default='', help='-m of pytest')
     parser.add_argument(
         '--confirm', action='store_true', help='try survivors on all tests of their package too'
     )

@@ -134,10 +134,14 @@ def test_labels_of_another_run_are_not_taken_over(images, tmp_path):
     cfg = tiny_config(images, tmp_path / 'first', train_cfg__max_epochs=1)
     cfg.merge_from_dict(HYBRID)
     train(cfg)
-    cfg.load_from = str(tmp_path / 'first' / 'epoch_1.pth')
+    checkpoint = torch.load(tmp_path / 'first' / 'epoch_1.pth')
+    checkpoint['labeler']['threshold'] = 0.123
+    torch.save(checkpoint, tmp_path / 'other.pth')
+    cfg.load_from = str(tmp_path / 'other.pth')
     cfg.default_hooks.pseudo_label.frozen_epochs = [0]
     cfg.work_dir = str(tmp_path / 'second')
     assert labelled_epochs(train(cfg)) == [0]  # there is nothing to keep
+    assert torch.load(tmp_path / 'second' / 'epoch_1.pth')['labeler']['threshold'] != 0.123
 
 
 # ---------------------------------------------------------------- errors of labeler and corrector

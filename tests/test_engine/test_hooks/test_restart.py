@@ -21,7 +21,7 @@ class Run:
         first, *rest = self.model.parameters()
         groups = [{'params': [first], 'lr': 0.2}, {'params': rest}]
         self.optim_wrapper = OptimWrapper(torch.optim.SGD(groups, lr=0.1, momentum=0.9))
-        for group in self.optim_wrapper.optimizer.param_groups:
+        for group in self.optim_wrapper.param_groups:
             group['initial_lr'] = group['lr']  # as a schedule leaves it
         self.teacher = MeanTeacherHook(momentum=0.5)
         self.hooks = [hook, self.teacher]
@@ -35,7 +35,7 @@ class Run:
         for _ in range(2):
             self.optim_wrapper.update_params(self.model(torch.randn(8, 3)).square().mean())
             self.teacher.ema_model.update_parameters(self.model)
-        for group in self.optim_wrapper.optimizer.param_groups:
+        for group in self.optim_wrapper.param_groups:
             group['lr'] *= 0.5
         self.epoch += 1
 
@@ -64,6 +64,15 @@ def test_network_optimizer_and_teacher_start_again(lr, rates):
     run.teacher.ema_model.update_parameters(run.model)
     after = run.state()  # the first update of an average is a copy
     assert all(torch.equal(value, after[name]) for name, value in run.state(run.teacher.teacher).items())
+
+
+@pytest.mark.parametrize(('lr', 'base'), [(None, 0.1), (0.03, 0.03)])
+def test_logged_base_rate_restarts_too(lr, base):
+    run = Run(RestartHook(epoch=1, lr=lr))
+    run.train_epoch()
+    assert run.optim_wrapper.get_lr()['base_lr'] == pytest.approx([0.05])
+    run.hook.before_train_epoch(run)
+    assert run.optim_wrapper.get_lr()['base_lr'] == pytest.approx([base])
 
 
 def test_other_epochs_and_a_past_restart_change_nothing():

@@ -47,8 +47,8 @@ def test_a_step_of_the_teacher_and_clipping(images, tmp_path):
 
 def test_gradients_are_unscaled_when_they_are_limited():
     """Under a loss scale of 1,024 the limit acts on the gradient itself, and the frozen layer takes no step."""
-    trained, frozen = (torch.nn.Parameter(torch.zeros(2)) for _ in range(2))
-    optimizer = torch.optim.SGD([trained, frozen], lr=1.0)
+    trained, frozen = torch.nn.Parameter(torch.zeros(2)), torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.SGD([{'params': [trained]}, {'params': [frozen], 'weight_decay': 0.5}], lr=1.0)
     runner = types.SimpleNamespace(
         model=types.SimpleNamespace(last_layers=lambda: [frozen]),
         optim_wrapper=types.SimpleNamespace(optimizer=optimizer),
@@ -62,7 +62,12 @@ def test_gradients_are_unscaled_when_they_are_limited():
         scaler.step(optimizer)
         scaler.update()
         assert trained.tolist() == pytest.approx(moved)
-        assert frozen.tolist() == [0.0, 0.0]
+        assert frozen.tolist() == [1.0, 1.0]  # no weight decay either
+    runner.epoch = 1  # the last layers are frozen in the first epoch alone
+    optimizer.zero_grad()
+    frozen.sum().backward()
+    optimizer.step()
+    assert frozen.tolist() == [-0.5, -0.5]
 
 
 def test_a_loss_that_is_no_number_stops_the_run():
