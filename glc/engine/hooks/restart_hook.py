@@ -57,7 +57,7 @@ class RestartHook(Hook):
         if self.lr is not None:
             optimizer = runner.optim_wrapper.optimizer
             factor = self.lr / optimizer.defaults['lr']
-            for group in optimizer.param_groups:
+            for group in runner.optim_wrapper.param_groups:
                 group['lr'] = group.get('initial_lr', group['lr']) * factor
         for hook in runner.hooks:
             if isinstance(hook, EMAHook):
