@@ -1,4 +1,4 @@
-"""Settings for all tests, and fixtures that many share. Helpers called by name are in tests/runs.py and tests/utils.py."""
+"""Settings for all tests, and fixtures that many share. Helpers called by name: tests/runs.py and tests/utils.py."""
 
 import os
 
