@@ -10,6 +10,8 @@ import torch
 
 from tests.runs import ROOT, tiny_config, write_images
 
+pytestmark = pytest.mark.distributed
+
 
 def launch(cfg, folder, processes):
     """Train by the command line."""

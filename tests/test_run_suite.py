@@ -256,6 +256,7 @@ class Clock:
         return time.time() + self.offset
 
 
+@pytest.mark.slow
 def test_budget_stops_and_the_next_call_goes_on(suite, arguments, demo, tmp_path, monkeypatch, capsys):
     clock, launch = Clock(), suite.launch
 

@@ -230,6 +230,7 @@ exec "{python}" "$@"
 """
 
 
+@pytest.mark.slow
 def test_chain_goes_on_after_an_interruption_between_its_stages(data, tmp_path):
     python, flag, runs = tmp_path / 'python', tmp_path / 'flag', tmp_path / 'runs'
     python.write_text(INTERRUPTED_PYTHON.format(flag=flag, python=sys.executable))

@@ -43,6 +43,7 @@ def test_checkpoint_of_another_model_is_refused(images, tmp_path):
         load_for_test(build_runner(prepare_config(cfg)), str(tmp_path / 'epoch_1.pth'))
 
 
+@pytest.mark.slow
 def test_command_line_of_test_py(images, tmp_path):
     runner = train(tiny_config(images, tmp_path, train_cfg__max_epochs=1))
     cfg = tiny_config(images, tmp_path)

@@ -1,5 +1,6 @@
 """Two gloo processes that share every batch keep the memories that one process has."""
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
@@ -7,6 +8,8 @@ import torch.multiprocessing as mp
 from glc.core.camera_memory import CameraMemory
 from glc.core.hybrid_memory import HybridMemory
 from glc.core.memory import BaseMemory, ClusterMemory
+
+pytestmark = pytest.mark.distributed
 
 MEMORIES = [
     ClusterMemory(mode='mean'),

@@ -13,6 +13,8 @@ from glc.core.sharding import own_triangle_rows, shared_work
 from tests.test_core.foreign_device import FOREIGN, ForeignDevice
 from tests.test_core.oracles import clustered_features
 
+pytestmark = pytest.mark.distributed
+
 
 def results(features, cam_ids):
     graph = knn_graph(features, 12)

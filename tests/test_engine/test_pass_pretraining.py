@@ -18,6 +18,8 @@ from glc.registry import MODELS
 from tests.runs import ROOT, assert_same, train, write_images
 from tests.test_ddp import launch
 
+pytestmark = pytest.mark.slow
+
 BACKBONE = dict(
     type='PASSViT', arch=dict(dim=24, depth=2, heads=2), img_size=(32, 16), patch_size=8, stride=8
 )
@@ -171,6 +173,7 @@ def test_a_loss_that_is_no_number_stops_the_run():
         hook.after_train_iter(runner, 1, outputs={'loss': torch.tensor(math.nan)})
 
 
+@pytest.mark.distributed
 def test_two_processes_give_the_loss_of_one(images, tmp_path):
     losses, weights = {}, {}
     for processes in (1, 2):

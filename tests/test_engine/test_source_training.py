@@ -15,6 +15,8 @@ from glc.structures import ReIDDataSample
 from tests.runs import tiny_config, train, write_images
 from tests.test_ddp import run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope='module')
 def images(tmp_path_factory):
@@ -97,6 +99,7 @@ def test_identities_are_learnt_and_a_resume_changes_nothing(images, tmp_path):
     assert torch.equal(whole.model.identities, torch.from_numpy(pids) - 1)  # pids of this data set: 1..8
 
 
+@pytest.mark.distributed
 def test_two_processes_equal_one(images, tmp_path):
     cfg = source_config(images, tmp_path / 'one', train_cfg__max_epochs=1)
     cfg.model.backbone.dropout = 0.0  # other masks on every process
