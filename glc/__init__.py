@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __version__ = '0.1.0'
 
-# The same names as above, for the import at run time; tests/test_exports.py compares them.
+# The names above, imported at run time on first use; tests/test_exports.py compares them.
 _EXPORTS = {
     'GLC': 'glc.core.correction',
     'JaccardDBSCAN': 'glc.core.clustering',
