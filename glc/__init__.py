@@ -21,7 +21,7 @@ from glc import _moved
 
 __version__ = '0.1.0'
 
-# The same names as above, for the import at run time; tests/test_exports.py compares them.
+# The names above, imported at run time on first use; tests/test_exports.py compares them.
 _EXPORTS = {
     'GLC': 'glc.core.correctors.glc',
     'JaccardDBSCAN': 'glc.core.labelers.jaccard',

@@ -33,6 +33,7 @@ def run_block(block: str, folder: Path) -> dict:
     return runpy.run_path(str(path))
 
 
+@pytest.mark.slow
 def test_plug_and_play_loop_learns(tmp_path, capsys):
     blocks = python_blocks((ROOT / 'docs/plug_and_play.md').read_text())
     assert len(blocks) == 1

@@ -11,6 +11,8 @@ from glc.structures import ReIDDataSample
 from tests.runs import records, source_config, train, write_images
 from tests.test_ddp import run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope='module')
 def images(tmp_path_factory):

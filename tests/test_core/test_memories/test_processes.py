@@ -10,6 +10,8 @@ from glc.core.memories import BaseMemory, CameraMemory, ClusterMemory, HybridMem
 
 pytestmark = [pytest.mark.slow, pytest.mark.distributed]
 
+pytestmark = pytest.mark.distributed
+
 MEMORIES = [
     ClusterMemory(mode='mean'),
     CameraMemory(cluster_weight=0.5),
