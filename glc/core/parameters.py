@@ -3,7 +3,8 @@
 ==================  ====================================================================================================
 ``k1``, ``scales``  Nearest neighbors, itself included, among which reciprocal ones are looked for. Several numbers give
                     the mean of their Jaccard distances.
-``k2``              Nearest neighbors, itself included, whose encodings are averaged; at most the smallest ``k1``.
+``k2``              Nearest neighbors, itself included, whose encodings are averaged; at most ``k1``. One number for
+                    every ``k1``, or one for each.
 ``backend``         Search of the neighbors, see :func:`glc.core.neighbors.knn.knn_graph`.
 ``use_cameras``     Where cameras are known, center the features of each, and take the mean of the distances by plain
                     and by camera-balanced neighbors.
@@ -50,7 +51,7 @@ CUT: Rules = {'cut': INSIDE_UNIT}
 AUTO_CUT: Rules = {'cut': [*INSIDE_UNIT, StrOptions({'auto'})], 'max_outliers': SHARE}
 FOLLOW: Rules = {'follow_share': SHARE}
 # That every k1 is an integer of at least k2 is checked by glc.core.neighbors.jaccard.as_scales.
-NEIGHBORHOODS: Rules = {'k1': [*AT_LEAST_ONE, 'array-like'], 'k2': AT_LEAST_ONE}
+NEIGHBORHOODS: Rules = {'k1': [*AT_LEAST_ONE, 'array-like'], 'k2': [*AT_LEAST_ONE, 'array-like']}
 SEARCH: Rules = {'backend': [StrOptions(set(BACKENDS))]}
 CAMERAS: Rules = {'use_cameras': ['boolean']}
 

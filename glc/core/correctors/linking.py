@@ -120,7 +120,7 @@ class CommunityLinking:
     @property
     def expected_k(self) -> int:
         """The largest scale."""
-        return max(as_scales(self.scales, _K2))
+        return max(self.scales)
 
     def __call__(
         self,

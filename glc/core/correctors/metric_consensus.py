@@ -94,7 +94,7 @@ class MetricConsensus(BaseCorrector):
         self,
         *,
         k1: int | Sequence[int] = (10, 20, 40, 80),
-        k2: int = 6,
+        k2: int | Sequence[int] = 6,
         shrinkage: float = 0.3,
         cut: float | str = 'auto',
         max_outliers: float = 0.1,
@@ -214,7 +214,7 @@ class MetricConsensus(BaseCorrector):
             views = [(x, view.neighbors(k)), (learned.centered, learned.graphs(k)[-1])]
         with self.timings_.stage('jaccard'):
             scales = as_scales(self.k1, self.k2)
-            distance = unit_jaccard_distance(views, scales, self.k2, clusterer.reach, view.workers)
+            distance = unit_jaccard_distance(views, scales, clusterer.reach, view.workers)
         with self.timings_.stage('cluster'):
             if labels is not None:
                 distance = penalize_different_labels(distance, labels, self.label_weight)

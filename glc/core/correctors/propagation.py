@@ -110,7 +110,7 @@ class LabelPropagation(BaseCorrector):
         min_share: float = 0.5,
         max_distance: float = 0.7,
         k1: int | Sequence[int] = 30,
-        k2: int = 6,
+        k2: int | Sequence[int] = 6,
     ) -> None:
         self.alpha = alpha
         self.min_share = min_share

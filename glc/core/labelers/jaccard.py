@@ -43,7 +43,11 @@ class JaccardLabeler(BaseLabeler):
     _parameter_constraints: ClassVar[Rules] = {**NEIGHBORHOODS, **SEARCH, **CAMERAS}
 
     def __init__(
-        self, k1: int | Sequence[int] = 30, k2: int = 6, backend: str = 'auto', use_cameras: bool = False
+        self,
+        k1: int | Sequence[int] = 30,
+        k2: int | Sequence[int] = 6,
+        backend: str = 'auto',
+        use_cameras: bool = False,
     ) -> None:
         self.k1 = k1
         self.k2 = k2
@@ -135,7 +139,7 @@ class JaccardDBSCAN(JaccardLabeler):
         eps: float | str = 0.6,
         min_samples: int = 4,
         k1: int | Sequence[int] = 30,
-        k2: int = 6,
+        k2: int | Sequence[int] = 6,
         backend: str = 'auto',
         use_cameras: bool = False,
     ) -> None:
@@ -186,7 +190,7 @@ class JaccardMapEquation(JaccardLabeler):
         max_outliers: float = 0.1,
         min_cluster_size: int = 4,
         k1: int | Sequence[int] = 30,
-        k2: int = 6,
+        k2: int | Sequence[int] = 6,
         backend: str = 'auto',
         use_cameras: bool = False,
         seed: int = 0,
@@ -219,7 +223,7 @@ class MultiScaleConsensus(JaccardMapEquation):
         max_outliers: float = 0.1,
         min_cluster_size: int = 4,
         k1: int | Sequence[int] = (12, 20, 30, 45),
-        k2: int = 6,
+        k2: int | Sequence[int] = 6,
         backend: str = 'auto',
         use_cameras: bool = True,
         seed: int = 0,
@@ -250,7 +254,7 @@ class JaccardHDBSCAN(JaccardLabeler):
         min_samples: int | None = None,
         selection: str = 'eom',
         k1: int | Sequence[int] = 30,
-        k2: int = 6,
+        k2: int | Sequence[int] = 6,
         backend: str = 'auto',
         use_cameras: bool = False,
     ) -> None:
@@ -285,7 +289,7 @@ class JaccardAgglomerative(JaccardLabeler):
         distance_threshold: float = 0.6,
         min_cluster_size: int = 4,
         k1: int | Sequence[int] = 30,
-        k2: int = 6,
+        k2: int | Sequence[int] = 6,
         backend: str = 'auto',
         use_cameras: bool = False,
     ) -> None:
@@ -322,7 +326,7 @@ class JaccardLeiden(JaccardLabeler):
         resolution: float = 1.0,
         min_cluster_size: int = 4,
         k1: int | Sequence[int] = 30,
-        k2: int = 6,
+        k2: int | Sequence[int] = 6,
         backend: str = 'auto',
         use_cameras: bool = False,
         seed: int = 0,

@@ -32,6 +32,7 @@ from glc.core.neighbors.jaccard_torch import CompressedRows, encode_rows, near_p
 from glc.core.neighbors.knn import KNNGraph, neighbor_matrix, unit_knn_graph
 
 Encoding: TypeAlias = sparse.csr_array | CompressedRows
+Scale: TypeAlias = tuple[int, int]
 
 _TINY = np.finfo(np.float32).tiny
 
@@ -39,7 +40,7 @@ _TINY = np.finfo(np.float32).tiny
 def jaccard_distance(
     features: np.ndarray | Tensor,
     k1: int | Sequence[int] = 30,
-    k2: int = 6,
+    k2: int | Sequence[int] = 6,
     max_distance: float = 1.0,
     graph: KNNGraph | None = None,
 ) -> sparse.csr_array:
@@ -60,7 +61,7 @@ def jaccard_distance(
         features: Features (N, D); rows are scaled to unit length first.
         k1: Neighbors, with itself, among which reciprocal ones are looked for; all if there are fewer. Several
             numbers give the mean distance.
-        k2: Neighbors, with itself, over which V is averaged; at most the smallest k1.
+        k2: Neighbors, with itself, over which V is averaged; at most k1. One number for every k1, or one for each.
         max_distance: Larger distances are left out; 1 keeps every distance below 1.
         graph: kNN graph of these features with at least min(k1, N) columns for the largest k1; None computes it.
 
@@ -86,7 +87,7 @@ def jaccard_distance(
 def mean_jaccard_distance(
     views: Sequence[tuple[np.ndarray | Tensor, KNNGraph | None]],
     k1: int | Sequence[int] = 30,
-    k2: int = 6,
+    k2: int | Sequence[int] = 6,
     max_distance: float = 1.0,
     workers: Workers = ALONE,
 ) -> sparse.csr_array:
@@ -106,27 +107,26 @@ def mean_jaccard_distance(
         ValueError: A parameter is out of range, or a graph does not fit its features or k1.
     """
     scales = as_scales(k1, k2)
-    known = [_with_graph(as_unit_features(x), graph, max(scales)) for x, graph in views]
-    return unit_jaccard_distance(known, scales, k2, max_distance, workers)
+    known = [_with_graph(as_unit_features(x), graph, max(scales)[0]) for x, graph in views]
+    return unit_jaccard_distance(known, scales, max_distance, workers)
 
 
 def unit_jaccard_distance(
     views: Sequence[tuple[Tensor, KNNGraph]],
-    scales: Sequence[int],
-    k2: int,
+    scales: Sequence[Scale],
     max_distance: float,
     workers: Workers = ALONE,
 ) -> sparse.csr_array:
-    """Do the work of :func:`mean_jaccard_distance` for float32 unit features, which are not checked again.
+    """Do the work of :func:`mean_jaccard_distance` for float32 unit features and scales, which are not checked again.
 
     On the CPU, the work is done in an order in which neighbors are close to each other in memory (reverse
     Cuthill-McKee): in random order it waits for memory most of the time.
     """
     if not 0 <= max_distance <= 1:
         raise ValueError(f'max_distance must lie in [0, 1], got {max_distance}')
-    views = [(x, graph.first(max(scales))) for x, graph in views]
+    views = [(x, graph.first(max(scales)[0])) for x, graph in views]
     if views[0][0].device.type != 'cpu':
-        encodings = [v for x, graph in views for v in _encodings(x, graph, scales, k2)]
+        encodings = [v for x, graph in views for v in _encodings(x, graph, scales)]
         return encoding_distance(encodings, max_distance, workers)
     order = _order_of_neighbors(views[0][1])
     place = torch.empty_like(order)
@@ -135,7 +135,7 @@ def unit_jaccard_distance(
         encoding
         for x, graph in views
         for encoding in _encodings(
-            x[order], KNNGraph(place[graph.indices[order]], graph.similarities[order]), scales, k2
+            x[order], KNNGraph(place[graph.indices[order]], graph.similarities[order]), scales
         )
     ]
     distance = encoding_distance(encodings, max_distance, workers)[place.numpy()][:, place.numpy()]
@@ -146,7 +146,7 @@ def unit_jaccard_distance(
 def reciprocal_encodings(
     features: np.ndarray | Tensor,
     k1: int | Sequence[int] = 30,
-    k2: int = 6,
+    k2: int | Sequence[int] = 6,
     graph: KNNGraph | None = None,
     half: int | None = None,
     scale: np.ndarray | None = None,
@@ -169,8 +169,8 @@ def reciprocal_encodings(
         ValueError: A parameter is out of range, or the graph does not fit the features or k1.
     """
     scales = as_scales(k1, k2)
-    x, graph = _with_graph(as_unit_features(features), graph, max(scales))
-    return _encodings(x, graph, scales, k2, half, scale)
+    x, graph = _with_graph(as_unit_features(features), graph, max(scales)[0])
+    return _encodings(x, graph, scales, half, scale)
 
 
 def encoding_distance(
@@ -201,23 +201,26 @@ def encoding_distance(
     return (upper + upper.T + diagonal).tocsr()
 
 
-def as_scales(k1: int | Sequence[int], k2: int) -> tuple[int, ...]:
+def as_scales(k1: int | Sequence[int], k2: int | Sequence[int]) -> tuple[Scale, ...]:
     """Check neighborhood sizes.
 
     Args:
         k1: One size, or several.
-        k2: Neighbors over which encodings are averaged.
+        k2: Neighbors over which encodings are averaged: one number for every k1, or one for each.
 
     Returns:
-        The sizes.
+        The pairs (k1, k2).
 
     Raises:
-        ValueError: A size is not an integer, or not ``1 <= k2 <= k1`` for all of them.
+        ValueError: A size is not an integer, not ``1 <= k2 <= k1``, or there are not as many k2 as k1.
     """
-    scales = (k1,) if isinstance(k1, Integral) else tuple(np.atleast_1d(k1).tolist())
-    if not scales or not all(isinstance(size, Integral) for size in (*scales, k2)):
-        raise ValueError(f'k1 and k2 must be integers, k1 one or several, got k1={k1!r}, k2={k2!r}')
-    if not 1 <= k2 <= min(scales):
+    sizes, averaged = (np.atleast_1d(k).tolist() for k in (k1, k2))
+    if not sizes or not all(isinstance(size, Integral) for size in (*sizes, *averaged)):
+        raise ValueError(f'k1 and k2 must be integers, one or several, got k1={k1!r}, k2={k2!r}')
+    if len(averaged) not in (1, len(sizes)):
+        raise ValueError(f'k2 must be one number or as many as k1, got k1={k1}, k2={k2}')
+    scales = tuple(zip(sizes, averaged * len(sizes) if len(averaged) == 1 else averaged, strict=True))
+    if not all(1 <= second <= first for first, second in scales):
         raise ValueError(f'k1 and k2 must satisfy 1 <= k2 <= k1, got k1={k1}, k2={k2}')
     return scales
 
@@ -237,14 +240,13 @@ def _with_graph(x: Tensor, graph: KNNGraph | None, k1: int) -> tuple[Tensor, KNN
 def _encodings(
     x: Tensor,
     graph: KNNGraph,
-    scales: Sequence[int],
-    k2: int,
+    scales: Sequence[Scale],
     half: int | None = None,
     scale: np.ndarray | None = None,
 ) -> list[Encoding]:
     encode = _encoding if x.device.type == 'cpu' else encode_rows
-    ranks = graph.first(max(scales)).indices.to(x.device).int()
-    return [encode(x, ranks, width, k2, half, scale) for width in scales]
+    ranks = graph.first(max(scales)[0]).indices.to(x.device).int()
+    return [encode(x, ranks, k1, k2, half, scale) for k1, k2 in scales]
 
 
 def _order_of_neighbors(graph: KNNGraph) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from glc.core.distributed import ALONE, Workers
 from glc.core.labels import ArrayOrTensor, as_unit_features, like
 from glc.core.neighbors.cameras import balance_cameras, camera_levels, center_cameras, known_cameras
-from glc.core.neighbors.jaccard import as_scales, unit_jaccard_distance
+from glc.core.neighbors.jaccard import Scale, as_scales, unit_jaccard_distance
 from glc.core.neighbors.knn import KNNGraph, unit_knn_graph
 
 _CANDIDATES = 2  # neighbors searched for each one that is chosen by cameras
@@ -67,7 +67,7 @@ class FeatureView(Generic[ArrayOrTensor]):
         self._given: Any = features
         self._found: KNNGraph | None = None
         self._balanced: KNNGraph | None = None
-        self._distance: tuple[tuple[tuple[int, ...], int, float], sparse.csr_array] | None = None
+        self._distance: tuple[tuple[tuple[Scale, ...], float], sparse.csr_array] | None = None
 
     def __len__(self) -> int:
         return len(self.features)
@@ -117,13 +117,13 @@ class FeatureView(Generic[ArrayOrTensor]):
         return [self.neighbors(k), self._balanced]
 
     def distance(
-        self, scales: int | Sequence[int] = 30, k2: int = 6, max_distance: float = 1.0
+        self, scales: int | Sequence[int] = 30, k2: int | Sequence[int] = 6, max_distance: float = 1.0
     ) -> sparse.csr_array:
         """Compute the mean k-reciprocal Jaccard distance over neighborhood sizes and :meth:`graphs`.
 
         Args:
             scales: Neighborhood sizes, the k1 of :func:`glc.core.neighbors.jaccard.jaccard_distance`.
-            k2: Neighbors, with itself, whose encodings are averaged; at most the smallest scale.
+            k2: Neighbors, with itself, whose encodings are averaged; at most the scale. One number, or one per scale.
             max_distance: Larger distances are left out.
 
         Returns:
@@ -133,10 +133,10 @@ class FeatureView(Generic[ArrayOrTensor]):
         Raises:
             ValueError: A parameter is out of range.
         """
-        wanted = (as_scales(scales, k2), k2, max_distance)
+        wanted = (as_scales(scales, k2), max_distance)
         if self._distance is None or self._distance[0] != wanted:
             self._distance = None  # two of them would not be needed, and may not fit into memory
-            views = [(self.centered, graph) for graph in self.graphs(max(wanted[0]))]
+            views = [(self.centered, graph) for graph in self.graphs(max(wanted[0])[0])]
             self._distance = wanted, unit_jaccard_distance(views, *wanted, self.workers)
         return self._distance[1]
 
