@@ -10,6 +10,7 @@ from glc.core.clusterers.communities import (
 )
 from glc.core.clusterers.dbscan import DBSCANClusterer, knee_distance
 from glc.core.clusterers.hdbscan import HDBSCANClusterer
+from glc.core.clusterers.relative import RelativeMapEquationClusterer
 
 __all__ = [
     'Clusterer',
@@ -19,6 +20,7 @@ __all__ = [
     'LeidenClusterer',
     'LinkageClusterer',
     'MapEquationClusterer',
+    'RelativeMapEquationClusterer',
     'knee_distance',
     'leiden_communities',
     'map_equation_communities',

@@ -1,5 +1,6 @@
 """Pseudo-labelers: from the features of all images to labels."""
 
+from glc.core.labelers.adaptive import AdaptiveConsensus
 from glc.core.labelers.base import BaseLabeler
 from glc.core.labelers.jaccard import (
     JaccardAgglomerative,
@@ -14,6 +15,7 @@ from glc.core.labelers.kmeans import KMeansLabeler
 from glc.core.labelers.reliability import SelfPacedReliability
 
 __all__ = [
+    'AdaptiveConsensus',
     'BaseLabeler',
     'JaccardAgglomerative',
     'JaccardDBSCAN',

@@ -1,0 +1,103 @@
+"""Communities of edges that are strong for both of their images."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numba
+import numpy as np
+from scipy import sparse
+
+from glc.core.clusterers.base import Clusterer
+from glc.core.clusterers.communities import map_equation_communities
+from glc.core.parameters import CUT, INSIDE_UNIT, MIN_CLUSTER_SIZE, SEED, Rules
+
+_STRONGEST = 8
+
+
+class RelativeMapEquationClusterer(Clusterer):
+    """Map equation communities of a graph whose edges are measured by what their two images are used to.
+
+    With the similarity s = 1 - distance and m_i the mean of the 8 largest s of image i, the weight of an edge is
+    ``r_ij = s_ij / sqrt(m_i m_j)``. An edge stays if its distance is at most ``cut`` and r is at least ``share``. The
+    cut binds where features are weak, the share where they are strong: there even another person's image may be near,
+    but not as near as those of the same person.
+
+    Args:
+        cut: See :mod:`glc.core.parameters`.
+        share: Least r of an edge, in (0, 1).
+        min_cluster_size: See :mod:`glc.core.parameters`.
+        seed: Seed of the order in which images move.
+
+    Attributes:
+        cut_: The cut of the last call.
+    """
+
+    _parameter_constraints: ClassVar[Rules] = {**CUT, 'share': INSIDE_UNIT, **MIN_CLUSTER_SIZE, **SEED}
+
+    def __init__(
+        self, cut: float = 0.7, share: float = 0.5, min_cluster_size: int = 2, seed: int = 0
+    ) -> None:
+        self.cut = cut
+        self.share = share
+        self.min_cluster_size = min_cluster_size
+        self.seed = seed
+
+    @property
+    def reach(self) -> float:
+        """The cut."""
+        return self.cut
+
+    def with_cut(self, delta: float) -> RelativeMapEquationClusterer:
+        """Return the clusterer at the cut plus ``delta``."""
+        return RelativeMapEquationClusterer(self.cut + delta, self.share, self.min_cluster_size, self.seed)
+
+    def advice(self, num_clusters: int) -> str:
+        """Name ``cut``, ``share`` and ``min_cluster_size``."""
+        if num_clusters == 0:
+            return 'raise cut or lower share or min_cluster_size'
+        return 'lower cut or raise share'
+
+    def _cluster(self, distance: sparse.csr_array) -> np.ndarray:
+        self.cut_ = self.cut
+        weights = relative_similarity(distance, self.share)
+        return map_equation_communities(weights, self.min_cluster_size, self.seed)
+
+
+def relative_similarity(distance: sparse.csr_array, share: float) -> sparse.csr_array:
+    """Measure edges by what their two images are used to, see :class:`RelativeMapEquationClusterer`.
+
+    Args:
+        distance: Symmetric sparse distances (N, N).
+        share: Smaller values are left out.
+
+    Returns:
+        Symmetric sparse float64 weights r (N, N), without a diagonal.
+
+    Example:
+        >>> distance = sparse.csr_array([[0, 0.2, 0.7], [0.2, 0, 0], [0.7, 0, 0]])
+        >>> relative_similarity(distance, 0.5).toarray().round(2)
+        array([[0.  , 1.21, 0.74],
+               [1.21, 0.  , 0.  ],
+               [0.74, 0.  , 0.  ]])
+    """
+    pairs = distance.tocoo()
+    rows, cols, similarity = pairs.row, pairs.col, 1 - pairs.data.astype(np.float64)
+    edges = rows != cols
+    rows, cols, similarity = rows[edges], cols[edges], similarity[edges]
+    starts = np.concatenate([[0], np.bincount(rows, minlength=distance.shape[0]).cumsum()])
+    usual = np.sqrt(_mean_of_strongest(starts, similarity, _STRONGEST))
+    relative = similarity / (usual[rows] * usual[cols])
+    kept = relative >= share
+    return sparse.csr_array((relative[kept], (rows[kept], cols[kept])), shape=distance.shape)
+
+
+@numba.njit(nogil=True, cache=True)
+def _mean_of_strongest(starts: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
+    """Mean of the ``count`` largest values of every row, of all if there are fewer; 1 for an empty row."""
+    means = np.ones(len(starts) - 1)
+    for row in range(len(means)):
+        own = np.sort(values[starts[row] : starts[row + 1]])
+        if len(own):
+            means[row] = own[-count:].mean()
+    return means
