@@ -126,9 +126,15 @@ def _draw_all(root: Path, spec: SyntheticSpec, jobs: list[Job], workers: int | N
         for task in tqdm(tasks, **bar):
             _write(task)
         return
-    with Pool(workers, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        for _ in tqdm(pool.imap_unordered(_write, tasks, chunksize=8), **bar):
-            pass
+    # Threads of OpenCV do not survive a fork, and a child that ends them waits for ever: end them before.
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        with Pool(workers) as pool:
+            for _ in tqdm(pool.imap_unordered(_write, tasks, chunksize=8), **bar):
+                pass
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def _write(task: tuple[str, SyntheticSpec, Job]) -> None:

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 
@@ -66,6 +68,18 @@ def test_images_depend_on_nothing_but_seed_and_job():
 def test_files_do_not_depend_on_the_number_of_processes(root, tmp_path):
     assert make_synthetic(tmp_path / 'data', SPEC, workers=2)
     assert digests(tmp_path / 'data') == digests(root)
+
+
+def test_processes_start_after_opencv_has_used_threads(tmp_path):
+    code = f"""
+import cv2, numpy as np
+from glc.datasets.synthetic import SyntheticSpec, make_synthetic
+cv2.setNumThreads(4)
+cv2.resize(np.zeros((3000, 3000, 3), np.uint8), (2000, 2000), interpolation=cv2.INTER_CUBIC)
+assert make_synthetic({str(tmp_path / 'data')!r}, {SPEC!r}, workers=2)
+assert cv2.getNumThreads() == 4
+"""
+    subprocess.run([sys.executable, '-c', code], timeout=60, check=True)
 
 
 def test_loads_with_its_own_counts(root):
