@@ -27,7 +27,7 @@ from glc.core.timing import Timings
 class JaccardLabeler(BaseLabeler):
     """Base of labelers that cluster the k-reciprocal Jaccard distance.
 
-    A subclass implements ``clusterer``; it declares the parameters of its clusterer beside those below.
+    A subclass implements ``clusterer``, and declares the parameters of its clusterer beside those below.
 
     Args:
         k1: See :mod:`glc.core.parameters`.
@@ -59,14 +59,13 @@ class JaccardLabeler(BaseLabeler):
         """Return what turns the distances into labels."""
 
     def check(self) -> None:
-        """Check the parameters, those of the clusterer included.
+        """Check the parameters.
 
         Raises:
             ValueError: One is out of range.
         """
         super().check()
         as_scales(self.k1, self.k2)
-        self.clusterer().check()
 
     @property
     def expected_k(self) -> int:
@@ -132,6 +131,10 @@ class JaccardDBSCAN(JaccardLabeler):
                [2, 2, 2, 2, 2, 2, 2, 2, 2, 2]])
     """
 
+    _parameter_constraints: ClassVar[Rules] = {
+        **JaccardLabeler._parameter_constraints,
+        **DBSCANClusterer._parameter_constraints,
+    }
     eps_: float
 
     def __init__(
@@ -182,6 +185,10 @@ class JaccardMapEquation(JaccardLabeler):
                [2, 2, 2, 2, 2, 2, 2, 2, 2, 2]])
     """
 
+    _parameter_constraints: ClassVar[Rules] = {
+        **JaccardLabeler._parameter_constraints,
+        **MapEquationClusterer._parameter_constraints,
+    }
     cut_: float
 
     def __init__(
@@ -248,6 +255,11 @@ class JaccardHDBSCAN(JaccardLabeler):
         timings_: Seconds of the last call's stages, keys 'knn', 'jaccard' and 'cluster'.
     """
 
+    _parameter_constraints: ClassVar[Rules] = {
+        **JaccardLabeler._parameter_constraints,
+        **HDBSCANClusterer._parameter_constraints,
+    }
+
     def __init__(
         self,
         min_cluster_size: int = 5,
@@ -284,6 +296,11 @@ class JaccardAgglomerative(JaccardLabeler):
         timings_: Seconds of the last call's stages, keys 'knn', 'jaccard' and 'cluster'.
     """
 
+    _parameter_constraints: ClassVar[Rules] = {
+        **JaccardLabeler._parameter_constraints,
+        **LinkageClusterer._parameter_constraints,
+    }
+
     def __init__(
         self,
         distance_threshold: float = 0.6,
@@ -319,6 +336,11 @@ class JaccardLeiden(JaccardLabeler):
         labels_: Labels (N,) of the last ``fit``.
         timings_: Seconds of the last call's stages, keys 'knn', 'jaccard' and 'cluster'.
     """
+
+    _parameter_constraints: ClassVar[Rules] = {
+        **JaccardLabeler._parameter_constraints,
+        **LeidenClusterer._parameter_constraints,
+    }
 
     def __init__(
         self,
