@@ -55,6 +55,21 @@ def test_readme_snippet_runs(tmp_path):
     run_block(blocks[0], tmp_path)
 
 
+def test_readme_scores_are_rows_of_the_results():
+    """The figures of the README stand in docs/results.md, in a table with the same columns."""
+    header = '| labels | corrector | mAP | mINP | Rank-1 | Rank-5 | Rank-10 |'
+    lines = (ROOT / 'README.md').read_text().splitlines()
+    assert header in lines
+    start = lines.index(header) + 2
+    rows = lines[start : lines.index('', start)]
+    results = (ROOT / 'docs/results.md').read_text()
+    table = results[results.index(header) :].partition('\n\n')[0].splitlines()
+    assert len(rows) == 4
+    assert set(rows) <= set(table)
+    # no other table of the README has figures
+    assert [line for line in lines if line.startswith('|') and re.search(r'\b\d{2}\.\d', line)] == rows
+
+
 @pytest.fixture(scope='module')
 def swaps(tmp_path_factory):
     """The leaves of docs/swap_components.md, written where it says, beside links to the configs."""
