@@ -16,6 +16,7 @@ from glc.core.evaluation import label_quality
 from glc.core.labelers import MultiScaleConsensus, SelfPacedReliability
 from glc.core.labels import PseudoLabels
 from glc.core.memories import CameraMemory, HybridMemory
+from glc.core.neighbors.knn import unit_knn_graph
 from glc.engine import MeanTeacherHook
 from glc.registry import DATASETS, HOOKS, LABEL_CORRECTORS, MEMORY_BANKS, MODELS, PSEUDO_LABELERS
 
@@ -53,6 +54,20 @@ def test_readme_snippet_runs(tmp_path):
     blocks = python_blocks(section.group(1))
     assert blocks, 'no python block under "Plug and play"'
     run_block(blocks[0], tmp_path)
+
+
+def test_label_engine_snippet_searches_once(tmp_path, monkeypatch):
+    (block,) = python_blocks((ROOT / 'docs/label_engine.md').read_text())
+    searches = []
+
+    def search(features, k, *args, **kwargs):
+        searches.append(k)
+        return unit_knn_graph(features, k, *args, **kwargs)
+
+    monkeypatch.setattr('glc.core.neighbors.view.unit_knn_graph', search)
+    result = run_block(block, tmp_path)
+    assert searches == [2 * 80]  # twice the largest scale of GLC, because cameras choose among the neighbors
+    assert label_quality(result['corrected'], np.arange(30).repeat(12))['pairwise_f'] > 0.9
 
 
 def test_readme_scores_are_rows_of_the_results():
