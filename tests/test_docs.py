@@ -10,6 +10,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
+from PIL import Image
 from sklearn.cluster import DBSCAN
 
 from glc.core.evaluation import label_quality
@@ -83,6 +84,18 @@ def test_readme_scores_are_rows_of_the_results():
     assert set(rows) <= set(table)
     # no other table of the README has figures
     assert [line for line in lines if line.startswith('|') and re.search(r'\b\d{2}\.\d', line)] == rows
+
+
+def test_picture_of_an_epoch_is_what_its_script_draws(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['draw_epoch.py', '--out', str(tmp_path / 'epoch.png')])
+    runpy.run_path(str(ROOT / 'tools/docs/draw_epoch.py'), run_name='__main__')
+    drawn, kept = (
+        np.asarray(Image.open(path).convert('RGB'), dtype=float)
+        for path in (tmp_path / 'epoch.png', ROOT / 'docs/one_epoch.png')
+    )
+    assert drawn.shape == kept.shape
+    # releases of matplotlib may differ in the edges of letters; labels that change differ in many points
+    assert np.mean(np.abs(drawn - kept).max(axis=2) > 64) < 0.002
 
 
 @pytest.fixture(scope='module')
