@@ -23,6 +23,7 @@ from glc.registry import DATASETS, HOOKS, LABEL_CORRECTORS, MEMORY_BANKS, MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
 FENCE = re.compile(r'^```python\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+FENCED = re.compile(r'^```\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 
 
 def python_blocks(text: str) -> list[str]:
@@ -84,6 +85,22 @@ def test_readme_scores_are_rows_of_the_results():
     assert set(rows) <= set(table)
     # no other table of the README has figures
     assert [line for line in lines if line.startswith('|') and re.search(r'\b\d{2}\.\d', line)] == rows
+
+
+def test_tree_of_the_architecture_is_the_tree_of_the_package():
+    tree = FENCED.search((ROOT / 'docs/architecture.md').read_text()).group(1)
+    listed, folders = set(), []
+    for line in tree.splitlines():
+        names = re.split(r'\s{2,}', line.strip())[0].split(', ')
+        depth = (len(line) - len(line.lstrip())) // 2
+        for name in names:
+            folders[depth:] = [name]
+            listed.add('/'.join(part.rstrip('/') for part in folders))
+    assert [path for path in sorted(listed) if not (ROOT / path).exists()] == []
+    rooms = {path.parent for path in (ROOT / 'glc').glob('**/__init__.py')}
+    nested = {'models', 'datasets', 'engine'}  # the line of the room names its folders
+    rooms = {room.relative_to(ROOT).as_posix() for room in rooms if room.parent.name not in nested}
+    assert rooms - listed == set()
 
 
 def test_picture_of_an_epoch_is_what_its_script_draws(tmp_path, monkeypatch, capsys):
