@@ -10,17 +10,20 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
+from PIL import Image
 from sklearn.cluster import DBSCAN
 
 from glc.core.evaluation import label_quality
 from glc.core.labelers import MultiScaleConsensus, SelfPacedReliability
 from glc.core.labels import PseudoLabels
 from glc.core.memories import CameraMemory, HybridMemory
+from glc.core.neighbors.knn import unit_knn_graph
 from glc.engine import MeanTeacherHook
 from glc.registry import DATASETS, HOOKS, LABEL_CORRECTORS, MEMORY_BANKS, MODELS, PSEUDO_LABELERS
 
 ROOT = Path(__file__).resolve().parents[1]
 FENCE = re.compile(r'^```python\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+FENCED = re.compile(r'^```\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 
 
 def python_blocks(text: str) -> list[str]:
@@ -54,6 +57,63 @@ def test_readme_snippet_runs(tmp_path):
     blocks = python_blocks(section.group(1))
     assert blocks, 'no python block under "Plug and play"'
     run_block(blocks[0], tmp_path)
+
+
+def test_label_engine_snippet_searches_once(tmp_path, monkeypatch):
+    (block,) = python_blocks((ROOT / 'docs/label_engine.md').read_text())
+    searches = []
+
+    def search(features, k, *args, **kwargs):
+        searches.append(k)
+        return unit_knn_graph(features, k, *args, **kwargs)
+
+    monkeypatch.setattr('glc.core.neighbors.view.unit_knn_graph', search)
+    result = run_block(block, tmp_path)
+    assert searches == [2 * 80]  # twice the largest scale of GLC, because cameras choose among the neighbors
+    assert label_quality(result['corrected'], np.arange(30).repeat(12))['pairwise_f'] > 0.9
+
+
+def test_readme_scores_are_rows_of_the_results():
+    """The figures of the README stand in docs/results.md, in a table with the same columns."""
+    header = '| labels | corrector | mAP | mINP | Rank-1 | Rank-5 | Rank-10 |'
+    lines = (ROOT / 'README.md').read_text().splitlines()
+    assert header in lines
+    start = lines.index(header) + 2
+    rows = lines[start : lines.index('', start)]
+    results = (ROOT / 'docs/results.md').read_text()
+    table = results[results.index(header) :].partition('\n\n')[0].splitlines()
+    assert len(rows) == 4
+    assert set(rows) <= set(table)
+    # no other table of the README has figures
+    assert [line for line in lines if line.startswith('|') and re.search(r'\b\d{2}\.\d', line)] == rows
+
+
+def test_tree_of_the_architecture_is_the_tree_of_the_package():
+    tree = FENCED.search((ROOT / 'docs/architecture.md').read_text()).group(1)
+    listed, folders = set(), []
+    for line in tree.splitlines():
+        names = re.split(r'\s{2,}', line.strip())[0].split(', ')
+        depth = (len(line) - len(line.lstrip())) // 2
+        for name in names:
+            folders[depth:] = [name]
+            listed.add('/'.join(part.rstrip('/') for part in folders))
+    assert [path for path in sorted(listed) if not (ROOT / path).exists()] == []
+    rooms = {path.parent for path in (ROOT / 'glc').glob('**/__init__.py')}
+    nested = {'models', 'datasets', 'engine'}  # the line of the room names its folders
+    rooms = {room.relative_to(ROOT).as_posix() for room in rooms if room.parent.name not in nested}
+    assert rooms - listed == set()
+
+
+def test_picture_of_an_epoch_is_what_its_script_draws(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['draw_epoch.py', '--out', str(tmp_path / 'epoch.png')])
+    runpy.run_path(str(ROOT / 'tools/docs/draw_epoch.py'), run_name='__main__')
+    drawn, kept = (
+        np.asarray(Image.open(path).convert('RGB'), dtype=float)
+        for path in (tmp_path / 'epoch.png', ROOT / 'docs/one_epoch.png')
+    )
+    assert drawn.shape == kept.shape
+    # releases of matplotlib may differ in the edges of letters; labels that change differ in many points
+    assert np.mean(np.abs(drawn - kept).max(axis=2) > 64) < 0.002
 
 
 @pytest.fixture(scope='module')

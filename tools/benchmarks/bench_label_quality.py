@@ -34,10 +34,14 @@ KINDS_OF_NOISE = ('merged', 'split', 'outliers')
 SCORES = 'pairwise P / R / F | BCubed P / R / F | NMI'
 DOCUMENT = """# Label quality
 
-Labels of every labeler, and what every corrector makes of them, scored against the true identities. Labels `true, 10 %
-merged` are not a labeler's: they are the true identities of which 10 % were joined in pairs (`split`: cut into halves;
-`outliers`: 10 % of the images have no label). Scores: `glc.core.evaluation.label_quality`. Seconds depend on the
-machine; compare them within a table only. Written by
+Labels of every labeler, and what every corrector makes of them, scored against the true identities.
+
+- Labels `true, 10 % merged` are not a labeler's. They are the true identities, of which 10 % were joined in pairs
+  (`split`: cut into halves; `outliers`: 10 % of the images have no label).
+- Scores: `glc.core.evaluation.label_quality`.
+- Seconds depend on the machine. Compare them within a table only.
+
+Written by
 
 ```bash
 {command}

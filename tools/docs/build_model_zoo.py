@@ -28,7 +28,8 @@ metafile lists every config of its folder once:
           Log: docs/results.md#heading             # a line of this file holds both figures
           Command: python tools/train.py ...
 
-No document but docs/results.md and these tables may claim a score of a test; a line that looks like it is an error.
+No document but docs/results.md, its archive and these tables may claim a score of a test; a line that looks like a
+claim is an error.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ import yaml
 BEGIN = '<!-- model zoo: written by tools/docs/build_model_zoo.py -->'
 END = '<!-- end of model zoo -->'
 OVERVIEW = 'docs/model_zoo.md'
-NARRATIVE = 'docs/results.md'
+NARRATIVE, ARCHIVE = 'docs/results.md', 'docs/results_archive.md'
 NOT_PUBLISHED, NOT_MEASURED = 'not published', 'not measured'
 PAIR = re.compile(r'(?<![\d.])\d{2}\.\d+ ?/ ?\d{2}\.\d')
 SCORE = re.compile(r'\b(mAP|[Rr]ank-?1)\b.*\b\d{2}\.\d|\b\d{2}\.\d+ ?%? (mAP|[Rr]ank-?1)\b')
@@ -275,7 +276,7 @@ def claims(root: Path) -> Iterator[str]:
     documents = [root / 'README.md', *sorted((root / 'docs').glob('*.md'))]
     for path in [*documents, *sorted((root / 'configs').glob('*/*.md'))]:
         name = path.relative_to(root).as_posix()
-        if name == NARRATIVE:
+        if name in (NARRATIVE, ARCHIVE):
             continue
         inside = False
         for number, line in enumerate(path.read_text(encoding='utf-8').splitlines(), 1):
