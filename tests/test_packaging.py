@@ -111,7 +111,9 @@ print(glc.__file__)
 
 
 def test_a_type_checker_knows_the_exports(python, tmp_path):
-    (tmp_path / 'use.py').write_text('from glc import GLC, JaccardDBSCAN\n\nreveal_type(GLC(k=12))\nJaccardDBSCAN(misspelled=1)\n')
+    (tmp_path / 'use.py').write_text(
+        'from glc import GLC, JaccardDBSCAN\n\nreveal_type(GLC(k=12))\nJaccardDBSCAN(misspelled=1)\n'
+    )
     command = [sys.executable, '-m', 'mypy', '--python-executable', python, 'use.py']
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert 'Revealed type is "glc.' in done.stdout, done.stdout
