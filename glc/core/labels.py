@@ -106,6 +106,23 @@ def compact_labels(labels: ArrayOrTensor, min_size: int = 1) -> ArrayOrTensor:
     return like(number[inverse], labels)
 
 
+def with_singletons(labels: np.ndarray) -> np.ndarray:
+    """Give every outlier a number of its own.
+
+    Args:
+        labels: Integer labels (N,); negative = outlier.
+
+    Returns:
+        Labels (N,), all of them 0 or more.
+
+    Example:
+        >>> with_singletons(np.array([0, -1, 1, -1]))
+        array([0, 2, 1, 3])
+    """
+    outliers = labels < 0
+    return np.where(outliers, labels.max() + outliers.cumsum(), labels)
+
+
 def cluster_centroids(features: np.ndarray | Tensor, labels: np.ndarray | Tensor) -> Tensor:
     """Unit-norm mean of the members of every cluster.
 

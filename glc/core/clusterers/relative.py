@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import ClassVar
 
 import numba
@@ -10,7 +11,7 @@ from scipy import sparse
 
 from glc.core.clusterers.base import Clusterer
 from glc.core.clusterers.communities import map_equation_communities
-from glc.core.parameters import CUT, INSIDE_UNIT, MIN_CLUSTER_SIZE, SEED, Rules
+from glc.core.parameters import CUT, MIN_CLUSTER_SIZE, SEED, Interval, Rules
 
 _STRONGEST = 8
 
@@ -19,13 +20,14 @@ class RelativeMapEquationClusterer(Clusterer):
     """Map equation communities of a graph whose edges are measured by what their two images are used to.
 
     With the similarity s = 1 - distance and m_i the mean of the 8 largest s of image i, the weight of an edge is
-    ``r_ij = s_ij / sqrt(m_i m_j)``. An edge stays if its distance is at most ``cut`` and r is at least ``share``. The
-    cut binds where features are weak, the share where they are strong: there even another person's image may be near,
-    but not as near as those of the same person.
+    ``r_ij = s_ij / sqrt(m_i m_j)``. An edge stays if its distance is at most ``cut`` and its similarity at least that of
+    a chain of ``chain`` usual links, ``s_ij >= (m_i m_j) ** (chain / 2)``. The cut binds where features are weak, the
+    chain where they are strong: there even another person's image may be near, but not as near as those of the same
+    person.
 
     Args:
         cut: See :mod:`glc.core.parameters`.
-        share: Least r of an edge, in (0, 1).
+        chain: Usual links whose product an edge must reach, at least 1.
         min_cluster_size: See :mod:`glc.core.parameters`.
         seed: Seed of the order in which images move.
 
@@ -33,13 +35,18 @@ class RelativeMapEquationClusterer(Clusterer):
         cut_: The cut of the last call.
     """
 
-    _parameter_constraints: ClassVar[Rules] = {**CUT, 'share': INSIDE_UNIT, **MIN_CLUSTER_SIZE, **SEED}
+    _parameter_constraints: ClassVar[Rules] = {
+        **CUT,
+        'chain': [Interval(Real, 1, None, closed='left')],
+        **MIN_CLUSTER_SIZE,
+        **SEED,
+    }
 
     def __init__(
-        self, cut: float = 0.7, share: float = 0.5, min_cluster_size: int = 2, seed: int = 0
+        self, cut: float = 0.7, chain: float = 3.0, min_cluster_size: int = 2, seed: int = 0
     ) -> None:
         self.cut = cut
-        self.share = share
+        self.chain = chain
         self.min_cluster_size = min_cluster_size
         self.seed = seed
 
@@ -50,33 +57,33 @@ class RelativeMapEquationClusterer(Clusterer):
 
     def with_cut(self, delta: float) -> RelativeMapEquationClusterer:
         """Return the clusterer at the cut plus ``delta``."""
-        return RelativeMapEquationClusterer(self.cut + delta, self.share, self.min_cluster_size, self.seed)
+        return RelativeMapEquationClusterer(self.cut + delta, self.chain, self.min_cluster_size, self.seed)
 
     def advice(self, num_clusters: int) -> str:
-        """Name ``cut``, ``share`` and ``min_cluster_size``."""
+        """Name ``cut``, ``chain`` and ``min_cluster_size``."""
         if num_clusters == 0:
-            return 'raise cut or lower share or min_cluster_size'
-        return 'lower cut or raise share'
+            return 'raise cut or chain, or lower min_cluster_size'
+        return 'lower cut or chain'
 
     def _cluster(self, distance: sparse.csr_array) -> np.ndarray:
         self.cut_ = self.cut
-        weights = relative_similarity(distance, self.share)
+        weights = relative_similarity(distance, self.chain)
         return map_equation_communities(weights, self.min_cluster_size, self.seed)
 
 
-def relative_similarity(distance: sparse.csr_array, share: float) -> sparse.csr_array:
+def relative_similarity(distance: sparse.csr_array, chain: float) -> sparse.csr_array:
     """Measure edges by what their two images are used to, see :class:`RelativeMapEquationClusterer`.
 
     Args:
         distance: Symmetric sparse distances (N, N).
-        share: Smaller values are left out.
+        chain: Edges weaker than a chain of so many usual links are left out.
 
     Returns:
         Symmetric sparse float64 weights r (N, N), without a diagonal.
 
     Example:
         >>> distance = sparse.csr_array([[0, 0.2, 0.7], [0.2, 0, 0], [0.7, 0, 0]])
-        >>> relative_similarity(distance, 0.5).toarray().round(2)
+        >>> relative_similarity(distance, 3.0).toarray().round(2)
         array([[0.  , 1.21, 0.74],
                [1.21, 0.  , 0.  ],
                [0.74, 0.  , 0.  ]])
@@ -87,8 +94,9 @@ def relative_similarity(distance: sparse.csr_array, share: float) -> sparse.csr_
     rows, cols, similarity = rows[edges], cols[edges], similarity[edges]
     starts = np.concatenate([[0], np.bincount(rows, minlength=distance.shape[0]).cumsum()])
     usual = np.sqrt(_mean_of_strongest(starts, similarity, _STRONGEST))
-    relative = similarity / (usual[rows] * usual[cols])
-    kept = relative >= share
+    both = usual[rows] * usual[cols]
+    relative = similarity / both
+    kept = similarity >= both**chain
     return sparse.csr_array((relative[kept], (rows[kept], cols[kept])), shape=distance.shape)
 
 

@@ -2,46 +2,67 @@
 
 from __future__ import annotations
 
-from numbers import Real
+from dataclasses import dataclass
+from math import log
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy import sparse
 
 from glc.core.clusterers import RelativeMapEquationClusterer
 from glc.core.labelers.base import BaseLabeler
 from glc.core.neighbors.view import FeatureView
-from glc.core.parameters import CAMERAS, SEARCH, SEED, Interval, Rules
+from glc.core.parameters import CAMERAS, SEARCH, SEED, Rules
+from glc.core.timing import Timings
+
+LOOSEST = 0.75
+"""Largest distance of :class:`Consensus`; its clusterer takes the smaller ones."""
 
 _K1_PER_IMAGE = np.array([0.7, 1.2, 1.8, 2.6])
 _K2_PER_K1 = 0.25
 _SMALLEST = 4.0
-_GROWTH = 1.04
-_MAX_ROUNDS = 12
+_PER_MEAN = 1.2
+_LARGEST_STEP = 1.5
+_SMALLEST_STEP = 1.04
+_LEAST_RESPONSE = 0.2
+_EXPECTED_SIZE = 24
+
+
+@dataclass(frozen=True)
+class Consensus:
+    """What the features and cameras of a view say, without any labels.
+
+    Args:
+        sizes: Images per person that the neighborhoods were made for, round by round; the last one counts.
+        distance: Mean Jaccard distances (N, N) up to :data:`LOOSEST`.
+        labels: Labels (N,): -1 = outlier, others 0..C-1.
+    """
+
+    sizes: tuple[float, ...]
+    distance: sparse.csr_array
+    labels: np.ndarray
 
 
 class AdaptiveConsensus(BaseLabeler):
     """Multi-scale Jaccard communities whose neighborhoods follow the number of images per person.
 
-    Neighborhoods that fit the images per person matter more than any cut. The labeler starts with small ones, clusters,
-    takes the typical size of the clusters as the images per person, and clusters again, until that size no longer
-    grows. It assumes nothing about the data set: not how many images a person has, how good the features are, or how
-    many images belong to nobody else.
+    Neighborhoods that fit the images per person matter more than any cut. Neighborhoods start small and grow as long as
+    the clusters grow with them: up to 1.2 times the mean size of the clusters, and not by a step to which the clusters
+    hardly respond. The labeler assumes nothing about the data set: not how many images a person has, how good the
+    features are, or how many images belong to nobody else.
 
     - Scales: k1 = 0.7, 1.2, 1.8 and 2.6 times the images per person, k2 = k1 / 4; the mean of the Jaccard distances,
       by plain and by camera-balanced neighbors.
-    - Typical size: geometric mean over the images of the size of their cluster, outliers left out.
     - Clusters: :class:`glc.core.clusterers.RelativeMapEquationClusterer`, of two images and more.
 
     Args:
-        max_size: Largest number of images per person that the neighborhoods follow; the neighbors searched, and the
-            memory, grow with it.
         backend: See :mod:`glc.core.parameters`; a view has its own.
         use_cameras: See :mod:`glc.core.parameters`.
         seed: Seed of the order in which images move between communities.
 
     Attributes:
         labels_: Labels (N,) of the last ``fit``.
-        sizes_: Images per person of every round of the last call; the last one made the labels.
+        sizes_: Images per person that the neighborhoods of the last call were made for, round by round.
         timings_: Seconds of the last call's stages, keys 'knn', 'jaccard' and 'cluster'.
 
     Example:
@@ -53,53 +74,80 @@ class AdaptiveConsensus(BaseLabeler):
         True
     """
 
-    _parameter_constraints: ClassVar[Rules] = {
-        'max_size': [Interval(Real, 4, None, closed='left')],
-        **SEARCH,
-        **CAMERAS,
-        **SEED,
-    }
-    sizes_: list[float]
+    _parameter_constraints: ClassVar[Rules] = {**SEARCH, **CAMERAS, **SEED}
+    sizes_: tuple[float, ...]
 
-    def __init__(
-        self, max_size: float = 100, backend: str = 'auto', use_cameras: bool = True, seed: int = 0
-    ) -> None:
-        self.max_size = max_size
+    def __init__(self, backend: str = 'auto', use_cameras: bool = True, seed: int = 0) -> None:
         self.backend = backend
         self.use_cameras = use_cameras
         self.seed = seed
 
     @property
     def expected_k(self) -> int:
-        """Neighbors that serve up to 30 images per person; more are searched where they are needed."""
-        return int(30 * _K1_PER_IMAGE[-1])
+        """Neighbors that serve up to 24 images per person; more are searched where they are needed."""
+        return scales_for(_EXPECTED_SIZE)[0][-1]
 
     def advice(self, num_clusters: int) -> str:
         """Say what a labeler without a cut can say."""
-        return 'are the features those of a trained network? ' if num_clusters == 0 else ''
+        return 'take features of a trained network, or a labeler with a cut'
 
     def _label(self, view: FeatureView[Any]) -> np.ndarray:
         view = view if self.use_cameras else view.without_cameras()
-        self.sizes_ = []
-        size = _SMALLEST
-        while True:
-            self.sizes_.append(size)
-            labels = self._label_at(view, size)
-            grown = min(typical_size(labels), self.max_size)
-            if grown < _GROWTH * size or len(self.sizes_) == _MAX_ROUNDS:
-                return labels
-            size = grown
+        found = consensus(view, self.seed, self.timings_)
+        self.sizes_ = found.sizes
+        return found.labels
 
-    def _label_at(self, view: FeatureView[Any], size: float) -> np.ndarray:
-        """Label with neighborhoods for so many images per person."""
-        k1, k2 = scales_for(size)
-        clusterer = RelativeMapEquationClusterer(seed=self.seed)
-        with self.timings_.stage('knn'):
-            view.graphs(k1[-1])
-        with self.timings_.stage('jaccard'):
-            distance = view.distance(k1, k2, clusterer.reach)
-        with self.timings_.stage('cluster'):
-            return clusterer(distance)
+
+def consensus(view: FeatureView[Any], seed: int = 0, timings: Timings | None = None) -> Consensus:
+    """Find the neighborhoods that fit a view, and cluster it; once for a view, which keeps the result.
+
+    Args:
+        view: Features of N images, and their cameras.
+        seed: Seed of the order in which images move between communities.
+        timings: Gets the seconds of 'knn', 'jaccard' and 'cluster'.
+    """
+    return view.remember(
+        ('consensus', seed), lambda: _consensus(view, seed, Timings() if timings is None else timings)
+    )
+
+
+def _consensus(view: FeatureView[Any], seed: int, timings: Timings) -> Consensus:
+    sizes: list[float] = []
+    size, best, mean = _SMALLEST, None, 1.0
+    while True:
+        sizes.append(size)
+        distance, labels = _cluster_at(view, size, seed, timings)
+        grown = mean_size(labels)
+        if best is not None and log(grown / mean) < _LEAST_RESPONSE * log(sizes[-1] / sizes[-2]):
+            return Consensus((*sizes, sizes[-2]), *best)
+        best, mean = (distance, labels), grown
+        following = min(_PER_MEAN * mean, _LARGEST_STEP * size)
+        if following < _SMALLEST_STEP * size or size >= len(view):
+            return Consensus(tuple(sizes), *best)
+        size = following
+
+
+def _cluster_at(
+    view: FeatureView[Any], size: float, seed: int, timings: Timings
+) -> tuple[sparse.csr_array, np.ndarray]:
+    """Distances and labels with neighborhoods for so many images per person."""
+    k1, k2 = scales_for(size)
+    with timings.stage('knn'):
+        view.graphs(k1[-1])
+    with timings.stage('jaccard'):
+        distance = view.distance(k1, k2, LOOSEST)
+    with timings.stage('cluster'):
+        return distance, RelativeMapEquationClusterer(seed=seed)(distance)
+
+
+def mean_size(labels: np.ndarray) -> float:
+    """Return the mean size of the clusters, 1 without clusters.
+
+    Example:
+        >>> mean_size(np.array([0, 0, 1, 1, 1, 1, -1]))
+        3.0
+    """
+    return float((labels >= 0).sum() / (labels.max() + 1)) if labels.max() >= 0 else 1.0
 
 
 def scales_for(size: float) -> tuple[list[int], list[int]]:
@@ -112,15 +160,3 @@ def scales_for(size: float) -> tuple[list[int], list[int]]:
     k1 = np.maximum(np.rint(_K1_PER_IMAGE * size), 3)
     k2 = np.clip(np.rint(_K2_PER_K1 * _K1_PER_IMAGE * size), 1, k1)
     return k1.astype(int).tolist(), k2.astype(int).tolist()
-
-
-def typical_size(labels: np.ndarray) -> float:
-    """Return the geometric mean, over the images in clusters, of the size of their cluster; 1 without clusters.
-
-    Example:
-        >>> round(typical_size(np.array([0, 0, 1, 1, 1, 1, 1, 1, 1, 1, -1])), 2)
-        6.06
-    """
-    sizes = np.bincount(labels[labels >= 0])
-    sizes = sizes[sizes > 1]
-    return float(np.exp(np.average(np.log(sizes), weights=sizes))) if len(sizes) else 1.0

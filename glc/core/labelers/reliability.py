@@ -11,7 +11,7 @@ import numpy as np
 
 from glc.core.labelers.base import BaseLabeler
 from glc.core.labelers.jaccard import JaccardLabeler
-from glc.core.labels import compact_labels
+from glc.core.labels import compact_labels, with_singletons
 from glc.core.neighbors.view import FeatureView
 from glc.core.parameters import INSIDE_UNIT, POSITIVE_SHARE, Rules
 
@@ -120,7 +120,7 @@ def cluster_overlap(labels: np.ndarray, other: np.ndarray) -> np.ndarray:
         >>> cluster_overlap(np.array([0, 0, 1, -1]), np.array([0, 0, 0, -1]))
         array([0.66666667, 0.66666667, 0.33333333, 1.        ])
     """
-    first, second = (_with_singletons(part) for part in (labels, other))
+    first, second = (with_singletons(part) for part in (labels, other))
     _, pair, shared = np.unique(first * (second.max() + 1) + second, return_inverse=True, return_counts=True)
     common = shared[pair]
     return common / (np.bincount(first)[first] + np.bincount(second)[second] - common)
@@ -181,9 +181,3 @@ def _best_of_cluster(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
     clustered = labels >= 0
     np.maximum.at(best, labels[clustered], values[clustered])
     return best
-
-
-def _with_singletons(labels: np.ndarray) -> np.ndarray:
-    """The labels, 0 or more, with a number of its own for every outlier."""
-    outliers = labels < 0
-    return np.where(outliers, labels.max() + outliers.cumsum(), labels)

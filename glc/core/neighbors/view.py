@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property
-from typing import Any, Generic
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from glc.core.labels import ArrayOrTensor, as_unit_features, like
 from glc.core.neighbors.cameras import balance_cameras, camera_levels, center_cameras, known_cameras
 from glc.core.neighbors.jaccard import Scale, as_scales, unit_jaccard_distance
 from glc.core.neighbors.knn import KNNGraph, unit_knn_graph
+
+Made = TypeVar('Made')
 
 _CANDIDATES = 2  # neighbors searched for each one that is chosen by cameras
 
@@ -65,6 +67,7 @@ class FeatureView(Generic[ArrayOrTensor]):
         self.expected_k = expected_k
         self.workers = workers
         self._given: Any = features
+        self._kept: dict[Hashable, Any] = {}
         self._found: KNNGraph | None = None
         self._balanced: KNNGraph | None = None
         self._distance: tuple[tuple[tuple[Scale, ...], float], sparse.csr_array] | None = None
@@ -139,6 +142,17 @@ class FeatureView(Generic[ArrayOrTensor]):
             views = [(self.centered, graph) for graph in self.graphs(max(wanted[0])[0])]
             self._distance = wanted, unit_jaccard_distance(views, *wanted, self.workers)
         return self._distance[1]
+
+    def remember(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """Compute something from the view once, and keep it.
+
+        Args:
+            key: What it is.
+            make: Computes it; called where nothing is kept under the key.
+        """
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
 
     def without_cameras(self) -> FeatureView[ArrayOrTensor]:
         """Return a view of the same features that knows no cameras."""

@@ -1,0 +1,322 @@
+"""Which changes of labels are made: those that evidence is for which did not learn from these labels.
+
+The evidence is the graph of the consensus (:mod:`glc.core.labelers.adaptive`), made from features and cameras alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+
+from glc.core.correctors.whitening import within_class_whitening
+from glc.core.evaluation.label_quality import label_quality
+from glc.core.labelers.adaptive import consensus
+from glc.core.labels import as_unit_features, compact_labels, unit_centroids, with_singletons
+from glc.core.neighbors.view import FeatureView
+
+_FAR = 0.02
+_UNSUPPORTED_SHARE = 0.004
+_TEACHES = -2.0
+_SAME = 0.965
+_SHRINKAGE = 0.3
+_QUERIES = 300
+_DRAWS = 3
+_LARGEST_UNION = 1.5
+_ROUNDS = 3
+
+
+def accept_changes(
+    view: FeatureView[Any], labels: np.ndarray, proposal: np.ndarray, seed: int = 0
+) -> np.ndarray:
+    """Choose between labels, careful changes of them, and a proposal that clusters the images anew.
+
+    Labels that know more than the graph are only changed where they look like noise: :func:`leave_far`,
+    :func:`join_halves`, :func:`take_in`. They are recognized by two signs.
+
+    - They join images that the graph does not, more than labels made from such a graph would.
+    - The metric that one half of their clusters teaches serves the other half as well as the graph's own clusters do.
+
+    Other labels give way to the proposal, unless they are (nearly) those of the graph: then nothing is to be gained.
+
+    Args:
+        view: Features of N images, and their cameras.
+        labels: Labels (N,), -1 = outlier, others 0..C-1.
+        proposal: Labels (N,) of a corrector.
+        seed: Seed of the drawn halves and queries.
+
+    Returns:
+        int64 labels (N,): -1 = outlier, others 0..C-1.
+    """
+    graph = consensus(view, seed)
+    links = similarities(graph.distance)
+    changed = take_in(links, join_halves(links, leave_far(view.centered, links, labels), seed))
+    parts = find_parts(view.centered, links, changed)
+    unsupported = parts.size[parts.farness > _FAR].sum() / max(1, int((changed >= 0).sum()))
+    if unsupported >= _UNSUPPORTED_SHARE and teaching(view.centered, changed, graph.labels, seed) > _TEACHES:
+        return changed
+    if label_quality(labels, with_singletons(graph.labels))['pairwise_f'] >= _SAME:
+        return compact_labels(labels)
+    return compact_labels(proposal)
+
+
+def similarities(distance: sparse.csr_array) -> sparse.csr_array:
+    """Return 1 - distance (N, N) without the diagonal."""
+    links = distance.copy()
+    links.data = 1 - distance.data
+    links.setdiag(0)
+    links.eliminate_zeros()
+    return links
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts into which labels fall in a graph, without the largest part of each label.
+
+    Args:
+        of_image: Part (N,) of every image; numbers that ``number`` does not list are main parts or outliers.
+        number: Numbers (P,) of the parts.
+        label: Label (P,) of the parts.
+        size: Images (P,) of the parts.
+        farness: Share (P,) of the other labels that are nearer to the part than its label's main part is.
+    """
+
+    of_image: np.ndarray
+    number: np.ndarray
+    label: np.ndarray
+    size: np.ndarray
+    farness: np.ndarray
+
+
+def find_parts(features: Tensor, links: sparse.csr_array, labels: np.ndarray) -> Parts:
+    """Find the parts of labels that the graph does not join to the largest part of their label.
+
+    Args:
+        features: Unit features (N, D).
+        links: Symmetric sparse weights (N, N).
+        labels: Labels (N,), -1 = outlier, others 0..C-1.
+    """
+    of_image = connected_components(_inside(links, labels), directed=False)[1]
+    size = np.bincount(of_image)
+    label = np.full(len(size), -1)
+    label[of_image] = labels
+    means = unit_centroids(features, torch.from_numpy(of_image.astype(np.int64)).to(features.device))
+    by_size = np.argsort(size, kind='stable')
+    by_size = by_size[label[by_size] >= 0]
+    main = np.full(labels.max() + 1, -1)
+    main[label[by_size]] = by_size  # the last one written is the largest
+    number = np.setdiff1d(by_size, main)
+    own = label[number]
+    farness = np.empty(len(number))
+    for start in range(0, len(number), 4096):
+        rows = slice(start, start + 4096)
+        near = means[torch.from_numpy(number[rows])] @ means[torch.from_numpy(main)].T
+        to_own = near.gather(1, torch.from_numpy(own[rows])[:, None].to(near.device))
+        farness[rows] = (near > to_own).double().mean(1).cpu().numpy()
+    return Parts(of_image, number, own, size[number], farness)
+
+
+def leave_far(features: Tensor, links: sparse.csr_array, labels: np.ndarray) -> np.ndarray:
+    """Split off parts of labels that are as far from the rest of their label as random people are.
+
+    The farness of a random person's part is uniform in [0, 1], that of hard images of the same person is small. Twice
+    the parts above 0.5 estimate the random ones; parts above the threshold leave at which right exceed wrong splits
+    the most.
+
+    Args:
+        features: Unit features (N, D).
+        links: Symmetric sparse weights (N, N).
+        labels: Labels (N,), -1 = outlier, others 0..C-1.
+
+    Returns:
+        Labels (N,) with new clusters.
+    """
+    parts = find_parts(features, links, labels)
+    larger = parts.size > 1
+    farness = parts.farness[larger]
+    random = 2 * (farness > 0.5).sum()
+    thresholds = np.append(np.unique(farness), 1.0)
+    above = len(farness) - np.searchsorted(np.sort(farness), thresholds, side='right')
+    benefit = 2 * random * (1 - thresholds) - above
+    if benefit.max() <= 0:
+        return labels
+    leaving = parts.number[larger][farness > thresholds[benefit.argmax()]]
+    new_number = np.full(len(np.bincount(parts.of_image)), -1)
+    new_number[leaving] = labels.max() + 1 + np.arange(len(leaving))
+    moved = new_number[parts.of_image]
+    return np.where(moved >= 0, moved, labels)
+
+
+def join_halves(links: sparse.csr_array, labels: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Join pairs of labels that are linked as densely as two random halves of one label are.
+
+    Only pairs are joined that are each other's best, and no larger together than 1.5 times a typical label.
+
+    Args:
+        links: Symmetric sparse weights (N, N).
+        labels: Labels (N,), -1 = outlier, others 0..C-1.
+        seed: Seed of the halves.
+
+    Returns:
+        Labels (N,) without gaps.
+    """
+    labels = compact_labels(labels)
+    sizes = np.bincount(labels[labels >= 0])
+    first, second, density = _densities(links, labels)
+    best = np.zeros(len(sizes))
+    np.maximum.at(best, first, density)
+    np.maximum.at(best, second, density)
+    typical = np.exp(np.average(np.log(sizes), weights=sizes))
+    candidates = (
+        (density > 0)
+        & (density >= np.maximum(best[first], best[second]))
+        & (sizes[first] + sizes[second] <= _LARGEST_UNION * typical)
+    )
+    first, second, density = first[candidates], second[candidates], density[candidates]
+    of_halves = _densities_of_halves(links, labels, sizes, seed)
+    if not len(density) or not len(of_halves) or np.median(of_halves) <= 0:
+        return labels
+    middle = np.median(of_halves)
+    halves = (density > middle).sum() / (of_halves > middle).mean()
+    thresholds = np.append(np.unique(density), np.inf)
+    reached = np.array([(of_halves > threshold).mean() for threshold in thresholds])
+    benefit = 2 * halves * reached - np.array([(density >= threshold).sum() for threshold in thresholds])
+    joined = density >= thresholds[benefit.argmax()]
+    if benefit.max() <= 0 or not joined.any():
+        return labels
+    target = np.arange(len(sizes))
+    target[second[joined]] = first[joined]
+    return compact_labels(np.where(labels >= 0, target[labels], -1))
+
+
+def take_in(links: sparse.csr_array, labels: np.ndarray) -> np.ndarray:
+    """Give outliers the label that holds more than half of their links; links to outliers count as links elsewhere.
+
+    Args:
+        links: Symmetric sparse weights (N, N).
+        labels: Labels (N,), -1 = outlier, others 0..C-1.
+
+    Returns:
+        Labels (N,).
+    """
+    total = links.sum(axis=1)
+    for _ in range(_ROUNDS):
+        outliers = np.flatnonzero((labels < 0) & (total > 0))
+        votes = (links[outliers] @ _members(labels)).tocsr()
+        won = (
+            votes.max(axis=1).toarray().ravel() > 0.5 * total[outliers]
+            if len(outliers)
+            else np.zeros(0, bool)
+        )
+        if not won.any():
+            break
+        labels = labels.copy()
+        labels[outliers[won]] = votes.argmax(axis=1).ravel()[won]
+    return labels
+
+
+def teaching(features: Tensor, labels: np.ndarray, others: np.ndarray, seed: int = 0) -> float:
+    """Compare what two labelings teach about held-out clusters of the first one.
+
+    A metric (:func:`glc.core.correctors.whitening.within_class_whitening`) is learned from one half of the clusters of
+    ``labels``, and another one from what ``others`` say of the same images. Both rank the images of the other half.
+
+    Args:
+        features: Unit features (N, D).
+        labels: Labels (N,), -1 = outlier, others 0..C-1.
+        others: Labels (N,) to compare with.
+        seed: Seed of halves and queries.
+
+    Returns:
+        t value of the difference of average precisions, the mean of three draws: above 0 where ``labels`` teach more.
+        -inf where either teaches nothing.
+    """
+    return float(np.mean([_teaching_once(features, labels, others, seed + draw) for draw in range(_DRAWS)]))
+
+
+def _teaching_once(features: Tensor, labels: np.ndarray, others: np.ndarray, seed: int) -> float:
+    rng = np.random.default_rng(seed)
+    labels = compact_labels(labels, min_size=2)
+    if labels.max() < 3:
+        return -np.inf
+    fold = rng.permutation(labels.max() + 1) % 2
+    differences = []
+    for half in (0, 1):
+        teacher, pupil = (np.flatnonzero((labels >= 0) & (fold[labels] == side)) for side in (half, 1 - half))
+        queries = rng.permutation(len(pupil))[:_QUERIES]
+        x, mean = features[pupil], features[teacher].mean(0)
+        precisions = []
+        for taught in (labels[teacher], others[teacher]):
+            known = compact_labels(taught, min_size=2)
+            kept = known >= 0
+            if known.max() < 1:
+                return -np.inf
+            metric = within_class_whitening(
+                features[teacher[kept]], torch.from_numpy(known[kept]).to(features.device), _SHRINKAGE
+            )
+            unit = as_unit_features((x - mean) @ metric)
+            precisions.append(_average_precisions(unit, labels[pupil], queries))
+        differences.append(precisions[0] - precisions[1])
+    difference = np.concatenate(differences)
+    return float(difference.mean() / (difference.std() / len(difference) ** 0.5 + 1e-9))
+
+
+def _average_precisions(x: Tensor, labels: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    """Average precision (Q,) of the images of the same label among all others."""
+    similarity = x[torch.from_numpy(queries)] @ x.T
+    similarity[torch.arange(len(queries)), torch.from_numpy(queries)] = -torch.inf
+    order = similarity.argsort(dim=1, descending=True)[:, :-1].cpu().numpy()
+    hits = labels[order] == labels[queries][:, None]
+    precision = hits.cumsum(1) / np.arange(1, hits.shape[1] + 1)
+    return (precision * hits).sum(1) / np.maximum(hits.sum(1), 1)
+
+
+def _inside(links: sparse.csr_array, labels: np.ndarray) -> sparse.csr_array:
+    """The links whose two images have the same label."""
+    edges = links.tocoo()
+    same = (labels[edges.row] == labels[edges.col]) & (labels[edges.row] >= 0)
+    return sparse.csr_array((edges.data[same], (edges.row[same], edges.col[same])), shape=links.shape)
+
+
+def _members(labels: np.ndarray) -> sparse.csr_array:
+    """0/1 matrix (N, C) of who belongs where."""
+    labeled = np.flatnonzero(labels >= 0)
+    shape = (len(labels), labels.max() + 1)
+    return sparse.csr_array((np.ones(len(labeled)), (labeled, labels[labeled])), shape=shape)
+
+
+def _densities(links: sparse.csr_array, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Linked pairs of labels of at least two images: first, second, density of links between over that within."""
+    members = _members(labels)
+    sums = (members.T @ links @ members).tocsr()
+    sizes = np.bincount(labels[labels >= 0]).astype(float)
+    within = sums.diagonal() / np.maximum(sizes * (sizes - 1), 1)
+    pairs = sparse.triu(sums, k=1).tocoo()
+    first, second = pairs.row, pairs.col
+    between = pairs.data / (sizes[first] * sizes[second])
+    kept = (np.minimum(sizes[first], sizes[second]) > 1) & (within[first] * within[second] > 0)
+    first, second, between = first[kept], second[kept], between[kept]
+    return first, second, between / np.sqrt(within[first] * within[second])
+
+
+def _densities_of_halves(
+    links: sparse.csr_array, labels: np.ndarray, sizes: np.ndarray, seed: int
+) -> np.ndarray:
+    """The density of :func:`_densities` between random halves of the labels of at least four images."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(np.flatnonzero(labels >= 0))
+    order = order[np.argsort(labels[order], kind='stable')]
+    rank = np.arange(len(order)) - (sizes.cumsum() - sizes)[labels[order]]
+    halves = np.full(len(labels), -1)
+    halves[order] = 2 * labels[order] + (rank < sizes[labels[order]] / 2)
+    halves[(labels >= 0) & (sizes[labels] < 4)] = -1
+    if halves.max() < 0:
+        return np.zeros(0)
+    first, second, density = _densities(links, halves)
+    own = density[first // 2 == second // 2]
+    return np.append(own, np.zeros(int((sizes >= 4).sum()) - len(own)))

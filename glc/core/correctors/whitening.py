@@ -1,0 +1,37 @@
+"""A metric learned from labels: within-class whitening."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from glc.core.correctors.base import UnusableLabelsError
+
+
+def within_class_whitening(features: Tensor, labels: Tensor, shrinkage: float) -> Tensor:
+    """Inverse square root of the within-class covariance S, shrunk to ``(1 - a) S + a tr(S) / D``.
+
+    Args:
+        features: Features (N, D).
+        labels: Integer labels (N,) in 0..C-1, every one used.
+        shrinkage: a, in (0, 1]; see Friedman, Regularized discriminant analysis, 1989.
+
+    Returns:
+        Symmetric float32 matrix (D, D), scaled to the identity for a = 1.
+
+    Raises:
+        UnusableLabelsError: There are fewer than two classes, or no two different images in a class.
+    """
+    num_classes = int(labels.max()) + 1 if len(labels) else 0
+    if num_classes < 2:
+        raise UnusableLabelsError(f'{num_classes} clusters: at least 2 are needed')
+    x = features.double()
+    sums = torch.zeros(num_classes, x.shape[1], dtype=x.dtype, device=x.device).index_add_(0, labels, x)
+    residuals = x - (sums / labels.bincount()[:, None])[labels]
+    covariance = residuals.T @ residuals
+    spread = covariance.trace() / len(covariance)
+    if spread <= torch.finfo(torch.float32).eps:
+        raise UnusableLabelsError('no cluster holds two different images: a metric has nothing to learn from')
+    identity = torch.eye(len(covariance), dtype=x.dtype, device=x.device)
+    values, vectors = torch.linalg.eigh((1 - shrinkage) * covariance / spread + shrinkage * identity)
+    return ((vectors * values.clip(min=shrinkage) ** -0.5) @ vectors.T).float()
