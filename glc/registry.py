@@ -19,6 +19,7 @@ __all__ = [
     'METRICS',
     'MODELS',
     'MODEL_WRAPPERS',
+    'OPTIMIZERS',
     'OPTIM_WRAPPERS',
     'OPTIM_WRAPPER_CONSTRUCTORS',
     'PSEUDO_LABELERS',
@@ -71,6 +72,7 @@ HOOKS = _child('hook', root.HOOKS, 'engine')
 METRICS = _child('metric', root.METRICS, 'evaluation')
 VISUALIZERS = _child('visualizer', root.VISUALIZERS, 'visualization')
 MODEL_WRAPPERS = _child('model_wrapper', root.MODEL_WRAPPERS, 'engine')
+OPTIMIZERS = _child('optimizer', root.OPTIMIZERS)
 OPTIM_WRAPPERS = _child('optim_wrapper', root.OPTIM_WRAPPERS, 'engine')
 OPTIM_WRAPPER_CONSTRUCTORS = _child(
     'optimizer wrapper constructor', root.OPTIM_WRAPPER_CONSTRUCTORS, 'engine'
@@ -85,7 +87,6 @@ for _name in (
     'RUNNERS',
     'RUNNER_CONSTRUCTORS',
     'LOOPS',
-    'OPTIMIZERS',
     'PARAM_SCHEDULERS',
     'WEIGHT_INITIALIZERS',
     'EVALUATOR',

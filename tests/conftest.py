@@ -1,4 +1,4 @@
-"""Settings for all tests, and what many of them share; helpers called by name are in tests/runs.py and tests/utils.py."""
+"""Settings for all tests, and what many of them share; helpers are in tests/runs.py and tests/utils.py."""
 
 import os
 

@@ -7,11 +7,11 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import get_world_size, init_dist, is_distributed
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from glc.checkpoints import load_model_checkpoint
 from glc.engine.runner import ReIDRunner
+from glc.engine.unwrap import unwrap
 from glc.utils.malloc import keep_freed_memory
 
 
@@ -93,7 +93,7 @@ def load_for_test(runner: Runner, checkpoint: str | None) -> None:
     Raises:
         RuntimeError: If the file does not fit the model.
     """
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrap(runner.model)
     if checkpoint is None:
         model.init_weights()
     else:

@@ -152,7 +152,8 @@ def compare(
     positions = next((key for key in raw if key.endswith('pos_embed')), '')  # all that is ever computed anew
     sources = {name: keys.get(id(value), positions or name) for name, value in state.items()}
     fitting = {name: value for name, value in state.items() if name in own and value.shape == own[name].shape}
-    classifier, other = [], []
+    classifier: list[str] = []
+    other: list[str] = []
     for name in state:
         if name in own and name not in fitting:
             (classifier if name.startswith('head.') else other).append(name)

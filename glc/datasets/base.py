@@ -43,7 +43,7 @@ class Draw(NamedTuple):
         Draw(index=3, seed=17)
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # it hides tuple.index, which a draw has no use for
     seed: int
 
 
@@ -168,7 +168,7 @@ class BaseReIDDataset(BaseDataset):
         self._columns: dict[str, np.ndarray] = {}
         super().__init__(data_root=str(data_root), pipeline=_built(pipeline), **kwargs)
 
-    def scan(self, part: str) -> list[Record]:
+    def scan(self, part: str) -> Sequence[Record]:
         """List the images of one part in sorted file-name order, junk included, without opening them.
 
         Args:
@@ -201,11 +201,11 @@ class BaseReIDDataset(BaseDataset):
         expected = self.expected_counts(part)
         return expected is None or found[:3] == expected[:3]
 
-    def load_data_list(self) -> list[dict[str, Any]]:
+    def load_data_list(self) -> Sequence[dict[str, Any]]:
         """Scan the files, compare their counts with the published ones, and list the images of the split."""
         found = {part: self.scan(part) for part in self._parts_of_split()}
         self._check_counts(found)
-        data_list = [
+        data_list: Sequence[dict[str, Any]] = [
             {'img_path': record.path, 'pid': record.pid, 'cam_id': record.cam_id, 'is_query': part == 'query'}
             for part, records in found.items()
             for record in records
@@ -288,6 +288,7 @@ class BaseReIDDataset(BaseDataset):
         lines = [f"{type(self).__name__}: '{self.data_root}' is not the published data set:"]
         for part, count in wrong.items():
             expected = self.expected_counts(part)
+            assert expected is not None
             lines.append(
                 f'  {part}: '
                 + ', '.join(
@@ -312,7 +313,7 @@ class BaseReIDDataset(BaseDataset):
             f'Check with: python tools/dataset_tools/verify_dataset.py {type(self).__name__} {self.data_root}'
         )
 
-    def _readable(self, data_list: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _readable(self, data_list: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         load = LoadReIDImage()
 
         def is_readable(info: dict[str, Any]) -> bool:

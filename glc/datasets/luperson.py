@@ -76,7 +76,7 @@ class LUPerson(BaseReIDDataset):
         """Number of images; identities and cameras are unknown."""
         return Counts(images=len(records), ids=0, cams=0)
 
-    def scan(self, part: str) -> Sequence[Record]:
+    def scan(self, part: str) -> '_Lines':
         """List the images; a record is made when it is asked for."""
         if not os.path.exists(self.source):
             raise self.missing(self.source)

@@ -73,7 +73,7 @@ class ReIDMetric(BaseMetric):
         if self.query_expansion:
             compared['qe_'] = self.query_expansion(*compared[''])
         ids = pids[query], pids[gallery], cams[query], cams[gallery]
-        scores = {}
+        scores: dict[str, float] = {}
         for name, pair in compared.items():
             scores |= _percent(name, evaluate_ranking(*pair, *ids))
             if self.rerank:

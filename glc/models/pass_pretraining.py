@@ -1,5 +1,7 @@
 """PASS: part-aware self-distillation on unlabelled person images."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from mmengine.dist import all_reduce_dict
@@ -72,9 +74,7 @@ class PASSPretraining(BaseModel):
         """Weights of the last layers of the student's heads, which stay as they are at first."""
         return [head.last_weight for head in self.student['heads']]
 
-    def forward(
-        self, inputs: Tensor | dict[str, Tensor], data_samples: list | None = None, mode: str = 'tensor'
-    ) -> object:
+    def forward(self, inputs: Any, data_samples: list | None = None, mode: str = 'tensor') -> object:
         """One of ``extract_feat`` (mode ``'tensor'``), ``loss`` and ``predict``."""
         if mode == 'tensor':
             return self.extract_feat(inputs)
@@ -124,7 +124,7 @@ class PASSPretraining(BaseModel):
         return data_samples
 
     def _outputs(
-        self, network: nn.ModuleDict, global_crops: Tensor, local_crops: Tensor | None = None
+        self, network: ModuleDict, global_crops: Tensor, local_crops: Tensor | None = None
     ) -> list[Tensor]:
         """Per token the outputs ``(V, B, K)`` of a network, the global views first."""
         batch = global_crops.shape[1]

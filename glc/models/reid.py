@@ -88,6 +88,8 @@ class UnsupervisedReID(BaseReID):
         **kwargs: As in :class:`BaseReID`.
     """
 
+    pseudo_labels: Tensor
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.register_buffer('pseudo_labels', torch.empty(0, dtype=torch.int64), persistent=False)

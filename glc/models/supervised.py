@@ -26,6 +26,8 @@ class SupervisedReID(BaseReID):
         **kwargs: As in :class:`BaseReID`.
     """
 
+    identities: Tensor
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.register_buffer('identities', torch.empty(0, dtype=torch.int64), persistent=False)

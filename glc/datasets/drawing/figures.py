@@ -11,12 +11,15 @@ drawing canvas.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
 Array = np.ndarray
 Paint = Callable[[Array, Array], Array]
 """Colors ``(..., 3)`` from the body angles and heights of surface points."""
+
+Option = TypeVar('Option')
 
 
 def rgb(*values: int) -> Array:
@@ -37,7 +40,9 @@ LOWER = [rgb(*c) for c in ((26, 26, 30), (44, 58, 98), (96, 118, 156), (110, 106
 SHOES = [rgb(*c) for c in ((24, 22, 22), (226, 226, 222), (110, 72, 46), (150, 46, 48), (60, 74, 120))]
 
 
-def pick(rng: np.random.Generator, options: Sequence, weights: Sequence[float] | None = None):
+def pick(
+    rng: np.random.Generator, options: Sequence[Option], weights: Sequence[float] | None = None
+) -> Option:
     """One of the options; ``weights`` need not add up to one."""
     chance = None if weights is None else np.asarray(weights) / np.sum(weights)
     return options[int(rng.choice(len(options), p=chance))]
@@ -80,7 +85,7 @@ class Garment:
         color = np.where(second[..., None], self.second, self.color)
         for kind, center in ((self.front_print, 0.0), (self.back_print, math.pi)):
             printed = _is_printed(kind, _turned(angle, center), height)
-            if printed is not None:
+            if printed is not None and self.print_color is not None:
                 color = np.where(printed[..., None], self.print_color, color)
         if self.inner is not None:
             opening = np.abs(_turned(angle, 0.0)) < 0.28

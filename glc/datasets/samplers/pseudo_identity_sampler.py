@@ -85,12 +85,12 @@ class PseudoIdentitySampler(Sampler[Draw]):
 
     def assign_labels(self, labels: Tensor) -> None:
         """Draw from the clusters or identities of these labels ``(N,)`` from now on."""
-        labels = labels.cpu().numpy()
-        if len(labels) != len(self.cam_ids):
-            raise ValueError(f'{len(labels)} pseudo labels for a data set of {len(self.cam_ids)} images')
-        order = np.argsort(labels, kind='stable')
-        self._outliers, order = np.split(order, [np.count_nonzero(labels < 0)])
-        self._members = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1) if len(order) else []
+        clusters = labels.cpu().numpy()
+        if len(clusters) != len(self.cam_ids):
+            raise ValueError(f'{len(clusters)} pseudo labels for a data set of {len(self.cam_ids)} images')
+        order = np.argsort(clusters, kind='stable')
+        self._outliers, order = np.split(order, [np.count_nonzero(clusters < 0)])
+        self._members = np.split(order, np.flatnonzero(np.diff(clusters[order])) + 1) if len(order) else []
         if len(self._members) < self.num_ids:
             print_log(
                 f'{len(self._members)} clusters for batches of {self.num_ids} identities: '
@@ -141,4 +141,5 @@ class PseudoIdentitySampler(Sampler[Draw]):
     def _draw_outliers(self, rng: np.random.Generator) -> np.ndarray:
         """Different outliers, where there are enough, for one batch."""
         shape = self.outlier_groups, self.num_instances
-        return rng.choice(self._outliers, shape, replace=len(self._outliers) < np.prod(shape))
+        few = len(self._outliers) < self.outlier_groups * self.num_instances
+        return rng.choice(self._outliers, shape, replace=few)

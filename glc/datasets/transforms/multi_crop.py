@@ -84,7 +84,7 @@ class PartMultiCrop(BaseTransform):
         return results
 
     def _view(
-        self, size: tuple[int, int], scale: tuple[float, float], blur: float, solarise: float = 0.0
+        self, size: Sequence[int], scale: tuple[float, float], blur: float, solarise: float = 0.0
     ) -> tv.Compose:
         return tv.Compose(
             [

@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from glc.engine.unwrap import unwrap
 from glc.registry import HOOKS
 
 from .pseudo_label_hook import check_train_dataloader
@@ -34,7 +34,7 @@ class IdentityLabelHook(Hook):
         """
         loader = runner.train_dataloader
         check_train_dataloader(loader)
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap(runner.model)
         if not hasattr(model, 'assign_identities'):
             raise TypeError(f'{type(model).__name__} takes no identities: use SupervisedReID')
         pids = loader.dataset.pids

@@ -1,10 +1,12 @@
 """Labels, evaluation and checkpoints from a moving average of the network."""
 
+from typing import Any
+
 from mmengine.hooks import EMAHook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
+from glc.engine.unwrap import unwrap
 from glc.registry import HOOKS
 
 from .average_batchnorm_hook import average_batchnorm
@@ -31,7 +33,7 @@ class MeanTeacherHook(EMAHook):
         >>> hook = MeanTeacherHook(momentum=0.01)
     """
 
-    def __init__(self, momentum: float = 0.001, **kwargs) -> None:
+    def __init__(self, momentum: float = 0.001, **kwargs: Any) -> None:
         if not 0 < momentum < 1:
             raise ValueError(f'momentum must lie in (0, 1), got {momentum}')
         super().__init__(momentum=momentum, update_buffers=True, **kwargs)
@@ -65,4 +67,4 @@ def feature_network(runner: Runner) -> nn.Module:
     for hook in runner.hooks:
         if isinstance(hook, MeanTeacherHook):
             return hook.teacher
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+    return unwrap(runner.model)

@@ -33,10 +33,12 @@ class _PatchEmbed(nn.Module):
     def __init__(self, img_size: tuple[int, int], patch_size: int, stride: int, dim: int, ics: bool) -> None:
         super().__init__()
         self.img_size = img_size
-        self.grid_size = tuple((side - patch_size) // stride + 1 for side in img_size)
+        rows, columns = ((side - patch_size) // stride + 1 for side in img_size)
+        self.grid_size = (rows, columns)
         channels, shrink = (self.stem_channels, self.stem_stride) if ics else (3, 1)
         if patch_size % shrink or stride % shrink:
             raise ValueError(f'the ICS stem needs even patch_size and stride, got {patch_size} and {stride}')
+        self.conv: nn.Module = nn.Identity()
         if ics:
             self.conv = nn.Sequential(
                 nn.Conv2d(3, channels, 7, stride=shrink, padding=3, bias=False),
@@ -49,8 +51,6 @@ class _PatchEmbed(nn.Module):
                 nn.BatchNorm2d(channels),
                 nn.ReLU(inplace=True),
             )
-        else:
-            self.conv = nn.Identity()
         self.proj = nn.Conv2d(channels, dim, patch_size // shrink, stride=stride // shrink)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -135,7 +135,7 @@ class PASSViT(BaseBackbone):
             self.register_parameter(f'part_token{part}', nn.Parameter(torch.empty(1, 1, dim)))
             self.register_parameter(f'part{part}_pos', nn.Parameter(torch.empty(1, 1, dim)))
         self.pos_embed = nn.Parameter(torch.empty(1, rows * columns, dim))
-        norm_layer = partial(nn.LayerNorm, eps=1e-6)
+        norm_layer: Any = partial(nn.LayerNorm, eps=1e-6)  # timm asks for a class, and only calls it
         self.blocks = nn.Sequential(
             *(
                 Block(

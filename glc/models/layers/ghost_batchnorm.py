@@ -1,17 +1,15 @@
 """Batch normalisation over groups of a fixed number of images, whatever the batch of the process."""
 
 import math
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.layers import BatchNormAct2d
+from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 __all__ = ['GhostBatchNorm1d', 'GhostBatchNorm2d', 'GhostBatchNormAct2d', 'convert_batchnorm']
-
-_Module = TypeVar('_Module', bound=nn.Module)
 
 
 class _GhostBatchNorm(_BatchNorm):
@@ -27,7 +25,7 @@ class _GhostBatchNorm(_BatchNorm):
             return super().forward(input)
         self._check_input_dim(input)
         groups = input.tensor_split(max(1, math.ceil(len(input) / self.group_size)))
-        if self.running_mean is None:
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return torch.cat([self._normalize(group, None, None) for group in groups])
         means = torch.zeros(
             len(groups), self.num_features, dtype=self.running_mean.dtype, device=input.device
@@ -119,7 +117,7 @@ class GhostBatchNormAct2d(GhostBatchNorm2d):
         return self.act(self.drop(super().forward(input)))
 
 
-def convert_batchnorm(module: _Module, group_size: int) -> _Module:
+def convert_batchnorm(module: nn.Module, group_size: int) -> nn.Module:
     """Replace every batch normalisation inside a module by one over groups of images.
 
     Parameters and buffers are the same objects as before and keep their names. Instance normalisation, and
