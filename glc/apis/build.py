@@ -37,7 +37,7 @@ def prepare_config(cfg: Config, launcher: str = 'none', amp: bool = False) -> Co
 
     Args:
         cfg: Config as loaded from its file; changed in place.
-        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``. The process group is initialised here, with
+        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``. The process group is initialized here, with
             gloo where there is no GPU.
         amp: Whether to train in mixed precision (float16 on a GPU, bfloat16 on a CPU).
 
@@ -87,7 +87,7 @@ def load_for_test(runner: Runner, checkpoint: str | None) -> None:
 
     Args:
         runner: Runner of a prepared config.
-        checkpoint: File to load, of ours or published; None initialises the model as training would, which
+        checkpoint: File to load, of ours or published; None initializes the model as training would, which
             evaluates a pretrained or source-trained network as it is (direct transfer).
 
     Raises:

@@ -17,7 +17,7 @@ def training_features(cfg: Config, checkpoint: str | None = None) -> tuple[Tenso
         checkpoint: File to load; without it, the network that training would start from is used.
 
     Returns:
-        Features ``(N, D)`` float32 on the device of the model, and the data set whose images they belong to.
+        Features (N, D) float32 on the device of the model, and the data set whose images they belong to.
     """
     runner = build_for_test(cfg, checkpoint)
     loader = cfg.test_dataloader

@@ -231,12 +231,12 @@ class BaseReIDDataset(BaseDataset):
 
     @property
     def pids(self) -> np.ndarray:
-        """Identities ``(N,)`` int64, -1 where unknown."""
+        """Identities (N,) int64, -1 where unknown."""
         return self._column('pid')
 
     @property
     def cam_ids(self) -> np.ndarray:
-        """Cameras ``(N,)`` int64, -1 where unknown."""
+        """Cameras (N,) int64, -1 where unknown."""
         return self._column('cam_id')
 
     def __getitem__(self, idx: int | Draw) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""LUPerson (Fu et al., CVPR 2021): unlabelled person images for pre-training."""
+"""LUPerson (Fu et al., CVPR 2021): unlabeled person images for pre-training."""
 
 import os
 import uuid

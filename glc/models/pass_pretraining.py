@@ -1,4 +1,4 @@
-"""PASS: part-aware self-distillation on unlabelled person images."""
+"""PASS: part-aware self-distillation on unlabeled person images."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ class PASSPretraining(BaseModel):
         data_preprocessor: Config of the data preprocessor.
         bn_group_size: Images of one view per group of batch statistics in training, where the backbone has BatchNorm;
             None keeps one group per process.
-        init_cfg: mmengine's initialisation config.
+        init_cfg: mmengine's initialization config.
 
     Raises:
         ValueError: If the backbone has no part token.
@@ -62,7 +62,7 @@ class PASSPretraining(BaseModel):
         self.teacher.load_state_dict(self.student.state_dict())
 
     def init_weights(self) -> None:
-        """Initialise the student, then give the teacher the same weights."""
+        """Initialize the student, then give the teacher the same weights."""
         super().init_weights()
         self.teacher.load_state_dict(self.student.state_dict())
 
@@ -85,10 +85,10 @@ class PASSPretraining(BaseModel):
         raise ValueError(f"mode must be 'tensor', 'loss' or 'predict', got {mode!r}")
 
     def loss(self, inputs: dict[str, Tensor], data_samples: list | None = None) -> dict[str, Tensor]:
-        """Loss of the crops of B images; the centres of the teacher learn from them.
+        """Loss of the crops of B images; the centers of the teacher learn from them.
 
         Args:
-            inputs: ``'global'``, crops ``(G, B, 3, H, W)``, and ``'local'``, crops ``(P * L, B, 3, h, w)`` in the
+            inputs: ``'global'``, crops (G, B, 3, H, W), and ``'local'``, crops (P * L, B, 3, h, w) in the
                 order of the parts.
             data_samples: Unused; part of mmengine's interface.
 
@@ -113,12 +113,12 @@ class PASSPretraining(BaseModel):
         return loss, log_vars
 
     def extract_feat(self, inputs: Tensor) -> Tensor:
-        """Unit features ``(B, 2 D)`` of images ``(B, 3, H, W)``: the teacher's class token and mean part token."""
+        """Unit features (B, 2 D) of images (B, 3, H, W): the teacher's class token and mean part token."""
         tokens = self.teacher['backbone'](inputs)
         return F.normalize(torch.cat([tokens[:, 0], tokens[:, 1:].mean(1)], 1))
 
     def predict(self, inputs: Tensor, data_samples: list) -> list:
-        """The data samples, each with its unit feature ``(2 D,)`` as ``feature``."""
+        """The data samples, each with its unit feature (2 D,) as ``feature``."""
         for sample, feature in zip(data_samples, self.extract_feat(inputs).float(), strict=True):
             sample.set_data({'feature': feature})
         return data_samples
@@ -126,7 +126,7 @@ class PASSPretraining(BaseModel):
     def _outputs(
         self, network: ModuleDict, global_crops: Tensor, local_crops: Tensor | None = None
     ) -> list[Tensor]:
-        """Per token the outputs ``(V, B, K)`` of a network, the global views first."""
+        """Per token the outputs (V, B, K) of a network, the global views first."""
         batch = global_crops.shape[1]
         tokens = network['backbone'](global_crops.flatten(0, 1))
         rows = [[token] for token in tokens.unbind(1)]

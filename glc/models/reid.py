@@ -17,8 +17,8 @@ class BaseReID(BaseModel):
     """Backbone, neck and head; tested on unit features. A subclass says how a batch becomes losses.
 
     Args:
-        backbone: Config of the backbone: tokens ``(B, T, D)``, a map ``(B, C, H, W)`` or ``(B, D)``.
-        neck: Config of the neck: unit features ``(B, D)``.
+        backbone: Config of the backbone: tokens (B, T, D), a map (B, C, H, W) or (B, D).
+        neck: Config of the neck: unit features (B, D).
         head: Config of the head.
         data_preprocessor: Config of the data preprocessor.
         bn_group_size: Images per group of batch statistics in training (part of the recipe, see
@@ -45,7 +45,7 @@ class BaseReID(BaseModel):
             self.neck = convert_batchnorm(self.neck, bn_group_size)
 
     def extract_feat(self, inputs: Tensor) -> Tensor:
-        """Unit features ``(B, D)`` of preprocessed images ``(B, 3, H, W)``."""
+        """Unit features (B, D) of preprocessed images (B, 3, H, W)."""
         return self.neck(self.backbone(inputs))
 
     def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = 'tensor') -> object:
@@ -70,7 +70,7 @@ class BaseReID(BaseModel):
         return loss, log_vars
 
     def predict(self, inputs: Tensor, data_samples: list) -> list:
-        """The data samples, each with its unit feature ``(D,)`` as ``feature``."""
+        """The data samples, each with its unit feature (D,) as ``feature``."""
         for sample, feature in zip(data_samples, self.extract_feat(inputs).float(), strict=True):
             sample.set_data({'feature': feature})
         return data_samples

@@ -16,8 +16,8 @@ from glc.registry import MODELS
 class SupervisedReID(BaseReID):
     """A network with a supervised head; trained on the identities of its training set.
 
-    The head classifies features after the neck's batch normalisation (not L2-normalised), and compares those before it
-    with each other. Tested on the feature before it, L2-normalised. Neck and head see the global batch: batch
+    The head classifies features after the neck's batch normalization (not L2-normalized), and compares those before it
+    with each other. Tested on the feature before it, L2-normalized. Neck and head see the global batch: batch
     statistics of the neck, classification and triplets are those of all its images, whatever the number of processes.
     In the backbone, batch statistics are of ``bn_group_size`` images, or of one process where that is None.
 
@@ -33,11 +33,11 @@ class SupervisedReID(BaseReID):
         self.register_buffer('identities', torch.empty(0, dtype=torch.int64), persistent=False)
 
     def assign_identities(self, identities: Tensor) -> None:
-        """Train on these identities ``(N,)``, numbered 0..C-1, in the order of the data set."""
+        """Train on these identities (N,), numbered 0..C-1, in the order of the data set."""
         self.identities = identities.to(self.identities.device, torch.int64)
 
     def extract_feat(self, inputs: Tensor) -> Tensor:
-        """Unit features ``(B, D)`` of preprocessed images ``(B, 3, H, W)``, from before batch normalisation."""
+        """Unit features (B, D) of preprocessed images (B, 3, H, W), from before batch normalization."""
         return F.normalize(self.neck.fuse(self.backbone(inputs)))
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:

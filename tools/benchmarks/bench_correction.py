@@ -49,12 +49,12 @@ def load(args: argparse.Namespace) -> Data:
 def synthetic_clusters(
     num_images: int, dim: int = 384, spread: float = 2.5, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Identities of 4 to 30 images each, scattered around random centres that lie close to some others."""
+    """Identities of 4 to 30 images each, scattered around random centers that lie close to some others."""
     rng = np.random.default_rng(seed)
     truth = np.repeat(np.arange(num_images), rng.integers(4, 31, size=num_images))[:num_images]
     look = rng.integers(truth.max() // 8 + 1, size=truth.max() + 1)
-    centres = rng.normal(size=(len(look), dim)) + 1.5 * rng.normal(size=(look.max() + 1, dim))[look]
-    features = centres[truth] + spread * rng.normal(size=(num_images, dim))
+    centers = rng.normal(size=(len(look), dim)) + 1.5 * rng.normal(size=(look.max() + 1, dim))[look]
+    features = centers[truth] + spread * rng.normal(size=(num_images, dim))
     return features.astype(np.float32), truth
 
 

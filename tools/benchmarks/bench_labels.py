@@ -6,7 +6,7 @@ The features are made up (``synthetic_identities`` in _data.py) and saved for al
 runs in a fresh process, since a process only knows its peak memory so far; times are medians of ``--repeats`` after
 one run on 2,000 images, which loads libraries and compiled kernels. The dense baseline does what the k-reciprocal
 encoding's authors wrote, with three N x N matrices and a loop over the images, and runs up to ``--dense-limit`` images.
-``--growth`` takes several sizes of one D and fits the exponent of N for every stage; of the search of neighbours only
+``--growth`` takes several sizes of one D and fits the exponent of N for every stage; of the search of neighbors only
 with ``--backend approximate``. ``--plot`` draws it.
 """
 
@@ -150,7 +150,7 @@ def main() -> None:
     parser.add_argument('--dense-limit', type=int, default=13000, help='most images for the dense baseline')
     parser.add_argument('--repeats', type=int, default=3)
     parser.add_argument('--device', default='cpu')
-    parser.add_argument('--backend', default='auto', help="labelers' search of neighbours")
+    parser.add_argument('--backend', default='auto', help="labelers' search of neighbors")
     parser.add_argument('--growth', action='store_true', help='fit the exponent of N')
     parser.add_argument('--plot', help='file for the picture of --growth')
     args = parser.parse_args()

@@ -1,6 +1,6 @@
 r"""Write published weights in our format, and tell what became of every tensor.
 
-What the file is, is recognised by its keys; the config says which model the weights are for.
+What the file is, is recognized by its keys; the config says which model the weights are for.
 
 Examples:
     python tools/model_converters/convert.py pass_usl_market.pth.tar --config configs/glc/vit_s_market_usl.py \
@@ -42,7 +42,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--config', help='config of the model; not needed for the GCN')
     parser.add_argument('--out', type=Path, required=True, metavar='FILE', help='file to write')
     parser.add_argument(
-        '--layout', default='auto', choices=['auto', *LAYOUTS], help='default: recognised by the keys'
+        '--layout', default='auto', choices=['auto', *LAYOUTS], help='default: recognized by the keys'
     )
     parser.add_argument(
         '--hw-ratio',

@@ -17,13 +17,13 @@ import numpy as np
 
 Array = np.ndarray
 Paint = Callable[[Array, Array], Array]
-"""Colors ``(..., 3)`` from the body angles and heights of surface points."""
+"""Colors (..., 3) from the body angles and heights of surface points."""
 
 Option = TypeVar('Option')
 
 
 def rgb(*values: int) -> Array:
-    """A color ``(3,)`` float32 BGR from its red, green and blue."""
+    """A color (3,) float32 BGR from its red, green and blue."""
     return np.array(values[::-1], np.float32)
 
 
@@ -212,7 +212,7 @@ class Pose:
 
 
 class _Painter:
-    """Paints the parts of one figure onto a canvas ``(H, W, 3)`` float32."""
+    """Paints the parts of one figure onto a canvas (H, W, 3) float32."""
 
     def __init__(self, canvas: Array, pose: Pose) -> None:
         self.canvas = canvas
@@ -292,7 +292,7 @@ def draw_person(canvas: Array, person: Person, pose: Pose) -> None:
     """Paint a person onto a canvas.
 
     Args:
-        canvas: ``(H, W, 3)`` float32 BGR, changed in place.
+        canvas: (H, W, 3) float32 BGR, changed in place.
         person: Who.
         pose: Where and how.
     """

@@ -99,7 +99,7 @@ def draw(seed: int, job: Job) -> np.ndarray:
         job: Which image.
 
     Returns:
-        Image ``(128, 64, 3)``, uint8 BGR.
+        Image (128, 64, 3), uint8 BGR.
     """
     camera = camera_of(seed, job.cam_id)
     walk = Walk.sample(_rng(seed, 4, job.person, job.cam_id, job.frame // _FRAMES), camera)

@@ -28,7 +28,7 @@ class Camera:
 
     Attributes:
         seed: Seeds of the scene.
-        gain: Factor of each color channel ``(3,)``.
+        gain: Factor of each color channel (3,).
         gamma: Exponent of the brightness.
         contrast: Contrast around middle gray.
         saturation: 0 is gray, 1 leaves the colors.
@@ -81,11 +81,11 @@ class Camera:
 
     @cached_property
     def scene(self) -> Array:
-        """The background ``(H, W, 3)`` float32, larger than a canvas."""
+        """The background (H, W, 3) float32, larger than a canvas."""
         return _scene(np.random.default_rng((*self.seed, 1)))
 
     def expose(self, canvas: Array, rng: np.random.Generator) -> Array:
-        """Turn a canvas ``(H, W, 3)`` float32 into a finished image ``(128, 64, 3)`` uint8 BGR."""
+        """Turn a canvas (H, W, 3) float32 into a finished image (128, 64, 3) uint8 BGR."""
         rows, columns = canvas.shape[:2]
         ramp_x = np.linspace(-1, 1, columns, dtype=np.float32)
         ramp_y = np.linspace(-1, 1, rows, dtype=np.float32)[:, None]
@@ -222,7 +222,7 @@ def render(
         junk: Whether the detector missed: most of the person is outside.
 
     Returns:
-        Image ``(128, 64, 3)``, uint8 BGR.
+        Image (128, 64, 3), uint8 BGR.
     """
     # Boxes are narrower than 1:2 and stretched to it, as those of a detector.
     rows, columns = HEIGHT * _SCALE, int(WIDTH * _SCALE * rng.uniform(0.68, 0.84))

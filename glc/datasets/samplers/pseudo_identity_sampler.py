@@ -84,7 +84,7 @@ class PseudoIdentitySampler(Sampler[Draw]):
         self.assign_labels(pseudo.labels)
 
     def assign_labels(self, labels: Tensor) -> None:
-        """Draw from the clusters or identities of these labels ``(N,)`` from now on."""
+        """Draw from the clusters or identities of these labels (N,) from now on."""
         clusters = labels.cpu().numpy()
         if len(clusters) != len(self.cam_ids):
             raise ValueError(f'{len(clusters)} pseudo labels for a data set of {len(self.cam_ids)} images')

@@ -59,7 +59,7 @@ class PadRandomCrop(BaseTransform):
 class RandomErasing(BaseTransform):
     """Choose the rectangle of Random Erasing (Zhong et al., AAAI 2020).
 
-    Only the rectangle is drawn here: the published recipe writes its fill value *after* normalisation, so the
+    Only the rectangle is drawn here: the published recipe writes its fill value *after* normalization, so the
     model's data preprocessor fills it.
 
     Required keys: ``img`` (H, W, 3). Added key: ``erase_box``, ``(y, x, h, w)`` in pixels; absent where

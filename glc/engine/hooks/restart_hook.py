@@ -1,4 +1,4 @@
-"""Re-initialise the network in mid-training, keep the labels."""
+"""Reinitialize the network in mid-training, keep the labels."""
 
 from copy import deepcopy
 

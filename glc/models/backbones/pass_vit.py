@@ -63,16 +63,16 @@ class _PatchEmbed(nn.Module):
         return self.project(images).flatten(2).transpose(1, 2)
 
     def project(self, images: Tensor) -> Tensor:
-        """Patches `(B, D, h, w)` of images of any size."""
+        """Patches (B, D, h, w) of images of any size."""
         return self.proj(self.conv(images))
 
 
 @MODELS.register_module()
 class PASSViT(BaseBackbone):
-    """ViT whose part tokens summarise regions of a person (PASS, Zhu et al., ECCV 2022).
+    """ViT whose part tokens summarize regions of a person (PASS, Zhu et al., ECCV 2022).
 
     The tokens cls, part 1 .. part P and the patches pass through timm's transformer blocks; returned are the
-    layer-normalised cls and part tokens. Without part tokens it is the plain ViT of TransReID-SSL, DINO and
+    layer-normalized cls and part tokens. Without part tokens it is the plain ViT of TransReID-SSL, DINO and
     ImageNet, whose checkpoints load: a position embedding with a row for the class token becomes ``cls_pos``
     and ``pos_embed``, one of another size is resized.
 
@@ -153,7 +153,7 @@ class PASSViT(BaseBackbone):
         self._initialize()
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Images `(B, 3, H, W)` to the normalised cls and part tokens `(B, 1 + P, D)`.
+        """Images (B, 3, H, W) to the normalized cls and part tokens (B, 1 + P, D).
 
         Raises:
             ValueError: If the images are not of ``img_size``.
@@ -169,10 +169,10 @@ class PASSViT(BaseBackbone):
         The position embeddings of the patches are resized to the crops, bicubically.
 
         Args:
-            crops: `(P, n, 3, h, w)`: n crops of each part.
+            crops: (P, n, 3, h, w): n crops of each part.
 
         Returns:
-            The normalised cls and part token of each crop, `(P, n, 2, D)`.
+            The normalized cls and part token of each crop, (P, n, 2, D).
 
         Raises:
             ValueError: If there is another number of parts, or a crop is smaller than a patch.
@@ -201,14 +201,14 @@ class PASSViT(BaseBackbone):
         return state_dict
 
     def _leading_tokens(self) -> Tensor:
-        """Cls and part tokens with their positions, `(1, 1 + P, D)`."""
+        """Cls and part tokens with their positions, (1, 1 + P, D)."""
         parts = range(1, self.num_tokens)
         tokens = [self.cls_token, *(getattr(self, f'part_token{part}') for part in parts)]
         positions = [self.cls_pos, *(getattr(self, f'part{part}_pos') for part in parts)]
         return torch.cat(tokens, 1) + torch.cat(positions, 1)
 
     def _positions(self, grid: Sequence[int]) -> Tensor:
-        """Position embeddings of another grid of patches, `(1, D, h, w)`."""
+        """Position embeddings of another grid of patches, (1, D, h, w)."""
         embed = self.pos_embed.transpose(1, 2).unflatten(2, self.patch_embed.grid_size)
         return F.interpolate(embed, size=tuple(grid), mode='bicubic', align_corners=False)
 

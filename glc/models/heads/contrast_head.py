@@ -33,9 +33,9 @@ class ContrastHead(BaseModule):
         """Losses of a batch; updates the memory bank.
 
         Args:
-            features: ``(B, D)``, unit norm.
-            labels: ``(B,)`` pseudo labels.
-            indices: ``(B,)`` index of each image in the training set, for memories that need it.
+            features: (B, D), unit norm.
+            labels: (B,) pseudo labels.
+            indices: (B,) index of each image in the training set, for memories that need it.
 
         Returns:
             The loss of the memory, ``loss_contrast``.

@@ -1,4 +1,4 @@
-"""Batch normalisation over groups of a fixed number of images, whatever the batch of the process."""
+"""Batch normalization over groups of a fixed number of images, whatever the batch of the process."""
 
 import math
 from typing import Any
@@ -20,7 +20,7 @@ class _GhostBatchNorm(_BatchNorm):
         self.group_size = _checked(group_size)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise `(B, C, ...)`: per group while training, by the running statistics in evaluation."""
+        """Normalize (B, C, ...): per group while training, by the running statistics in evaluation."""
         if not self.training:
             return super().forward(input)
         self._check_input_dim(input)
@@ -52,7 +52,7 @@ class GhostBatchNorm1d(_GhostBatchNorm, nn.BatchNorm1d):
     """``nn.BatchNorm1d`` whose batch statistics are those of groups of ``group_size`` images.
 
     A batch of B images is split along its first axis into ceil(B / group_size) consecutive groups of
-    near-equal size, and each is normalised by its own mean and variance (ghost batches, Hoffer et al., 2017).
+    near-equal size, and each is normalized by its own mean and variance (ghost batches, Hoffer et al., 2017).
     The running statistics move towards the mean over the groups of their means and unbiased variances. That
     is linear: the mean of the buffers of several processes equals the buffers of one process that sees all
     groups, so the recipe's group size gives the recipe's result on any number of processes. Evaluation and
@@ -113,14 +113,14 @@ class GhostBatchNormAct2d(GhostBatchNorm2d):
         self.act = act
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise and activate `(B, C, H, W)`."""
+        """Normalize and activate (B, C, H, W)."""
         return self.act(self.drop(super().forward(input)))
 
 
 def convert_batchnorm(module: nn.Module, group_size: int) -> nn.Module:
-    """Replace every batch normalisation inside a module by one over groups of images.
+    """Replace every batch normalization inside a module by one over groups of images.
 
-    Parameters and buffers are the same objects as before and keep their names. Instance normalisation, and
+    Parameters and buffers are the same objects as before and keep their names. Instance normalization, and
     thus the instance half of IBN, is left alone; a layer that was converted before only gets the new group
     size.
 
@@ -129,10 +129,10 @@ def convert_batchnorm(module: nn.Module, group_size: int) -> nn.Module:
         group_size: Images per group, at least 2.
 
     Returns:
-        The module; if it is itself a batch normalisation, its replacement.
+        The module; if it is itself a batch normalization, its replacement.
 
     Raises:
-        ValueError: If ``group_size`` is smaller than 2, or for a batch normalisation of an unknown kind.
+        ValueError: If ``group_size`` is smaller than 2, or for a batch normalization of an unknown kind.
 
     Example:
         >>> convert_batchnorm(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), 64)[1].group_size
@@ -170,5 +170,5 @@ def _as_ghost(norm: _BatchNorm, group_size: int) -> _GhostBatchNorm:
 
 def _checked(group_size: int) -> int:
     if group_size < 2:
-        raise ValueError(f'a batch normalisation group needs at least 2 images, got group_size={group_size}')
+        raise ValueError(f'a batch normalization group needs at least 2 images, got group_size={group_size}')
     return group_size

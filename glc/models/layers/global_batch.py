@@ -27,10 +27,10 @@ def global_batch(rows: Tensor) -> Tensor:
     part of the global batch, the average is then the gradient of that loss, and above it all gradients agree anyway.
 
     Args:
-        rows: ``(B, ...)``, of the same shape on every process.
+        rows: (B, ...), of the same shape on every process.
 
     Returns:
-        ``(world_size * B, ...)``; the input itself where there is one process.
+        (world_size * B, ...); the input itself where there is one process.
 
     Example:
         >>> rows = torch.ones(2, 3)

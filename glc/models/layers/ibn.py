@@ -1,4 +1,4 @@
-"""Instance-batch normalisation."""
+"""Instance-batch normalization."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ __all__ = ['IBN']
 
 
 class IBN(nn.Module):
-    """Instance normalisation of the first half of the channels, batch normalisation of the rest.
+    """Instance normalization of the first half of the channels, batch normalization of the rest.
 
     The layer of IBN-Net-a (Pan et al., ECCV 2018), with its parameter names ``IN`` and ``BN``.
 
@@ -26,6 +26,6 @@ class IBN(nn.Module):
         self.BN = nn.BatchNorm2d(num_features - first)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise a map `(B, C, H, W)`."""
+        """Normalize a map (B, C, H, W)."""
         first = self.IN.num_features
         return torch.cat([self.IN(x[:, :first].contiguous()), self.BN(x[:, first:].contiguous())], 1)
