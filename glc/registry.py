@@ -32,7 +32,7 @@ class Registry(_Registry):
     """A registry of scope ``glc`` that names the closest component where a name is unknown."""
 
     def get(self, key: str) -> type:
-        """Class registered as ``key`` here or in a parent registry.
+        """Return the class registered as ``key`` here or in a parent registry.
 
         Raises:
             KeyError: If nothing has that name; the message suggests the closest names.

@@ -69,12 +69,12 @@ def prepare_config(cfg: Config, launcher: str = 'none', amp: bool = False) -> Co
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Runner of a prepared config; its ``load_from`` may be a published model."""
+    """Build the runner of a prepared config; its ``load_from`` may be a published model."""
     return ReIDRunner.from_cfg(cfg)
 
 
 def build_for_test(cfg: Config, checkpoint: str | None, launcher: str = 'none') -> Runner:
-    """Runner of a config as loaded from its file, with the weights of a checkpoint, see :func:`load_for_test`."""
+    """Build the runner of a config as loaded from its file, and load a checkpoint as :func:`load_for_test` does."""
     cfg.load_from, cfg.resume = None, False
     prepare_config(cfg, launcher)
     runner = build_runner(cfg)

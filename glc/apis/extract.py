@@ -10,7 +10,7 @@ from glc.registry import DATASETS
 
 
 def training_features(cfg: Config, checkpoint: str | None = None) -> tuple[Tensor, BaseReIDDataset]:
-    """Unit features of the training images under the test pipeline.
+    """Extract the unit features of the training images under the test pipeline.
 
     Args:
         cfg: Config with a ``work_dir`` and a ``test_dataloader``, as loaded from its file.

@@ -47,7 +47,7 @@ class Layout:
     complete: bool = False
 
     def fits(self, keys: Iterable[str]) -> bool:
-        """Whether keys without ``module.`` show this layout."""
+        """Return whether keys without ``module.`` show this layout."""
         found = (re.match(self.evidence, key) is not None for key in keys)
         return all(found) if self.complete else any(found)
 

@@ -23,7 +23,7 @@ _EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
 
 
 def is_image(name: str) -> bool:
-    """Whether a file name ends like that of an image."""
+    """Return whether a file name ends like that of an image."""
     return name.lower().endswith(_EXTENSIONS)
 
 
@@ -180,7 +180,7 @@ class BaseReIDDataset(BaseDataset):
         raise NotImplementedError(f'{type(self).__name__} must implement scan()')
 
     def expected_counts(self, part: str) -> Counts | None:
-        """Counts of the complete part; None where nobody knows them."""
+        """Return the counts of the complete part; None where nobody knows them."""
         return self.published_counts.get(part)
 
     @classmethod
@@ -197,7 +197,7 @@ class BaseReIDDataset(BaseDataset):
         )
 
     def is_complete(self, part: str, found: Counts) -> bool:
-        """Whether images, identities and cameras are the expected ones (True where these are unknown)."""
+        """Return whether images, identities and cameras are the expected ones (True where these are unknown)."""
         expected = self.expected_counts(part)
         return expected is None or found[:3] == expected[:3]
 
@@ -257,14 +257,14 @@ class BaseReIDDataset(BaseDataset):
         return subset
 
     def missing(self, path: str) -> FileNotFoundError:
-        """Error that says which file or folder is missing, the expected layout, and how to check it."""
+        """Return an error that says which file or folder is missing, the expected layout, and how to check it."""
         return FileNotFoundError(
             f"{type(self).__name__}: '{path}' does not exist. Expected below data_root='{self.data_root}':\n"
             f'{self.layout}\n{self._how_to_verify()}'
         )
 
     def list_images(self, folder: str) -> list[str]:
-        """Sorted names of the image files in a folder, without a look at each file.
+        """List the names of the image files in a folder, sorted, without a look at each file.
 
         Raises:
             FileNotFoundError: If the folder does not exist.

@@ -73,7 +73,7 @@ class ImageFolderReID(BaseReIDDataset):
         return {camera: number for number, camera in enumerate(known)}
 
     def _images(self, folder: str) -> list[str]:
-        """Image files below a folder, relative to ``data_root`` with forward slashes, sorted."""
+        """List the image files below a folder, relative to ``data_root`` with forward slashes, sorted."""
         return sorted(
             os.path.relpath(os.path.join(parent, name), self.data_root).replace(os.sep, '/')
             for parent, _, names in os.walk(folder, followlinks=True)

@@ -73,7 +73,7 @@ class LUPerson(BaseReIDDataset):
 
     @classmethod
     def count(cls, records: Sequence[Record]) -> Counts:
-        """Number of images; identities and cameras are unknown."""
+        """Count the images; identities and cameras are unknown."""
         return Counts(images=len(records), ids=0, cams=0)
 
     def scan(self, part: str) -> '_Lines':
@@ -96,7 +96,7 @@ class LUPerson(BaseReIDDataset):
         return '' if self.lmdb else self.source
 
     def _names(self) -> np.ndarray:
-        """Text of the list: a first line, then the sorted names, as uint8."""
+        """Return the text of the list, as uint8: a first line, then the sorted names."""
         stamp = f'# {os.stat(self._dated()).st_mtime_ns}\n'.encode()
         with suppress(OSError), open(self.list_file, 'rb') as file:
             if file.readline() == stamp:
@@ -116,13 +116,13 @@ class LUPerson(BaseReIDDataset):
         return np.frombuffer(text, np.uint8)
 
     def _dated(self) -> str:
-        """File or folder whose modification time tells of other images."""
+        """Return the file or folder whose modification time tells of other images."""
         return (
             os.path.join(self.source, 'data.mdb') if self.lmdb and os.path.isdir(self.source) else self.source
         )
 
     def _lmdb_keys(self) -> list[bytes]:
-        """Sorted names of the images in the LMDB; the images themselves are not read."""
+        """List the sorted names of the images in the LMDB; the images themselves are not read."""
         import lmdb
 
         subdir = os.path.isdir(self.source)

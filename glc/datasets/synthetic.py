@@ -82,7 +82,7 @@ class SyntheticReID(Market1501):
     )
 
     def expected_counts(self, part: str) -> Counts | None:
-        """Counts that the generator wrote.
+        """Return the counts that the generator wrote.
 
         Raises:
             FileNotFoundError: If there is no ``meta.json``.

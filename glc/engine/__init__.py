@@ -50,7 +50,7 @@ LABEL_CORRECTORS.register_module(name='NeighbourVoting', module=NeighborVoting) 
 def build_self_paced_reliability(
     labeler: dict | JaccardLabeler | None = None, **kwargs: Any
 ) -> SelfPacedReliability:
-    """:class:`~glc.core.labelers.SelfPacedReliability` of a labeler, its config, or ``MultiScaleConsensus``."""
+    """Build :class:`~glc.core.labelers.SelfPacedReliability` of a labeler, its config, or ``MultiScaleConsensus``."""
     if isinstance(labeler, JaccardLabeler):
         return SelfPacedReliability(labeler, **kwargs)
     built = PSEUDO_LABELERS.build(labeler or {'type': 'MultiScaleConsensus'})

@@ -36,7 +36,7 @@ class FeatureExtractor:
 
     @torch.no_grad()
     def __call__(self, model: nn.Module) -> Tensor:
-        """Unit features (N, D) float32 on the device of the model, complete on every process.
+        """Extract unit features (N, D) float32 on the device of the model, complete on every process.
 
         Args:
             model: Algorithm with ``data_preprocessor`` and ``extract_feat``, wrapped for distributed training or not;

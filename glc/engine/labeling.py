@@ -176,7 +176,7 @@ class LabelEngine:
     def _complete(
         self, view: FeatureView[Tensor], labels: Tensor, corrector: BaseCorrector | None, timings: Timings
     ) -> Labeling:
-        """Corrected labels and their centroids, on the CPU: other processes have other devices."""
+        """Correct the labels and compute centroids, on the CPU: other processes have other devices."""
         self._check_number(labels)
         final, problem = labels, None
         if corrector is not None:
@@ -193,7 +193,7 @@ class LabelEngine:
     def _corrected(
         self, view: FeatureView[Tensor], labels: Tensor, corrector: BaseCorrector, timings: Timings
     ) -> tuple[Tensor, str | None]:
-        """Corrected labels; or the labels, and why they stay as they are."""
+        """Return corrected labels; or the labels, and why they stay as they are."""
         try:
             corrected = self._timed(timings, 'correct', corrector, lambda: corrector.correct(view, labels))
         except UnusableLabelsError as error:

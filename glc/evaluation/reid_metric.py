@@ -60,7 +60,7 @@ class ReIDMetric(BaseMetric):
             self.results.append((sample['feature'].cpu(), ids))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Scores in percent of all predictions."""
+        """Compute scores in percent of all predictions."""
         features = torch.stack([feature for feature, _ in results])
         pids, cams, is_query = np.array([ids for _, ids in results]).T
         query, gallery = is_query == 1, (is_query == 0) & (pids >= 0)

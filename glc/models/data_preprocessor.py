@@ -53,7 +53,7 @@ class ReIDDataPreprocessor(BaseDataPreprocessor):
         self.register_buffer('erase_fill', torch.tensor(erase_fill).view(3, 1, 1), persistent=False)
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Batch with ``inputs`` as one float tensor (B, 3, H, W); ``data_samples`` stay a list.
+        """Return the batch with ``inputs`` as one float tensor (B, 3, H, W); ``data_samples`` stay a list.
 
         Args:
             data: ``inputs``, a list of uint8 tensors (3, H, W) of one size, and ``data_samples``.
@@ -97,7 +97,7 @@ class MultiCropDataPreprocessor(ReIDDataPreprocessor):
         super().__init__(mean=mean, std=std, **kwargs)
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Batch whose ``inputs`` are float tensors (V, B, 3, H, W) by the name of the crops.
+        """Return the batch with ``inputs`` as float tensors (V, B, 3, H, W) by the name of the crops.
 
         Args:
             data: ``inputs``, by name a list of B uint8 tensors (V, 3, H, W), or a batch of plain images.

@@ -71,11 +71,11 @@ class PASSPretraining(BaseModel):
         move_towards_(self.teacher, self.student, momentum)
 
     def last_layers(self) -> list[nn.Parameter]:
-        """Weights of the last layers of the student's heads, which stay as they are at first."""
+        """List the weights of the last layers of the student's heads, which stay as they are at first."""
         return [head.last_weight for head in self.student['heads']]
 
     def forward(self, inputs: Any, data_samples: list | None = None, mode: str = 'tensor') -> object:
-        """One of ``extract_feat`` (mode ``'tensor'``), ``loss`` and ``predict``."""
+        """Call ``extract_feat`` (mode ``'tensor'``), ``loss`` or ``predict``."""
         if mode == 'tensor':
             return self.extract_feat(inputs)
         if mode == 'loss':
@@ -85,7 +85,7 @@ class PASSPretraining(BaseModel):
         raise ValueError(f"mode must be 'tensor', 'loss' or 'predict', got {mode!r}")
 
     def loss(self, inputs: dict[str, Tensor], data_samples: list | None = None) -> dict[str, Tensor]:
-        """Loss of the crops of B images; the centers of the teacher learn from them.
+        """Compute the loss of the crops of B images; the centers of the teacher learn from them.
 
         Args:
             inputs: ``'global'``, crops (G, B, 3, H, W), and ``'local'``, crops (P * L, B, 3, h, w) in the
@@ -106,19 +106,19 @@ class PASSPretraining(BaseModel):
         return losses
 
     def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss of this process for the backward pass; for the log, the means over all processes."""
+        """Return the loss of this process for the backward pass, and the means over all processes for the log."""
         loss, log_vars = super().parse_losses(losses)
         log_vars = {name: value.detach().clone() for name, value in log_vars.items()}
         all_reduce_dict(log_vars, op='mean')
         return loss, log_vars
 
     def extract_feat(self, inputs: Tensor) -> Tensor:
-        """Unit features (B, 2 D) of images (B, 3, H, W): the teacher's class token and mean part token."""
+        """Extract unit features (B, 2 D) of images (B, 3, H, W): the teacher's class token and mean part token."""
         tokens = self.teacher['backbone'](inputs)
         return F.normalize(torch.cat([tokens[:, 0], tokens[:, 1:].mean(1)], 1))
 
     def predict(self, inputs: Tensor, data_samples: list) -> list:
-        """The data samples, each with its unit feature (2 D,) as ``feature``."""
+        """Return the data samples, each with its unit feature (2 D,) as ``feature``."""
         for sample, feature in zip(data_samples, self.extract_feat(inputs).float(), strict=True):
             sample.set_data({'feature': feature})
         return data_samples
@@ -126,7 +126,7 @@ class PASSPretraining(BaseModel):
     def _outputs(
         self, network: ModuleDict, global_crops: Tensor, local_crops: Tensor | None = None
     ) -> list[Tensor]:
-        """Per token the outputs (V, B, K) of a network, the global views first."""
+        """Compute the outputs (V, B, K) of a network per token, the global views first."""
         batch = global_crops.shape[1]
         tokens = network['backbone'](global_crops.flatten(0, 1))
         rows = [[token] for token in tokens.unbind(1)]

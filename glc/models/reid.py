@@ -45,11 +45,11 @@ class BaseReID(BaseModel):
             self.neck = convert_batchnorm(self.neck, bn_group_size)
 
     def extract_feat(self, inputs: Tensor) -> Tensor:
-        """Unit features (B, D) of preprocessed images (B, 3, H, W)."""
+        """Extract unit features (B, D) of preprocessed images (B, 3, H, W)."""
         return self.neck(self.backbone(inputs))
 
     def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = 'tensor') -> object:
-        """One of ``extract_feat`` (mode ``'tensor'``), ``loss`` and ``predict``."""
+        """Call ``extract_feat`` (mode ``'tensor'``), ``loss`` or ``predict``."""
         if mode == 'tensor':
             return self.extract_feat(inputs)
         if mode == 'loss':
@@ -59,18 +59,18 @@ class BaseReID(BaseModel):
         raise ValueError(f"mode must be 'tensor', 'loss' or 'predict', got {mode!r}")
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
-        """Losses of a batch."""
+        """Compute the losses of a batch."""
         raise NotImplementedError
 
     def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss of this process for the backward pass; for the log, the means over all processes."""
+        """Return the loss of this process for the backward pass, and the means over all processes for the log."""
         loss, log_vars = super().parse_losses(losses)
         log_vars = {name: value.detach().clone() for name, value in log_vars.items()}
         all_reduce_dict(log_vars, op='mean')
         return loss, log_vars
 
     def predict(self, inputs: Tensor, data_samples: list) -> list:
-        """The data samples, each with its unit feature (D,) as ``feature``."""
+        """Return the data samples, each with its unit feature (D,) as ``feature``."""
         for sample, feature in zip(data_samples, self.extract_feat(inputs).float(), strict=True):
             sample.set_data({'feature': feature})
         return data_samples
@@ -105,7 +105,7 @@ class UnsupervisedReID(BaseReID):
         self.memory.reset(pseudo)
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
-        """Losses of a batch; its pseudo labels are looked up by ``sample_idx``."""
+        """Compute the losses of a batch; its pseudo labels are looked up by ``sample_idx``."""
         if not len(self.pseudo_labels):
             raise RuntimeError('no pseudo labels yet: is PseudoLabelHook among the hooks?')
         indices = torch.tensor([sample.sample_idx for sample in data_samples], device=inputs.device)

@@ -37,11 +37,11 @@ class SupervisedReID(BaseReID):
         self.identities = identities.to(self.identities.device, torch.int64)
 
     def extract_feat(self, inputs: Tensor) -> Tensor:
-        """Unit features (B, D) of preprocessed images (B, 3, H, W), from before batch normalization."""
+        """Extract unit features (B, D) of preprocessed images (B, 3, H, W), from before batch normalization."""
         return F.normalize(self.neck.fuse(self.backbone(inputs)))
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
-        """Losses of the global batch, on every process; identities are looked up by ``sample_idx``."""
+        """Compute the losses of the global batch, on every process; identities are looked up by ``sample_idx``."""
         if not len(self.identities):
             raise RuntimeError('no identities yet: is IdentityLabelHook among the hooks?')
         indices = torch.tensor([sample.sample_idx for sample in data_samples], device=inputs.device)

@@ -13,7 +13,7 @@ from glc.core.evaluation import knn_purity
 
 
 def parse_args() -> argparse.Namespace:
-    """Command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description='Print the share of the k nearest neighbors (cosine, without the image itself) that show the same '
         'person, as a mean over the training images of known identity; features under the test pipeline'

@@ -18,7 +18,7 @@ _BAD_VIEWS = (0.1, 1.2)  # their share, their noise
 
 
 def synthetic_identities(num_images: int, dim: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Identities of 15 to 40 noisy views each, some of which look alike.
+    """Make identities of 15 to 40 noisy views each, some of which look alike.
 
     Every identity has one of a number of looks (six identities to a look) plus 5% to 70% of variance of its own.
     A quarter of a look lies in 64 dimensions that all looks share, so that these grow denser with more images;
@@ -143,7 +143,7 @@ def planted_noise(labels: np.ndarray, kind: str, share: float, seed: int) -> np.
 
 
 def isotropic_noise(num_images: int, dim: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Random directions, the worst case of an approximate search: float32 (N, D), and an identity for each."""
+    """Draw random directions, the worst case of an approximate search: float32 (N, D), and an identity for each."""
     rng = np.random.default_rng(seed)
     features = np.empty((num_images, dim), np.float32)
     for block in np.array_split(features, num_images // 2**14 + 1):

@@ -30,7 +30,7 @@ Data = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def load(args: argparse.Namespace) -> Data:
-    """Features (N, D), labels (N,) and true identities (N,)."""
+    """Load features (N, D), labels (N,) and true identities (N,)."""
     if args.features is None:
         features, truth = synthetic_clusters(args.images)
     else:
@@ -49,7 +49,7 @@ def load(args: argparse.Namespace) -> Data:
 def synthetic_clusters(
     num_images: int, dim: int = 384, spread: float = 2.5, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Identities of 4 to 30 images each, scattered around random centers that lie close to some others."""
+    """Draw identities of 4 to 30 images each, scattered around random centers that lie close to some others."""
     rng = np.random.default_rng(seed)
     truth = np.repeat(np.arange(num_images), rng.integers(4, 31, size=num_images))[:num_images]
     look = rng.integers(truth.max() // 8 + 1, size=truth.max() + 1)

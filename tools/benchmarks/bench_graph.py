@@ -28,7 +28,7 @@ _BASE_ROWS = 2**18
 
 
 def load(args: argparse.Namespace) -> np.ndarray:
-    """Unit features, float32 (N, D)."""
+    """Load unit features, float32 (N, D)."""
     if args.features is None:
         make = isotropic_noise if args.noise else synthetic_identities
         return make(args.images, args.dim, args.seed)[0]
@@ -39,7 +39,7 @@ def load(args: argparse.Namespace) -> np.ndarray:
 
 
 def true_neighbors(features: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
-    """The k nearest images (Q, k) of the ``queries``, each itself included, by comparison with all."""
+    """Find the k nearest images (Q, k) of the ``queries``, each itself included, by comparison with all."""
     x = torch.from_numpy(features)
     best = torch.empty(len(queries), 0)
     found = torch.empty(len(queries), 0, dtype=torch.int64)

@@ -39,7 +39,7 @@ WARM_UP = 2000
 
 
 def dense_labels(x: np.ndarray, k1: int = 30, k2: int = 6, eps: float = 0.6) -> np.ndarray:
-    """k-reciprocal Jaccard distance and DBSCAN with dense matrices and a loop."""
+    """Compute the k-reciprocal Jaccard distance and DBSCAN with dense matrices and a loop."""
     similarity = x @ x.T
     ranks = np.argsort(-similarity, axis=1)[:, :k1]
     half = ranks[:, : round(k1 / 2) + 1]
@@ -63,7 +63,7 @@ def dense_labels(x: np.ndarray, k1: int = 30, k2: int = 6, eps: float = 0.6) -> 
 
 
 def run(kind: str, features: np.ndarray, device: str, backend: str) -> dict[str, float]:
-    """Seconds of the stages of one method."""
+    """Measure the seconds of the stages of one method."""
     x = torch.from_numpy(features).to(device)
     start = time.perf_counter()
     if kind == 'dense':
@@ -86,7 +86,7 @@ def make(path: str, num_images: int, dim: int) -> None:
 
 
 def measure(kind: str, path: str, repeats: int, device: str, backend: str) -> dict[str, float]:
-    """Median seconds of the stages, and peak memory above the features of a file in GiB."""
+    """Measure the median seconds of the stages, and peak memory above the features of a file in GiB."""
     features = np.load(path)
     run(kind, synthetic_identities(WARM_UP, features.shape[1], 1)[0], device, backend)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -105,7 +105,7 @@ def in_fresh_process(function: Callable[..., Result], *args: Any) -> Result:
 
 
 def row(size: str, kind: str, result: dict[str, float], dense: dict[str, float] | None) -> str:
-    """A row of the table."""
+    """Format a row of the table."""
     stages = ', '.join(
         f'{name} {value:.2f}' for name, value in result.items() if name not in ('total', 'gib')
     )

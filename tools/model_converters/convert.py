@@ -31,7 +31,7 @@ from glc.registry import MODELS
 
 
 def parse_args() -> argparse.Namespace:
-    """Command line."""
+    """Parse the command line."""
     layouts = '\n'.join(f'    {name:<10}{layout.about}' for name, layout in LAYOUTS.items())
     parser = argparse.ArgumentParser(
         description=f'{__doc__}\nLayouts:\n{layouts}', formatter_class=argparse.RawDescriptionHelpFormatter
@@ -56,7 +56,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def build_model(args: argparse.Namespace, layout: str, state: dict[str, Tensor]) -> nn.Module:
-    """The model of the config, or the network of GLC."""
+    """Build the model of the config, or the network of GLC."""
     if layout == 'gcn':
         return link_predictor_for({key.removeprefix('module.'): value for key, value in state.items()})
     if args.config is None:
@@ -112,7 +112,7 @@ def convert(args: argparse.Namespace) -> None:
 
 
 def main() -> int:
-    """Run; 1 where nothing was written."""
+    """Run; return 1 where nothing was written."""
     try:
         convert(parse_args())
     except (OSError, RuntimeError, ValueError) as error:

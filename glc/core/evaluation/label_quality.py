@@ -136,7 +136,7 @@ def _singletons(labels: np.ndarray) -> np.ndarray:
 
 
 def _contingency(labels: np.ndarray, truth: np.ndarray) -> tuple[sparse.coo_array, np.ndarray, np.ndarray]:
-    """Number of images in every (cluster, identity), per cluster and per identity."""
+    """Count the images in every (cluster, identity), in every cluster and of every identity."""
     _, rows, cluster_sizes = np.unique(labels, return_inverse=True, return_counts=True)
     _, columns, identity_sizes = np.unique(truth, return_inverse=True, return_counts=True)
     shape = (len(cluster_sizes), len(identity_sizes))

@@ -167,14 +167,14 @@ class QueryExpansion:
         return expanded, gallery
 
     def _blend(self, database: Tensor, own: Tensor, similarities: Tensor, neighbors: Tensor) -> Tensor:
-        """Unit rows (B, D) of ``own`` and its neighbors (B, k), rows of the database."""
+        """Blend unit rows ``own`` (B, D) with their ``neighbors`` (B, k), rows of the database."""
         weights = similarities.clamp(min=0) ** self.alpha
         blended = own + torch.einsum('bk,bkd->bd', weights, database[neighbors])
         return torch.nn.functional.normalize(blended, dim=1)
 
 
 def _largest_distances(images: Tensor) -> Tensor:
-    """``max_l 2 - 2 <x_i, x_l>`` (N,) of unit features (N, D); 1 where all images are equal."""
+    """Compute ``max_l 2 - 2 <x_i, x_l>`` (N,) of unit features (N, D); 1 where all images are equal."""
     blocks = (slice(block.start, block.stop) for block in query_blocks(images, images))
     farthest = torch.cat([2 - 2 * (images[block] @ images.T).amin(dim=1) for block in blocks])
     return farthest.where(farthest > 1e-6, 1.0)

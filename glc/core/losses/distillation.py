@@ -117,7 +117,7 @@ class PartDistillationLoss(nn.Module):
         ]
 
     def _pairs(self, student: Tensor, targets: Tensor) -> Tensor:
-        """Cross entropies (T * (V - 1),) of all pairs of different views."""
+        """Compute the cross entropies (T * (V - 1),) of all pairs of different views."""
         if student.shape[1:] != targets.shape[1:] or len(student) < len(targets):
             raise ValueError(
                 f'student views {tuple(student.shape)} do not begin with teacher views {tuple(targets.shape)}'

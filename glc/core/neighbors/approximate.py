@@ -30,7 +30,7 @@ _SORTED_ROWS = 2**14
 def likely_neighbors(
     x: Tensor, rows: Tensor, count: int, list_size: int = LIST_SIZE, num_probes: int = NUM_PROBES
 ) -> Tensor:
-    """Candidates for the nearest neighbors of each of the ``rows`` by cosine similarity.
+    """Find candidates for the nearest neighbors of each of the ``rows`` by cosine similarity.
 
     Equal images in any number (or zero vectors) do not take longer than others, because no list holds more than
     four times the average; which of them become candidates is arbitrary.
@@ -60,7 +60,7 @@ def likely_neighbors(
 
 
 def _lists(x: Tensor, rows: Tensor, list_size: int, num_probes: int) -> tuple[Tensor, Tensor]:
-    """The list of every image, int64 (N,), and the lists nearest to each of the ``rows``, int32 (R, P)."""
+    """Return the list of every image, int64 (N,), and the lists nearest to each of the ``rows``, int32 (R, P)."""
     centroids = _kmeans(x, math.ceil(len(x) / list_size))
     nearest = _nearest(x, centroids, num_probes)
     homes, similarities = _homes(x, centroids, nearest)
@@ -71,7 +71,7 @@ def _lists(x: Tensor, rows: Tensor, list_size: int, num_probes: int) -> tuple[Te
 
 
 def _kmeans(x: Tensor, num_lists: int) -> Tensor:
-    """Centroids of at most ``num_lists`` lists, float32 (L, D), from a sample of the images."""
+    """Compute centroids of at most ``num_lists`` lists, float32 (L, D), from a sample of the images."""
     generator = torch.Generator().manual_seed(_SEED)
     chosen = torch.randperm(len(x), generator=generator)[: num_lists * _SAMPLE_PER_LIST]
     sample = x[chosen.to(x.device)]
@@ -83,14 +83,14 @@ def _kmeans(x: Tensor, num_lists: int) -> Tensor:
 
 
 def _nearest(x: Tensor, centroids: Tensor, count: int) -> Tensor:
-    """The centroids nearest to every image, int32 (N, count), or all if there are fewer."""
+    """Find the centroids nearest to every image, int32 (N, count), or all if there are fewer."""
     count = min(count, len(centroids))
     blocks = x.split(max(64, _BLOCK_SIMILARITIES // len(centroids)))
     return torch.cat([(block @ centroids.T).topk(count, dim=1).indices.int() for block in blocks])
 
 
 def _homes(x: Tensor, centroids: Tensor, nearest: Tensor) -> tuple[Tensor, Tensor]:
-    """The centroid nearest to every image, int64 (N,), and its similarity, float32 (N,).
+    """Find the centroid nearest to every image, int64 (N,), and its similarity, float32 (N,).
 
     The two ``nearest`` in float32 are compared again, so that rounding errors do not decide.
     """
@@ -103,7 +103,7 @@ def _homes(x: Tensor, centroids: Tensor, nearest: Tensor) -> tuple[Tensor, Tenso
 
 
 def _means(x: Tensor, groups: Tensor) -> Tensor:
-    """Unit-length mean of every group of images that is not empty, float32 (G, D); zero where that is zero."""
+    """Compute the unit-length mean of every group that is not empty, float32 (G, D); zero where that is zero."""
     sizes = groups.bincount()
     sums = torch.zeros(len(sizes), x.shape[1], dtype=torch.float64, device=x.device)
     for block, numbers in zip(x.split(2**14), groups.split(2**14), strict=True):

@@ -99,7 +99,7 @@ def camera_levels(features: np.ndarray | Tensor, cam_ids: np.ndarray | Tensor) -
 def balance_cameras(
     graph: KNNGraph, cam_ids: np.ndarray | Tensor, levels: Tensor, k: int, strength: float = 0.5
 ) -> KNNGraph:
-    """Neighbors by similarity above what their two cameras give: the same person is found across cameras.
+    """Choose neighbors by similarity above the level of their two cameras, so that a person is found across cameras.
 
     Args:
         graph: kNN graph of N images with more than k neighbors, the candidates.

@@ -38,7 +38,7 @@ def join_rows(blocks: Iterable[Rows]) -> Rows:
 
 @numba.njit(nogil=True, cache=True)
 def mutual_neighbors(ranks: np.ndarray, k: int, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-    """The j among the first k neighbors of i that have i among their first k.
+    """Find the j among the first k neighbors of i that have i among their first k.
 
     Args:
         ranks: Neighbors (N, K), K >= k, of every image.
@@ -70,7 +70,7 @@ def expanded_sets(
     start: int,
     stop: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Every R(i), joined by the H(j), j in R(i), of which more than two thirds lie in R(i).
+    """Join every R(i) with the H(j), j in R(i), of which more than two thirds lie in R(i).
 
     Args:
         counts: Sizes (N,) of the R(i).
@@ -121,7 +121,7 @@ def mean_distances(
     start: int,
     stop: int,
 ) -> Rows:
-    """Mean over S matrices of ``1 - s / (2 - s)``, ``s = sum_l min(V[i, l], V[j, l])``, of the pairs i < j.
+    """Compute the mean over S matrices of ``1 - s / (2 - s)``, ``s = sum_l min(V[i, l], V[j, l])``, of pairs i < j.
 
     Args:
         rows: S matrices whose rows sum to 1, by rows: starts (N + 1,), columns and values.
@@ -184,7 +184,7 @@ def mean_distances(
 def shared_weights(
     rows: Compressed, columns: Compressed, num_others: int, start: int, stop: int
 ) -> np.ndarray:
-    """``s[i, j] = sum_l min(V[i, l], W[j, l])`` of the rows of two sparse matrices.
+    """Compute ``s[i, j] = sum_l min(V[i, l], W[j, l])`` of the rows of two sparse matrices.
 
     Args:
         rows: V (M, N) by rows: starts (M + 1,), columns and values.
@@ -214,7 +214,7 @@ def shared_weights(
 def gaussian_rows(
     features: np.ndarray, indptr: np.ndarray, columns: np.ndarray, start: int, stop: int
 ) -> np.ndarray:
-    """Similarities ``exp(2 <x_i, x_j> - 2)`` of the listed pairs, products summed in float64.
+    """Compute ``exp(2 <x_i, x_j> - 2)`` of the listed pairs, products summed in float64.
 
     Args:
         features: Unit rows (N, D), float32.

@@ -65,7 +65,7 @@ def encode_rows(
     half: int | None = None,
     scale: np.ndarray | None = None,
 ) -> CompressedRows:
-    """V of :func:`glc.core.neighbors.jaccard.jaccard_distance`, after query expansion.
+    """Compute the V of :func:`glc.core.neighbors.jaccard.jaccard_distance`, after query expansion.
 
     Args:
         features: Unit rows (N, D), float32.
@@ -85,7 +85,7 @@ def encode_rows(
 
 
 def near_pairs(encodings: list[CompressedRows], max_distance: float, rows: range) -> Iterator[Rows]:
-    """What :func:`glc.core.neighbors.jaccard_numba.mean_distances` computes of ``rows``, block by block.
+    """Do the work of :func:`glc.core.neighbors.jaccard_numba.mean_distances` for ``rows``, block by block.
 
     Args:
         encodings: S matrices (N, N) whose rows sum to 1, of values of at least 2**-36, on one device.
@@ -120,7 +120,7 @@ def near_pairs(encodings: list[CompressedRows], max_distance: float, rows: range
 
 
 def _gaussian_sets(features: Tensor, ranks: Tensor, halved: Tensor, scale: Tensor) -> CompressedRows:
-    """V before query expansion: the expanded sets, with float64 weights that sum to 1."""
+    """Compute V before query expansion: the expanded sets, with float64 weights that sum to 1."""
     near, half = _mutual(ranks), _mutual(halved)
     parts = []
     for block in _blocks(range(len(ranks)), _ITEM_BYTES * near.shape[1] * (half.shape[1] + 1)):
@@ -134,7 +134,7 @@ def _gaussian_sets(features: Tensor, ranks: Tensor, halved: Tensor, scale: Tenso
 
 
 def _mutual(ranks: Tensor) -> Tensor:
-    """The neighbors (N, k) of every image that have it among theirs, and -1 in the place of others."""
+    """Return the neighbors (N, k) of every image that have it among theirs, and -1 in the place of others."""
     mutual = torch.empty_like(ranks)
     for block in _blocks(range(len(ranks)), _ITEM_BYTES // 4 * ranks.shape[1] ** 2):
         own = ranks[block.start : block.stop]
@@ -145,7 +145,7 @@ def _mutual(ranks: Tensor) -> Tensor:
 
 
 def _expanded(near: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
-    """Every R(i), joined by the H(j), j in R(i), of which more than two thirds lie in R(i).
+    """Join every R(i) with the H(j), j in R(i), of which more than two thirds lie in R(i).
 
     Args:
         near: The R(i) (B, k) of some images, -1 = none.
@@ -168,7 +168,7 @@ def _expanded(near: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _averaged(weights: CompressedRows, nearest: Tensor) -> CompressedRows:
-    """Mean of the rows ``nearest`` (N, k) of a matrix of float64 rows that sum to 1, in float32."""
+    """Average the rows ``nearest`` (N, k) of a matrix of float64 rows that sum to 1, in float32."""
     num_images, k = nearest.shape
     sizes = weights.starts.diff()
     parts = []

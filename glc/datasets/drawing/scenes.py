@@ -60,7 +60,7 @@ class Camera:
 
     @classmethod
     def sample(cls, seed: Sequence[int]) -> 'Camera':
-        """A random camera; the same for the same seed."""
+        """Draw a random camera; the same for the same seed."""
         rng = np.random.default_rng(seed)
         return cls(
             seed=tuple(seed),
@@ -149,7 +149,7 @@ def _scene(rng: np.random.Generator) -> Array:
 
 
 def _dull(rng: np.random.Generator) -> Array:
-    """A color of things: less vivid than clothes."""
+    """Draw a color of things: less vivid than clothes."""
     color = tinted(rng, pick(rng, CLOTH), 12)
     return 0.45 * color + 0.55 * color.mean()
 
@@ -191,7 +191,7 @@ class Walk:
 
     @classmethod
     def sample(cls, rng: np.random.Generator, camera: Camera) -> 'Walk':
-        """A random passage; headings gather around the camera's usual one, or its opposite."""
+        """Draw a random passage; headings gather around the camera's usual one, or its opposite."""
         opposite = math.pi if rng.random() < 0.3 else 0.0
         return cls(
             place=rng.uniform(0, 1),

@@ -121,7 +121,7 @@ class PseudoIdentitySampler(Sampler[Draw]):
         return map(Draw, *mine)
 
     def _cluster_stream(self, rng: np.random.Generator) -> np.ndarray:
-        """Cluster of every place of the epoch: permutations, cut so that no batch holds a cluster twice."""
+        """Draw the clusters of the epoch: permutations, cut so that no batch holds a cluster twice."""
         count = len(self._members)
         per_permutation = count - count % self.num_ids or count
         needed = self.iterations * self.num_ids
@@ -129,7 +129,7 @@ class PseudoIdentitySampler(Sampler[Draw]):
         return np.concatenate([rng.permutation(count)[:per_permutation] for _ in range(rounds)])[:needed]
 
     def _draw(self, rng: np.random.Generator, cluster: int) -> np.ndarray:
-        """``num_instances`` images of one cluster, by the camera rule."""
+        """Draw ``num_instances`` images of one cluster, by the camera rule."""
         members = self._members[cluster]
         anchor = rng.choice(members)
         others = members[self.cam_ids[members] != self.cam_ids[anchor]]
@@ -139,7 +139,7 @@ class PseudoIdentitySampler(Sampler[Draw]):
         return np.append(anchor, rng.choice(others, rest, replace=len(others) < rest))
 
     def _draw_outliers(self, rng: np.random.Generator) -> np.ndarray:
-        """Different outliers, where there are enough, for one batch."""
+        """Draw the outliers of one batch; different ones where there are enough."""
         shape = self.outlier_groups, self.num_instances
         few = len(self._outliers) < self.outlier_groups * self.num_instances
         return rng.choice(self._outliers, shape, replace=few)

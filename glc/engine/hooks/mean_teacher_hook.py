@@ -63,7 +63,7 @@ class MeanTeacherHook(EMAHook):
 
 
 def feature_network(runner: Runner) -> nn.Module:
-    """The network whose features are used: the mean teacher's, or the one in training where there is none."""
+    """Return the network whose features are used: the mean teacher's, or the one in training where there is none."""
     for hook in runner.hooks:
         if isinstance(hook, MeanTeacherHook):
             return hook.teacher

@@ -22,7 +22,7 @@ from .mean_teacher_hook import feature_network
 
 
 def check_train_dataloader(loader: DataLoader) -> None:
-    """Whether a training loader batches by labels, in batches of the sampler's size.
+    """Check that a training loader batches by labels, in batches of the sampler's size.
 
     Raises:
         TypeError: If the sampler takes no labels.
@@ -105,11 +105,11 @@ class PseudoLabelHook(Hook):
         self.pseudo: PseudoLabels | None = None
 
     def labels_anew(self, epoch: int) -> bool:
-        """Whether this 0-based epoch extracts features and labels."""
+        """Return whether this 0-based epoch extracts features and labels."""
         return epoch % self.interval == 0 and epoch not in self.frozen_epochs
 
     def corrects(self, epoch: int) -> bool:
-        """Whether this 0-based epoch corrects its labels."""
+        """Return whether this 0-based epoch corrects its labels."""
         due = epoch >= self.correct_begin and epoch % self.correct_interval == 0
         return due and self.labels_anew(epoch)
 
@@ -160,7 +160,7 @@ class PseudoLabelHook(Hook):
             )
 
     def _label(self, runner: Runner) -> PseudoLabels:
-        """New pseudo labels, the same on every process, or those of the last labeling."""
+        """Make new pseudo labels, the same on every process, or keep those of the last labeling."""
         try:
             labeling = self._engine(
                 self._extract,
@@ -196,5 +196,5 @@ class PseudoLabelHook(Hook):
 
 
 def _needs(runner: Runner) -> tuple[str, ...]:
-    """What the memory bank needs at a labeling."""
+    """Return what the memory bank needs at a labeling."""
     return unwrap(runner.model).memory.needs

@@ -142,7 +142,7 @@ class OSNet(BaseBackbone):
         return stage
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Images (B, 3, H, W) to global features (B, D)."""
+        """Turn images (B, 3, H, W) into global features (B, D)."""
         x = self.maxpool(self.conv1(inputs))
         x = self.conv5(self.conv4(self.conv3(self.conv2(x))))
         return self.fc(x.mean((2, 3)))

@@ -63,7 +63,7 @@ class _PatchEmbed(nn.Module):
         return self.project(images).flatten(2).transpose(1, 2)
 
     def project(self, images: Tensor) -> Tensor:
-        """Patches (B, D, h, w) of images of any size."""
+        """Project images of any size to patches (B, D, h, w)."""
         return self.proj(self.conv(images))
 
 
@@ -153,7 +153,7 @@ class PASSViT(BaseBackbone):
         self._initialize()
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Images (B, 3, H, W) to the normalized cls and part tokens (B, 1 + P, D).
+        """Turn images (B, 3, H, W) into normalized cls and part tokens (B, 1 + P, D).
 
         Raises:
             ValueError: If the images are not of ``img_size``.
@@ -164,9 +164,10 @@ class PASSViT(BaseBackbone):
         return self.norm(x[:, : self.num_tokens])
 
     def forward_parts(self, crops: Tensor) -> Tensor:
-        """Crops of the parts, of any size: each runs with the cls token and the token of its part only.
+        """Turn crops of the parts, of any size, into tokens.
 
-        The position embeddings of the patches are resized to the crops, bicubically.
+        Each crop runs with the cls token and the token of its part only. The position embeddings of the patches are
+        resized to the crops, bicubically.
 
         Args:
             crops: (P, n, 3, h, w): n crops of each part.
@@ -201,14 +202,14 @@ class PASSViT(BaseBackbone):
         return state_dict
 
     def _leading_tokens(self) -> Tensor:
-        """Cls and part tokens with their positions, (1, 1 + P, D)."""
+        """Return cls and part tokens with their positions, (1, 1 + P, D)."""
         parts = range(1, self.num_tokens)
         tokens = [self.cls_token, *(getattr(self, f'part_token{part}') for part in parts)]
         positions = [self.cls_pos, *(getattr(self, f'part{part}_pos') for part in parts)]
         return torch.cat(tokens, 1) + torch.cat(positions, 1)
 
     def _positions(self, grid: Sequence[int]) -> Tensor:
-        """Position embeddings of another grid of patches, (1, D, h, w)."""
+        """Return position embeddings of another grid of patches, (1, D, h, w)."""
         embed = self.pos_embed.transpose(1, 2).unflatten(2, self.patch_embed.grid_size)
         return F.interpolate(embed, size=tuple(grid), mode='bicubic', align_corners=False)
 

@@ -59,7 +59,7 @@ class ResNet(BaseBackbone):
             self.add_module(name, getattr(net, name))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Images (B, 3, H, W) to a map (B, 2048, H / 16, W / 16) (a 32nd with ``last_stride=2``)."""
+        """Turn images (B, 3, H, W) into a map (B, 2048, H / 16, W / 16) (a 32nd with ``last_stride=2``)."""
         for name in _STAGES:
             inputs = getattr(self, name)(inputs)
         return inputs

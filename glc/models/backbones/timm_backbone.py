@@ -57,7 +57,7 @@ class TimmBackbone(BaseBackbone):
         self.out_channels = next(filter(None, widths))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Images (B, 3, H, W) to a map (B, D, h, w), or to one token (B, 1, D).
+        """Turn images (B, 3, H, W) into a map (B, D, h, w), or into one token (B, 1, D).
 
         The token of a transformer is its class token, or the mean of all tokens where it has none.
 

@@ -15,7 +15,7 @@ _TIMM_PLAIN = ('conv_dw', 'bn1', 'conv_pw', 'bn2')
 
 
 def to_timm_names(state_dict: dict[str, Tensor], stages: Iterable[nn.Module]) -> dict[str, Tensor]:
-    """Tensors of a published MobileNetV2 or EfficientNet-Lite by timm's names.
+    """Rename the tensors of a published MobileNetV2 or EfficientNet-Lite to timm's names.
 
     Understood are torchvision's MobileNetV2 (``features.1.conv.0.0.weight``) and the EfficientNets whose modules begin
     with an underscore (``_blocks.0._depthwise_conv.weight``). Other keys keep their names.
@@ -41,7 +41,7 @@ def to_timm_names(state_dict: dict[str, Tensor], stages: Iterable[nn.Module]) ->
 
 
 def _names(blocks: list[tuple[str, nn.Module]]) -> Iterator[tuple[str, str]]:
-    """Published name of a module, and timm's."""
+    """Yield the published name of a module, and timm's."""
     ends = (
         ('features.0.0', '_conv_stem', 'conv_stem'),
         ('features.0.1', '_bn0', 'bn1'),

@@ -30,7 +30,7 @@ class ContrastHead(BaseModule):
         self.loss_weight = loss_weight
 
     def loss(self, features: Tensor, labels: Tensor, indices: Tensor | None = None) -> dict[str, Tensor]:
-        """Losses of a batch; updates the memory bank.
+        """Compute the losses of a batch, and update the memory bank.
 
         Args:
             features: (B, D), unit norm.

@@ -51,5 +51,5 @@ class ProjectionHead(BaseModule):
                 nn.init.zeros_(module.bias)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens (B, D) to outputs (B, K)."""
+        """Project tokens (B, D) to outputs (B, K)."""
         return F.linear(F.normalize(self.mlp(tokens)), F.normalize(self.last_weight))

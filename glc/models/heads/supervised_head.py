@@ -45,7 +45,7 @@ class SupervisedHead(BaseModule):
         nn.init.normal_(self.classifier.weight, std=0.001)
 
     def loss(self, before: Tensor, after: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Losses of a batch.
+        """Compute the losses of a batch.
 
         Args:
             before: Features (B, D) before the neck's batch normalization.

@@ -37,5 +37,5 @@ class GeM(nn.Module):
         return x.clamp(min=self.eps).pow(self.p).mean((2, 3)).pow(1 / self.p)
 
     def extra_repr(self) -> str:
-        """Exponent for ``repr``."""
+        """Show the exponent when the module is printed."""
         return f'p={float(self.p):g}, learnable={isinstance(self.p, nn.Parameter)}'

@@ -44,7 +44,7 @@ class _GhostBatchNorm(_BatchNorm):
         return F.batch_norm(group, mean, variance, self.weight, self.bias, True, 1.0, self.eps)
 
     def extra_repr(self) -> str:
-        """Group size beside the usual settings for ``repr``."""
+        """Show the group size beside the usual settings when the module is printed."""
         return f'{super().extra_repr()}, group_size={self.group_size}'
 
 

@@ -20,7 +20,7 @@ class _GlobalBatch(torch.autograd.Function):
 
 
 def global_batch(rows: Tensor) -> Tensor:
-    """Rows of all processes, in the order of their ranks, on every process; differentiable.
+    """Gather the rows of all processes, in the order of their ranks, on every process; differentiable.
 
     Every process must compute the same loss from the result. The gradient of a process's own rows is multiplied by the
     number of processes, because distributed training averages gradients: below the gather, where each process holds a

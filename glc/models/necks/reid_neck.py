@@ -73,7 +73,7 @@ class ReIDNeck(BaseModule):
                 self.add_module(f'bottleneck_pt{part}', _frozen_bias_norm(in_channels))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Backbone output to unit features.
+        """Turn the output of the backbone into unit features.
 
         Args:
             inputs: Tokens (B, T, D), a map (B, D, H, W) or vectors (B, D).
@@ -89,7 +89,7 @@ class ReIDNeck(BaseModule):
         return F.normalize(self._fused(F.normalize(self._batch_normed(self.tokens(inputs)), dim=2)))
 
     def batch_norm(self, inputs: Tensor) -> Tensor:
-        """Backbone output to the fused feature after batch normalization, without L2 norm, as a classifier wants it.
+        """Compute the fused feature after batch normalization, without L2 norm, as a classifier wants it.
 
         Args:
             inputs: As in :meth:`forward`.
@@ -101,7 +101,7 @@ class ReIDNeck(BaseModule):
         return self._fused(self._batch_normed(tokens)) if self.multi else self.bottleneck(self._fused(tokens))
 
     def fuse(self, inputs: Tensor) -> Tensor:
-        """Backbone output to the fused feature before any normalization, as the triplet loss wants it.
+        """Compute the fused feature before any normalization, as the triplet loss wants it.
 
         Args:
             inputs: As in :meth:`forward`.
@@ -112,7 +112,7 @@ class ReIDNeck(BaseModule):
         return self._fused(self.tokens(inputs))
 
     def tokens(self, inputs: Tensor) -> Tensor:
-        """Backbone output to tokens, maps pooled; what the other methods make of these is what they make of the inputs.
+        """Turn the output of the backbone into tokens; the other methods take tokens as well.
 
         Args:
             inputs: As in :meth:`forward`.
