@@ -142,6 +142,16 @@ def test_planted_noise(planted_noise):
         planted_noise(truth, 'wrong', 0.2, 0)
 
 
+def test_one_view_halves_the_work_on_features(run):
+    printed = run('benchmarks/bench_view', '--images', 200, '--dim', 16, '--cameras', 3)
+    header, arrays, view = rows(printed)
+    assert header[1:4] == ['full searches', 'normalizations', 'camera centerings']
+    assert (arrays[1], arrays[3]) == ('2', '2')
+    assert (view[1], view[3]) == ('1', '1')
+    assert 0 < 2 * int(view[2]) <= int(arrays[2])
+    assert printed.endswith('same labels: yes\n')
+
+
 def test_curves_are_means_by_epoch_and_the_later_log_counts(run, tmp_path):
     logs = {
         '20250101_000000': [
