@@ -22,7 +22,7 @@ def run(monkeypatch, capsys):
     def call(tool, *arguments):
         path = TOOLS / f'{tool}.py'
         monkeypatch.setattr(sys, 'argv', [str(path), *map(str, arguments)])
-        monkeypatch.setattr(sys, 'path', sys.path.copy())
+        monkeypatch.setattr(sys, 'path', [str(path.parent), *sys.path])
         runpy.run_path(str(path), run_name='__main__')
         return capsys.readouterr().out
 
