@@ -20,16 +20,16 @@ from .base import BaseReIDDataset, Counts, Record, is_image
 class LUPerson(BaseReIDDataset):
     """LUPerson: 4,180,243 images of unknown people and cameras, all of them training images.
 
-    Listing millions of files takes minutes on a network disk, so the sorted list of names is kept in a text
-    file: a first line with the modification time of the image folder, then one name per line. The list is
-    made anew when that time has changed (a file was added, removed or renamed). No file is looked at one by
-    one. The list is mapped into memory, which all processes of a machine share, and an entry is made when it is
-    asked for: a process holds no more of it than a table of the places of the names.
+    Listing millions of files takes minutes on a network disk. So the sorted list of names is kept in a text file: a
+    first line with the modification time of the image folder, then one name per line. The list is made anew when that
+    time has changed (a file was added, removed or renamed); no file is looked at one by one. The list is mapped into
+    memory, which all processes of a machine share. An entry is made when it is asked for, so a process holds no more of
+    the list than a table of the places of the names.
 
     Args:
         data_root: Folder that contains ``images`` or the LMDB.
         list_file: Where the list is kept; ``<data_root>/images.list`` by default, ``<data_root>/<lmdb>.list`` of an
-            LMDB. Where that place cannot be written, nothing is kept and a line in the log says so.
+            LMDB. If that place cannot be written, nothing is kept, and a line in the log says so.
         lmdb: Name of an LMDB below ``data_root`` with the encoded images by name (ASCII), instead of the folder; needs
             the package lmdb. ``LoadReIDImage`` finds it in the entries.
         **kwargs: Arguments of :class:`BaseReIDDataset`; ``serialize_data`` has no effect.

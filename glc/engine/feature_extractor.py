@@ -12,10 +12,10 @@ from glc.engine.unwrap import unwrap
 
 
 class FeatureExtractor:
-    """Extracts the unit features of all images of a data set.
+    """Extractor of the unit features of all images of a data set.
 
-    The batches are the same however many processes share them, each process taking whole batches, so the features are
-    too; they are written by ``sample_idx``, never by order of arrival.
+    Every process takes whole batches, and the batches are the same for any number of processes. So the features are the
+    same, too. They are written by ``sample_idx``, never by order of arrival.
 
     Args:
         dataset: Data set with a deterministic (test) pipeline.

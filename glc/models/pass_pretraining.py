@@ -17,10 +17,14 @@ from glc.registry import MODELS
 class PASSPretraining(BaseModel):
     """Student and teacher with part tokens, one projection head per token (PASS, Zhu et al., ECCV 2022).
 
-    A global crop runs with all tokens, a local crop of part p with the class token and part token p. The student's
-    outputs of the class token in all crops, and of part token p in the global crops and the local crops of part p,
-    learn the teacher's outputs of the same token in the other global crops. The teacher, whose backbone is the
-    product, follows the student by :meth:`update_teacher`, which :class:`~glc.engine.SelfDistillationHook` calls.
+    A global crop runs with all tokens, a local crop of part p with the class token and part token p. The student learns
+    the teacher's outputs of the same token in the other global crops:
+
+    - with the class token, from all crops;
+    - with part token p, from the global crops and the local crops of part p.
+
+    The teacher's backbone is the product. It follows the student by :meth:`update_teacher`, which
+    :class:`~glc.engine.SelfDistillationHook` calls.
 
     Weights are named ``student.backbone``, ``student.heads.0`` (class token) to ``student.heads.P``, and the same
     below ``teacher``.

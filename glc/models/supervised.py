@@ -16,10 +16,12 @@ from glc.registry import MODELS
 class SupervisedReID(BaseReID):
     """A network with a supervised head; trained on the identities of its training set.
 
-    The head classifies features after the neck's batch normalization (not L2-normalized), and compares those before it
-    with each other. Tested on the feature before it, L2-normalized. Neck and head see the global batch: batch
-    statistics of the neck, classification and triplets are those of all its images, whatever the number of processes.
-    In the backbone, batch statistics are of ``bn_group_size`` images, or of one process where that is None.
+    - The head classifies the feature after the neck's batch normalization, which is not L2-normalized.
+    - The triplet loss compares the feature before it.
+    - Tests compare the feature before it, L2-normalized.
+
+    Neck and head see the global batch: its batch statistics, classification and triplets are the same for any number of
+    processes. In the backbone, batch statistics are of ``bn_group_size`` images, or of one process where that is None.
 
     Args:
         *args: As in :class:`BaseReID`.

@@ -21,8 +21,8 @@ def draw_ranked_results(
 ) -> Image.Image:
     """Draw one row per query: the query, then the gallery images in the order of their ranks.
 
-    A gallery image is framed in green where it shows the person of the query, in red where it does not, and
-    in gray where that is unknown.
+    The frame of a gallery image is green if it shows the person of the query, red if it does not, and gray if that is
+    unknown.
 
     Args:
         query_paths: Q image files.

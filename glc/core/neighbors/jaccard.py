@@ -53,8 +53,8 @@ def jaccard_distance(
     4. V(i) becomes the mean of V over the first k2 entries of rank(i).
     5. d(i, j) = 1 - s / (2 - s) with s = sum_l min(V(i, l), V(j, l)).
 
-    Several k1 give the mean of their distances: a small k1 tells apart people who look alike, a large one holds
-    together a person seen often, and pairs that are near at every scale stand out from those near at one.
+    Several k1 give the mean of their distances. A small k1 tells apart people who look alike. A large one holds
+    together a person seen often. Pairs that are near at every scale stand out from those near at one.
 
     Args:
         features: Features (N, D); rows are scaled to unit length first.
@@ -119,8 +119,8 @@ def unit_jaccard_distance(
 ) -> sparse.csr_array:
     """Do the work of :func:`mean_jaccard_distance` for float32 unit features, which are not checked again.
 
-    On the CPU, the work is done in an order in which neighbors are close to each other in memory (reverse
-    Cuthill-McKee): in random order it waits for memory most of the time.
+    On the CPU, images are put in an order in which neighbors are close to each other in memory (reverse
+    Cuthill-McKee). In random order the work waits for memory most of the time.
     """
     if not 0 <= max_distance <= 1:
         raise ValueError(f'max_distance must lie in [0, 1], got {max_distance}')

@@ -2,8 +2,8 @@
 
 :mod:`glc.core.neighbors.jaccard_numba` does the same on CPUs.
 
-Sums of a device come in no fixed order, so numbers in [0, 1] are summed as integers, multiples of 2**-60: no rounding,
-and the same result in any order, on any device. Work is done in blocks of about :data:`BLOCK_BYTES`.
+A device adds in no fixed order. So numbers in [0, 1] are summed as integers, multiples of 2**-60: nothing is rounded,
+and the result is the same in any order and on any device. Work is done in blocks of about :data:`BLOCK_BYTES`.
 """
 
 from __future__ import annotations
@@ -197,13 +197,18 @@ def _by_column(matrix: CompressedRows) -> _Lists:
 
 
 def _add_shared(shared: Tensor, matrix: CompressedRows, columns: _Lists, block: range) -> None:
-    """Add ``min(V[i, l], V[j, l])``, over all l, to the pairs i < j of the block, the first B N of ``shared``."""
+    """Add ``min(V[i, l], V[j, l])``, over all l, to the pairs i < j of the block, the first B N of ``shared``.
+
+    Every entry (i, l) meets the entries of column l below it, and only those: each pair is added once. These lists have
+    very different lengths. So they are laid end to end, and the whole is cut into pieces of about equally many
+    products, which bounds the memory of a piece; a cut by entries would let a few popular columns fill the device.
+    """
     num_images = len(columns.ends)
     starts = matrix.starts[block.start : block.stop + 1]
     entries = slice(int(starts[0]), int(starts[-1]))
-    row = torch.arange(len(block), device=shared.device).repeat_interleave(starts.diff())
+    row = torch.arange(len(block), device=shared.device).repeat_interleave(starts.diff())  # i of every entry
     following = columns.following[entries]
-    sizes = columns.ends[matrix.columns[entries]] - following
+    sizes = columns.ends[matrix.columns[entries]] - following  # entries that each one meets
     ends = sizes.cumsum(0)
     step = BLOCK_BYTES // _ITEM_BYTES
     full = torch.arange(1, int(ends[-1]) // step + 1, device=ends.device) * step

@@ -24,8 +24,8 @@ EXACT_LIMIT = 50_000
 BACKENDS = ('auto', 'faiss', 'torch', 'approximate')
 """Searches of :func:`knn_graph`."""
 
-# A float32 search is asked for this many neighbors beyond k, so that it surely finds the k best of float64,
-# unless the last one found is this close to the k-th: such rows (duplicates) are searched again in float64.
+# A float32 search is asked for this many neighbors beyond k, so that the k best of float64 are surely among them. Where
+# the last one found is this close to the k-th (duplicates), they may not be: such rows are searched again in float64.
 _MARGIN = 8
 _TOLERANCE = 1e-5
 _BLOCK_SIMILARITIES = 2**24  # 64 MiB

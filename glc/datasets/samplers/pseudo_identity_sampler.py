@@ -16,14 +16,14 @@ from glc.registry import DATA_SAMPLERS
 
 @DATA_SAMPLERS.register_module()
 class PseudoIdentitySampler(Sampler[Draw]):
-    """Batches of ``num_ids`` clusters x ``num_instances`` images, the same on any number of processes.
+    """Sampler of ``num_ids`` clusters x ``num_instances`` images, the same on any number of processes.
 
-    Clusters come in random permutations. Of each, one image is drawn at random and the others from other cameras of
-    the cluster where there are any, else from its other images; with replacement where there are too few, so that a
-    batch is always full. Outliers (label -1) are drawn with ``outlier_groups`` only. The length is constant, whatever
-    the number of clusters, so schedules keep their meaning.
+    Clusters come in random permutations. Of each cluster, one image is drawn at random. The others come from its images
+    in other cameras or, if there are none, from its other images. Where these are too few, they repeat, so a batch is
+    always full. Outliers (label -1) are drawn with ``outlier_groups`` only. The length does not depend on the number of
+    clusters, so schedules keep their meaning.
 
-    The stream of an epoch depends on the seed, the epoch and the labels only: every process draws the same global
+    The stream of an epoch depends on the seed, the epoch and the labels only. Every process draws the same global
     batches and keeps its share of whole identities. Each draw carries the seed of its augmentation.
 
     Args:

@@ -18,10 +18,16 @@ from glc.structures import ReIDDataSample
 class PartMultiCrop(BaseTransform):
     """Two global crops of an image and several local crops of each of its parts, each augmented by itself.
 
-    The augmentation of PASS (Zhu et al., ECCV 2022): a window of random area and of aspect 3/4 to 4/3, resized
-    (bicubic, pillow); flip 0.5; color jitter (brightness 0.4, contrast 0.4, saturation 0.2, hue 0.1) with
-    probability 0.8; gray 0.2; blur; solarization of the second global crop. Everything is drawn from the global
-    generators of Python and torch, which ``Draw`` seeds per image.
+    The augmentation of PASS (Zhu et al., ECCV 2022), in this order:
+
+    - a window of random area and of aspect 3/4 to 4/3, resized (bicubic, pillow);
+    - flip, with probability 0.5;
+    - color jitter (brightness 0.4, contrast 0.4, saturation 0.2, hue 0.1), with probability 0.8;
+    - gray, with probability 0.2;
+    - blur;
+    - solarization, of the second global crop only.
+
+    Everything is drawn from the global generators of Python and torch, which ``Draw`` seeds per image.
 
     Required key: ``img`` (H, W, 3) uint8 BGR. Added key: ``crops``, a dict of lists of such images: ``'global'``,
     two, and ``'local'``, ``crops_per_part`` of each part, in the order of the parts.

@@ -15,8 +15,8 @@ from .pseudo_label_hook import check_train_dataloader
 class IdentityLabelHook(Hook):
     """Gives model and sampler the identities of the training set, numbered 0..C-1 in the order of their pids.
 
-    This is the only place where ground truth becomes labels of a training; configs without this hook train without it.
-    Nothing goes into the checkpoints, since the data set tells the labels again.
+    Only here does ground truth become labels of a training. Configs without this hook train without it. Nothing goes
+    into the checkpoints, since the data set tells the labels again.
 
     Example:
         >>> hook = IdentityLabelHook()

@@ -16,14 +16,16 @@ from .average_batchnorm_hook import average_batchnorm
 class MeanTeacherHook(EMAHook):
     """Keeps a mean teacher: a moving average of the network's weights after every iteration.
 
-    Tarvainen and Valpola, Mean teachers are better role models, NeurIPS 2017. The student is trained; the teacher
-    extracts the features of the training images for :class:`PseudoLabelHook` (labels, centroids, memory), is
-    evaluated, and is the ``state_dict`` of the checkpoints. The student's weights travel there as ``ema_state_dict``,
-    so a resumed run goes on as an uninterrupted one does.
+    Tarvainen and Valpola, Mean teachers are better role models, NeurIPS 2017. The student is trained. The teacher
+
+    - extracts the features of the training images for :class:`PseudoLabelHook` (labels, centroids, memory),
+    - is evaluated,
+    - is the ``state_dict`` of the checkpoints. The student's weights are their ``ema_state_dict``, so a resumed run
+      goes on as an uninterrupted one does.
 
     The averaging is mmengine's. BatchNorm's running statistics are averaged like weights, and over processes. Buffers
-    that are not saved, labels and memory, stay with the student; mmengine's own hook would exchange them too, and
-    fails because their sizes change.
+    that are not saved, labels and memory, stay with the student. mmengine's own hook would exchange them too, and fail
+    because their sizes change.
 
     Args:
         momentum: Share of the student in an update, in (0, 1): 0.001 averages over some 1000 iterations.

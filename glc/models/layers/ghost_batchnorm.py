@@ -51,12 +51,11 @@ class _GhostBatchNorm(_BatchNorm):
 class GhostBatchNorm1d(_GhostBatchNorm, nn.BatchNorm1d):
     """``nn.BatchNorm1d`` whose batch statistics are those of groups of ``group_size`` images.
 
-    A batch of B images is split along its first axis into ceil(B / group_size) consecutive groups of
-    near-equal size, and each is normalized by its own mean and variance (ghost batches, Hoffer et al., 2017).
-    The running statistics move towards the mean over the groups of their means and unbiased variances. That
-    is linear: the mean of the buffers of several processes equals the buffers of one process that sees all
-    groups, so the recipe's group size gives the recipe's result on any number of processes. Evaluation and
-    ``state_dict`` are those of ``nn.BatchNorm1d``.
+    A batch of B images is split along its first axis into ceil(B / group_size) consecutive groups of near-equal size.
+    Each group is normalized by its own mean and variance (ghost batches, Hoffer et al., 2017). The running statistics
+    move towards the mean over the groups of their means and unbiased variances. That is linear: the mean of the buffers
+    of several processes equals the buffers of one process that sees all groups. So the recipe's group size gives the
+    recipe's result on any number of processes. Evaluation and ``state_dict`` are those of ``nn.BatchNorm1d``.
 
     Args:
         num_features: Number of channels C.

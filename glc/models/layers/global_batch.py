@@ -23,8 +23,8 @@ def global_batch(rows: Tensor) -> Tensor:
     """Gather the rows of all processes, in the order of their ranks, on every process; differentiable.
 
     Every process must compute the same loss from the result. The gradient of a process's own rows is multiplied by the
-    number of processes, because distributed training averages gradients: below the gather, where each process holds a
-    part of the global batch, the average is then the gradient of that loss, and above it all gradients agree anyway.
+    number of processes, because distributed training averages gradients. Below the gather, each process holds a part of
+    the global batch, so the average becomes the gradient of that loss. Above it, all gradients agree anyway.
 
     Args:
         rows: (B, ...), of the same shape on every process.
