@@ -111,8 +111,8 @@ class BaseReIDDataset(BaseDataset):
         pipeline: Transforms, as objects or configs.
         check: What to do when the files differ from the published counts, before anything is loaded:
             'published' raises an error, 'warn' logs a warning, 'off' does not compare.
-        unreadable: 'error' stops at the first unreadable image that is met and names it; 'skip' decodes every
-            file once on loading, leaves out the unreadable ones and logs their number and names.
+        unreadable: 'error' stops at the first unreadable image that is met and names it. 'skip' decodes every file once
+            on loading, leaves out the unreadable ones, and logs their number and names.
         **kwargs: Arguments of mmengine's ``BaseDataset`` (``indices``, ``serialize_data``, ``lazy_init``).
 
     Raises:

@@ -100,7 +100,7 @@ class Labeling:
 
 
 class LabelEngine:
-    """Extracts features, labels them and corrects the labels; the result is the same on every process.
+    """Engine that extracts features, labels them and corrects the labels, the same on every process.
 
     All processes share extraction, neighbors and distances. One corrects; the others take its result, or its error.
     Labeler and corrector get the same :class:`glc.core.neighbors.FeatureView`, so the neighbors are searched once.

@@ -11,7 +11,7 @@ from glc.registry import MODELS
 
 @MODELS.register_module()
 class ReIDDataPreprocessor(BaseDataPreprocessor):
-    """Stack, convert to RGB, normalize, and fill the boxes of random erasing, on the model's device.
+    """Preprocessor that stacks images, converts them to RGB, normalizes them and fills the boxes of random erasing.
 
     The statistics live here and not in the data pipeline because they belong to the weights: whoever swaps the
     backbone swaps them too. Erased boxes are filled after normalization with ``erase_fill`` as it is, which is what
@@ -77,7 +77,7 @@ class ReIDDataPreprocessor(BaseDataPreprocessor):
 
 @MODELS.register_module()
 class MultiCropDataPreprocessor(ReIDDataPreprocessor):
-    """The same for several crops of every image; a batch of plain images passes as in the base class.
+    """Preprocessor of several crops of every image; a batch of plain images passes as in the base class.
 
     Takes the arguments of :class:`ReIDDataPreprocessor`; the default statistics are those of ImageNet.
 

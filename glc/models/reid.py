@@ -80,8 +80,8 @@ class BaseReID(BaseModel):
 class UnsupervisedReID(BaseReID):
     """A network with a contrast head; trained on pseudo labels.
 
-    Pseudo labels live here, in a table indexed by ``sample_idx``, because the workers of a data loader never see
-    what is written into the data set of the parent process.
+    Pseudo labels live here, in a table indexed by ``sample_idx``: the workers of a data loader never see what is
+    written into the data set of the parent process.
 
     Args:
         *args: As in :class:`BaseReID`; the memory bank of the head is reset with every labeling.

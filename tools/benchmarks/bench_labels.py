@@ -3,8 +3,8 @@
     python tools/benchmarks/bench_labels.py --sizes 12936x384 32621x768 --correctors GLC MetricConsensus
 
 The features are made up (``synthetic_identities`` in _data.py) and saved for all rows of a size. Every measurement
-runs in a fresh process, since a process only knows its peak memory so far; times are medians of ``--repeats`` after
-one run on 2,000 images, which loads libraries and compiled kernels. The dense baseline does what the k-reciprocal
+runs in a fresh process, since a process only knows its peak memory so far. Times are medians of ``--repeats``, after
+one run on 2,000 images that loads libraries and compiled kernels. The dense baseline does what the k-reciprocal
 encoding's authors wrote, with three N x N matrices and a loop over the images, and runs up to ``--dense-limit`` images.
 A corrector corrects the labels of JaccardDBSCAN and gets its view of the features, as in training: its time is what it
 adds. ``--growth`` takes several sizes of one D and fits the exponent of N for every stage; of the search of neighbors

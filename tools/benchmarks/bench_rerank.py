@@ -3,8 +3,8 @@
     python tools/benchmarks/bench_rerank.py --sizes 500+2500 1000+5000 --dim 384
 
 A size is queries + gallery images. The features are made up (``synthetic_identities`` in _data.py). Every
-measurement runs in a fresh process, since a process only knows its peak memory so far, after one run on few images,
-which loads libraries and compiled kernels; processor seconds count where other work runs beside. The dense baseline
+measurement runs in a fresh process, since a process only knows its peak memory so far, after one run on few images that
+loads libraries and compiled kernels. Processor seconds count where other work runs beside. The dense baseline
 keeps float32 matrices of all images by all images and runs up to ``--dense-limit`` images. The last column compares
 the distances of some queries.
 """

@@ -106,13 +106,13 @@ class KReciprocalReranking:
 
 @dataclass(frozen=True)
 class QueryExpansion:
-    """Replace every query by a weighted mean of itself and its nearest gallery images.
+    """Expansion of every query to a weighted mean of itself and its nearest gallery images.
 
     The weights are 1 for the query itself and max(0, <x, y>) ** alpha for its neighbor y; the sum is scaled to
     unit length. ``alpha=0`` is average query expansion (Chum et al., ICCV 2007), which weighs all alike; the default
-    weighting is alphaQE (Radenovic et al., TPAMI 2018). With ``gallery=True`` every gallery image is replaced
-    first, by itself and its nearest gallery images (database augmentation, Arandjelovic and Zisserman, CVPR 2012), and
-    the queries look for neighbors among the new ones.
+    weighting is alphaQE (Radenovic et al., TPAMI 2018). With ``gallery=True`` every gallery image is
+    replaced first, in the same way (database augmentation, Arandjelovic and Zisserman, CVPR 2012). The queries then
+    look for neighbors among the new ones.
 
     Args:
         k: Number of neighbors, the image itself not counted; all if there are fewer.

@@ -165,9 +165,9 @@ def inter_camera_loss(
 ) -> Tensor:
     r"""Contrast the cluster's proxies in other cameras with the hardest proxies of other clusters.
 
-    With the positives ``P``, the proxies of the image's cluster in other cameras, and the negatives ``N``, the
-    ``num_negatives`` most similar proxies of other clusters in any camera, it is
-    ``-1/|P| sum_{p in P} log(exp(s_p) / sum_{q in P or N} exp(s_q))``, and 0 where ``P`` is empty.
+    - The positives ``P`` are the proxies of the image's cluster in other cameras.
+    - The negatives ``N`` are the ``num_negatives`` most similar proxies of other clusters, in any camera.
+    - The loss is ``-1/|P| sum_{p in P} log(exp(s_p) / sum_{q in P or N} exp(s_q))``, and 0 where ``P`` is empty.
 
     Args:
         similarities: (B, Q) similarities to all proxies, divided by the temperature.

@@ -72,8 +72,8 @@ def camera_levels(features: np.ndarray | Tensor, cam_ids: np.ndarray | Tensor) -
 
     Returns:
         Symmetric float32 tensor (K, K), cameras in rising order: mean similarity of an image of one camera and its
-        nearest ten images of the other, without itself; estimated from a sample of evenly spaced images. An unknown
-        camera gets the mean level of all pairs of known ones.
+        nearest ten images of the other, without itself. It is estimated from a sample of evenly spaced images. An
+        unknown camera gets the mean level of all pairs of known ones.
     """
     x = as_unit_features(features)
     cameras, camera = as_labels(cam_ids, len(x), 'cam_ids').to(x.device).unique(return_inverse=True)

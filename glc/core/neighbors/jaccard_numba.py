@@ -4,7 +4,8 @@ Every kernel does the rows ``start`` to ``stop`` of its result and releases the 
 :func:`parallel_rows` runs blocks of rows on threads. A row does not depend on the block it is in.
 
 Kernels that collect sets or sums keep one array of N entries for all their rows. It is never cleared as a whole, which
-would cost N steps per row: a mark is the number of the row that set it, and sums are set back where they were touched.
+would cost N steps per row. A mark is the number of the row that set it, so old marks do no harm. Sums are set back to 0
+where they were touched.
 """
 
 from __future__ import annotations

@@ -201,7 +201,8 @@ def _add_shared(shared: Tensor, matrix: CompressedRows, columns: _Lists, block: 
 
     Every entry (i, l) meets the entries of column l below it, and only those: each pair is added once. These lists have
     very different lengths. So they are laid end to end, and the whole is cut into pieces of about equally many
-    products, which bounds the memory of a piece; a cut by entries would let a few popular columns fill the device.
+    products. That bounds the memory of a piece. Pieces of equally many entries would fill the device where a few
+    columns are long.
     """
     num_images = len(columns.ends)
     starts = matrix.starts[block.start : block.stop + 1]

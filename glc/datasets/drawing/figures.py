@@ -212,7 +212,7 @@ class Pose:
 
 
 class _Painter:
-    """Paints the parts of one figure onto a canvas (H, W, 3) float32."""
+    """Painter of the parts of one figure onto a canvas (H, W, 3) float32."""
 
     def __init__(self, canvas: Array, pose: Pose) -> None:
         self.canvas = canvas

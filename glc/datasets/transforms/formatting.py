@@ -13,7 +13,7 @@ from glc.structures import ReIDDataSample
 
 @TRANSFORMS.register_module()
 class PackReIDInputs(BaseTransform):
-    """Pack an image and what is known about it for the model.
+    """Packing of an image, and what is known about it, for the model.
 
     Required key: ``img`` (H, W, 3) uint8 BGR. The output is ``dict(inputs=..., data_samples=...)`` with the
     image as uint8 tensor (3, H, W), still BGR, and a :class:`~glc.structures.ReIDDataSample`.

@@ -115,11 +115,11 @@ class PartMultiCrop(BaseTransform):
 
 @TRANSFORMS.register_module()
 class PackMultiCrop(BaseTransform):
-    """Pack the crops of an image for the model.
+    """Packing of the crops of an image for the model.
 
-    Required key: ``crops``. The output is ``dict(inputs=..., data_samples=...)``: per kind of crop one uint8 tensor
-    (V, 3, H, W), still BGR, and a :class:`~glc.structures.ReIDDataSample` with ``sample_idx`` and ``img_path``
-    only: pre-training has no use for an identity or a camera.
+    Required key: ``crops``. The output is ``dict(inputs=..., data_samples=...)``: one uint8 tensor (V, 3, H, W) per
+    kind of crop, still BGR, and a :class:`~glc.structures.ReIDDataSample`. It has ``sample_idx`` and ``img_path`` only,
+    since pre-training has no use for an identity or a camera.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from .pseudo_label_hook import check_train_dataloader
 
 @HOOKS.register_module()
 class IdentityLabelHook(Hook):
-    """Gives model and sampler the identities of the training set, numbered 0..C-1 in the order of their pids.
+    """Hook that gives model and sampler the true identities, numbered 0..C-1 in the order of their pids.
 
     Only here does ground truth become labels of a training. Configs without this hook train without it. Nothing goes
     into the checkpoints, since the data set tells the labels again.

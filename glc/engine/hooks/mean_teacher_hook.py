@@ -14,7 +14,7 @@ from .average_batchnorm_hook import average_batchnorm
 
 @HOOKS.register_module()
 class MeanTeacherHook(EMAHook):
-    """Keeps a mean teacher: a moving average of the network's weights after every iteration.
+    """Hook that keeps a mean teacher: a moving average of the network's weights after every iteration.
 
     Tarvainen and Valpola, Mean teachers are better role models, NeurIPS 2017. The student is trained. The teacher
 

@@ -41,7 +41,7 @@ def check_train_dataloader(loader: DataLoader) -> None:
 
 @HOOKS.register_module()
 class PseudoLabelHook(Hook):
-    """Gives model and sampler new pseudo labels at the start of training epochs.
+    """Hook that gives model and sampler new pseudo labels at the start of training epochs.
 
     In an epoch that is due: features of all images with the test pipeline, labels from the labeler, corrected labels
     from the corrector, centroids. In every epoch the model's memory bank is reset to the current labels. Labels and

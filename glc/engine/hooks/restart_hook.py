@@ -11,7 +11,7 @@ from glc.registry import HOOKS
 
 @HOOKS.register_module()
 class RestartHook(Hook):
-    """Restarts the network from its initial weights at the start of one epoch ("GLC + restart").
+    """Hook that restarts the network from its initial weights at the start of one epoch ("GLC + restart").
 
     ``PseudoLabelHook`` runs first, so the labels of that epoch come from the old network and the new one learns them.
     Optimizer state, gradient scaler and EMA weights start again too. Write the learning rate schedule as two segments

@@ -13,7 +13,7 @@ from glc.registry import HOOKS
 
 @HOOKS.register_module()
 class SelfDistillationHook(Hook):
-    """What DINO and PASS change per iteration beside the learning rate.
+    """Hook of what DINO and PASS change per iteration beside the learning rate.
 
     - The teacher follows the student after every step; its momentum rises along a cosine to 1.
     - The weight decay follows a cosine from the optimizer's value; parameter groups without weight decay stay without.

@@ -71,10 +71,10 @@ class _PatchEmbed(nn.Module):
 class PASSViT(BaseBackbone):
     """ViT whose part tokens summarize regions of a person (PASS, Zhu et al., ECCV 2022).
 
-    The tokens cls, part 1 .. part P and the patches pass through timm's transformer blocks; returned are the
+    The tokens cls, part 1 .. part P and the patches pass through timm's transformer blocks. The result is the
     layer-normalized cls and part tokens. Without part tokens it is the plain ViT of TransReID-SSL, DINO and
-    ImageNet, whose checkpoints load: a position embedding with a row for the class token becomes ``cls_pos``
-    and ``pos_embed``, one of another size is resized.
+    ImageNet, whose checkpoints load: a position embedding with a row for the class token becomes ``cls_pos`` and
+    ``pos_embed``. An embedding of another size is resized.
 
     Args:
         arch: ``'tiny'``, ``'small'`` or ``'base'`` (ViT-Ti, ViT-S, ViT-B), or a dict of ``dim``, ``depth``,
