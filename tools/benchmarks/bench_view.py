@@ -55,7 +55,7 @@ def on_one_view(
 def watch(stack: ExitStack, package: str, name: str) -> list[Mock]:
     """Wrap a function wherever the loaded modules of a package know it, for as long as the stack is open."""
     modules = [
-        module for path, module in sys.modules.items() if path.startswith(package) and hasattr(module, name)
+        module for path, module in sys.modules.items() if path.startswith(package) and name in vars(module)
     ]
     return [
         stack.enter_context(patch.object(module, name, wraps=getattr(module, name))) for module in modules
