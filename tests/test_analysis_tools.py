@@ -124,14 +124,14 @@ def planted_noise(monkeypatch):
 
 def test_planted_noise(planted_noise):
     truth = np.repeat(np.arange(-1, 40), 6)
-    labelled = truth >= 0
+    labeled = truth >= 0
     merged, split, outliers = (planted_noise(truth, kind, 0.2, 0) for kind in ('merged', 'split', 'outliers'))
     sizes = {
         name: np.bincount(labels[labels >= 0]) for name, labels in [('merged', merged), ('split', split)]
     }
     assert np.bincount(sizes['merged']).tolist() == [4] + [0] * 5 + [32] + [0] * 5 + [4]
     assert np.bincount(sizes['split']).tolist() == [0] * 3 + [16] + [0] * 2 + [32]
-    assert (outliers[labelled] == -1).sum() == 48
+    assert (outliers[labeled] == -1).sum() == 48
     np.testing.assert_array_equal(outliers[outliers >= 0], truth[outliers >= 0])
     for noisy in (merged, split):
         np.testing.assert_array_equal(noisy < 0, truth < 0)

@@ -346,7 +346,7 @@ def test_network_of_glc_in_two_files(save):
     labels = np.repeat(np.arange(12), 10)
     features = (rng.normal(size=(12, 16))[labels] + 0.3 * rng.normal(size=(120, 16))).astype(np.float32)
     numbers = dict(k=8, hidden_dim=12, subgraphs_per_epoch=2, min_nodes=10, device='cpu')
-    glc = GLC.published(**numbers).fit(features, labels)
+    glc = GLC.published(**numbers).fit(features, labels=labels)
     state = glc.network_.state_dict()
     paths = [
         save({key: value for key, value in state.items() if key.startswith(part)}, f'{part}.pth')
@@ -416,7 +416,7 @@ def test_layouts_that_cannot_be_used():
         rename_keys(['base.a', 'module.backbone.a'], 'reid')
 
 
-def test_every_layout_is_recognised():
+def test_every_layout_is_recognized():
     layouts = {
         'glc': ['backbone.cls_token', 'neck.bottleneck.weight'],
         'teacher': ['module.backbone.cls_token', 'module.head.mlp.0.weight'],
