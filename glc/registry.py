@@ -19,6 +19,7 @@ __all__ = [
     'METRICS',
     'MODELS',
     'MODEL_WRAPPERS',
+    'OPTIMIZERS',
     'OPTIM_WRAPPERS',
     'OPTIM_WRAPPER_CONSTRUCTORS',
     'PSEUDO_LABELERS',
@@ -31,7 +32,7 @@ class Registry(_Registry):
     """A registry of scope ``glc`` that names the closest component where a name is unknown."""
 
     def get(self, key: str) -> type:
-        """Class registered as ``key`` here or in a parent registry.
+        """Return the class registered as ``key`` here or in a parent registry.
 
         Raises:
             KeyError: If nothing has that name; the message suggests the closest names.
@@ -71,6 +72,7 @@ HOOKS = _child('hook', root.HOOKS, 'engine')
 METRICS = _child('metric', root.METRICS, 'evaluation')
 VISUALIZERS = _child('visualizer', root.VISUALIZERS, 'visualization')
 MODEL_WRAPPERS = _child('model_wrapper', root.MODEL_WRAPPERS, 'engine')
+OPTIMIZERS = _child('optimizer', root.OPTIMIZERS)
 OPTIM_WRAPPERS = _child('optim_wrapper', root.OPTIM_WRAPPERS, 'engine')
 OPTIM_WRAPPER_CONSTRUCTORS = _child(
     'optimizer wrapper constructor', root.OPTIM_WRAPPER_CONSTRUCTORS, 'engine'
@@ -85,7 +87,6 @@ for _name in (
     'RUNNERS',
     'RUNNER_CONSTRUCTORS',
     'LOOPS',
-    'OPTIMIZERS',
     'PARAM_SCHEDULERS',
     'WEIGHT_INITIALIZERS',
     'EVALUATOR',

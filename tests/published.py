@@ -15,7 +15,7 @@ ARCH = {'dim': DIM, 'depth': DEPTH, 'heads': HEADS}
 
 
 class SplitNorm(nn.Module):
-    """Instance normalisation of one half of the channels, batch normalisation of the other."""
+    """Instance normalization of one half of the channels, batch normalization of the other."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class PersonNeck(nn.ModuleDict):
 
 
 class ClusterContrastResNet(nn.Module):
-    """ResNet of cluster contrast: the stages as a sequence, GeM pooling with a learnt exponent, BatchNorm."""
+    """ResNet of cluster contrast: the stages as a sequence, GeM pooling with a learned exponent, BatchNorm."""
 
     def __init__(self, ibn: bool) -> None:
         super().__init__()

@@ -22,7 +22,7 @@ def run(monkeypatch, capsys):
     def call(tool, *arguments):
         path = TOOLS / f'{tool}.py'
         monkeypatch.setattr(sys, 'argv', [str(path), *map(str, arguments)])
-        monkeypatch.setattr(sys, 'path', sys.path.copy())
+        monkeypatch.setattr(sys, 'path', [str(path.parent), *sys.path])
         runpy.run_path(str(path), run_name='__main__')
         return capsys.readouterr().out
 
@@ -124,14 +124,14 @@ def planted_noise(monkeypatch):
 
 def test_planted_noise(planted_noise):
     truth = np.repeat(np.arange(-1, 40), 6)
-    labelled = truth >= 0
+    labeled = truth >= 0
     merged, split, outliers = (planted_noise(truth, kind, 0.2, 0) for kind in ('merged', 'split', 'outliers'))
     sizes = {
         name: np.bincount(labels[labels >= 0]) for name, labels in [('merged', merged), ('split', split)]
     }
     assert np.bincount(sizes['merged']).tolist() == [4] + [0] * 5 + [32] + [0] * 5 + [4]
     assert np.bincount(sizes['split']).tolist() == [0] * 3 + [16] + [0] * 2 + [32]
-    assert (outliers[labelled] == -1).sum() == 48
+    assert (outliers[labeled] == -1).sum() == 48
     np.testing.assert_array_equal(outliers[outliers >= 0], truth[outliers >= 0])
     for noisy in (merged, split):
         np.testing.assert_array_equal(noisy < 0, truth < 0)
@@ -140,6 +140,16 @@ def test_planted_noise(planted_noise):
     assert (other != merged).any()
     with pytest.raises(ValueError, match='kind must be'):
         planted_noise(truth, 'wrong', 0.2, 0)
+
+
+def test_one_view_halves_the_work_on_features(run):
+    printed = run('benchmarks/bench_view', '--images', 200, '--dim', 16, '--cameras', 3)
+    header, arrays, view = rows(printed)
+    assert header[1:4] == ['full searches', 'normalizations', 'camera centerings']
+    assert (arrays[1], arrays[3]) == ('2', '2')
+    assert (view[1], view[3]) == ('1', '1')
+    assert 0 < 2 * int(view[2]) <= int(arrays[2])
+    assert printed.endswith('same labels: yes\n')
 
 
 def test_curves_are_means_by_epoch_and_the_later_log_counts(run, tmp_path):

@@ -17,7 +17,7 @@ from glc.registry import DATASETS
 
 
 def parse_args() -> argparse.Namespace:
-    """Command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description='Check the configs of a domain adaptation')
     parser.add_argument('source_config')
     parser.add_argument('target_config')
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def check_backbones(source: ConfigDict, target: ConfigDict) -> None:
-    """Whether the target continues with the source's backbone; start and stochastic depth may differ."""
+    """Check that the target continues with the source's backbone; start and stochastic depth may differ."""
     own = [
         {key: value for key, value in backbone.items() if key not in ('init_cfg', 'drop_path_rate')}
         for backbone in (source, target)
@@ -61,7 +61,7 @@ def check_backbones(source: ConfigDict, target: ConfigDict) -> None:
 
 
 def check_start(backbone: ConfigDict) -> None:
-    """Whether the weights that the source training starts from are there."""
+    """Check that the weights that the source training starts from are there."""
     start = (backbone.get('init_cfg') or {}).get('checkpoint')
     if start is not None and not Path(start).is_file():
         raise FileNotFoundError(
@@ -71,7 +71,7 @@ def check_start(backbone: ConfigDict) -> None:
 
 
 def check_data(cfg: Config) -> None:
-    """Whether the data sets of training and evaluation are there and complete."""
+    """Check that the data sets of training and evaluation are there and complete."""
     for loader in (cfg.train_dataloader, cfg.test_dataloader):
         dataset = DATASETS.build({**loader.dataset, 'pipeline': []})
         classes = cfg.model.head.get('num_classes')

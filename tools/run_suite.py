@@ -47,7 +47,7 @@ STAGES = ['pseudo_labels/seconds/extract', 'pseudo_labels/seconds/label', 'pseud
 
 
 def parse_args() -> argparse.Namespace:
-    """Command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -124,12 +124,12 @@ class Run:
         return {name: last[name] for name in SCORES} if set(SCORES) <= set(last) else {}
 
     def log(self, names: list[str]) -> dict[int, dict[str, float]]:
-        """Losses and the named values by epoch."""
+        """Read losses and the named values by epoch."""
         return read_epochs(self.folder, names)
 
 
 def plan(args: argparse.Namespace) -> list[Run]:
-    """All runs in their order, seed by seed.
+    """Plan all runs in their order, seed by seed.
 
     Raises:
         ValueError: If the suite is not understood.
@@ -153,7 +153,7 @@ def plan(args: argparse.Namespace) -> list[Run]:
 
 
 def choose(runs: list[Run], settings: list[str] | None) -> list[Run]:
-    """Runs of these settings, of all where none is named.
+    """Choose the runs of these settings; all where none is named.
 
     Raises:
         ValueError: If a setting is not in the suite.
@@ -166,7 +166,7 @@ def choose(runs: list[Run], settings: list[str] | None) -> list[Run]:
 
 
 def make_config(path: str, overlays: list[dict[str, Any]], seed: int) -> Config:
-    """Config of a run; a checkpoint remains complete while the next one is written."""
+    """Make the config of a run; a checkpoint remains complete while the next one is written."""
     cfg = Config.fromfile(path)
     own = {
         'randomness.seed': seed,
@@ -179,7 +179,7 @@ def make_config(path: str, overlays: list[dict[str, Any]], seed: int) -> Config:
 
 
 def check(runs: list[Run], processes: int) -> None:
-    """Whether everything is there that the runs need, before any of them starts; writes their configs.
+    """Check that everything is there that the runs need, before any of them starts; write their configs.
 
     Raises:
         FileNotFoundError: If data or weights are missing.
@@ -209,7 +209,7 @@ def check(runs: list[Run], processes: int) -> None:
 
 
 def launch(run: Run, tool: str, arguments: list[str], args: argparse.Namespace, end: float) -> int | None:
-    """Exit status of a program, whose output goes to a file; None where it was cut off at that Unix time."""
+    """Return the exit status of a program, whose output goes to a file; None where it was cut off at that Unix time."""
     command = [sys.executable]
     if args.processes > 1:
         command += ['-m', 'torch.distributed.run', '--standalone', f'--nproc-per-node={args.processes}']
@@ -260,25 +260,25 @@ def execute(run: Run, args: argparse.Namespace, deadline: float) -> bool:
 
 
 def say(run: Run, text: str) -> None:
-    """One line with the time."""
+    """Print one line with the time."""
     print(f'{time.strftime("%H:%M:%S")}  {run.setting}, seed {run.seed}: {text}', flush=True)
 
 
 def expected_epoch(runs: list[Run], setting: str) -> float:
-    """Longest epoch of a setting so far, in seconds; 0 where none was measured."""
+    """Return the longest epoch of a setting so far, in seconds; 0 where none was measured."""
     logs = (run.log([EPOCH]) for run in runs if run.setting == setting)
     return max((values.get(EPOCH, 0.0) for log in logs for values in log.values()), default=0.0)
 
 
 def mean_and_spread(values: list[float]) -> str:
-    """Mean, and the standard deviation of a sample where there are several values."""
+    """Format the mean, and the standard deviation of a sample where there are several values."""
     if not values:
         return 'not measured'
     return f'{fmean(values):.1f}' + (f' ± {stdev(values):.1f}' if len(values) > 1 else '')
 
 
 def seconds_of(runs: list[Run]) -> list[str]:
-    """Seconds per epoch, and of its stages where they happened: extract, label, correct, train."""
+    """Average the seconds per epoch, and of its stages where they happened: extract, label, correct, train."""
     logs = (run.log([EPOCH, *STAGES]) for run in runs)
     epochs = [values for log in logs for values in log.values() if EPOCH in values]
     columns = [[values[name] for values in epochs if name in values] for name in (EPOCH, *STAGES)]
@@ -287,7 +287,7 @@ def seconds_of(runs: list[Run]) -> list[str]:
 
 
 def results(runs: list[Run]) -> str:
-    """Markdown table of all settings."""
+    """Write the Markdown table of all settings."""
     header = ['setting', 'config', 'seeds done', 'epochs done', 'mAP', 'Rank-1']
     header += ['s per epoch', 'extract', 'label', 'correct', 'train']
     lines = [header, ['---'] * len(header)]
@@ -335,7 +335,7 @@ def report(runs: list[Run], folder: Path) -> None:
 
 
 def main() -> int:
-    """Run; 1 where a run failed."""
+    """Run; return 1 where a run failed."""
     args = parse_args()
     deadline = time.time() + 60 * args.budget
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

@@ -15,7 +15,7 @@ from glc.apis import build_for_test, load_config
 
 
 def parse_args() -> argparse.Namespace:
-    """Command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description='Evaluate a re-identification model')
     parser.add_argument('config', help='config file')
     parser.add_argument(

@@ -7,11 +7,11 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import get_world_size, init_dist, is_distributed
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from glc.checkpoints import load_model_checkpoint
 from glc.engine.runner import ReIDRunner
+from glc.engine.unwrap import unwrap
 from glc.utils.malloc import keep_freed_memory
 
 
@@ -37,7 +37,7 @@ def prepare_config(cfg: Config, launcher: str = 'none', amp: bool = False) -> Co
 
     Args:
         cfg: Config as loaded from its file; changed in place.
-        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``. The process group is initialised here, with
+        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``. The process group is initialized here, with
             gloo where there is no GPU.
         amp: Whether to train in mixed precision (float16 on a GPU, bfloat16 on a CPU).
 
@@ -69,12 +69,12 @@ def prepare_config(cfg: Config, launcher: str = 'none', amp: bool = False) -> Co
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Runner of a prepared config; its ``load_from`` may be a published model."""
+    """Build the runner of a prepared config; its ``load_from`` may be a published model."""
     return ReIDRunner.from_cfg(cfg)
 
 
 def build_for_test(cfg: Config, checkpoint: str | None, launcher: str = 'none') -> Runner:
-    """Runner of a config as loaded from its file, with the weights of a checkpoint, see :func:`load_for_test`."""
+    """Build the runner of a config as loaded from its file, and load a checkpoint as :func:`load_for_test` does."""
     cfg.load_from, cfg.resume = None, False
     prepare_config(cfg, launcher)
     runner = build_runner(cfg)
@@ -87,13 +87,13 @@ def load_for_test(runner: Runner, checkpoint: str | None) -> None:
 
     Args:
         runner: Runner of a prepared config.
-        checkpoint: File to load, of ours or published; None initialises the model as training would, which
+        checkpoint: File to load, of ours or published; None initializes the model as training would, which
             evaluates a pretrained or source-trained network as it is (direct transfer).
 
     Raises:
         RuntimeError: If the file does not fit the model.
     """
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrap(runner.model)
     if checkpoint is None:
         model.init_weights()
     else:

@@ -10,14 +10,14 @@ from glc.registry import DATASETS
 
 
 def training_features(cfg: Config, checkpoint: str | None = None) -> tuple[Tensor, BaseReIDDataset]:
-    """Unit features of the training images under the test pipeline.
+    """Extract the unit features of the training images under the test pipeline.
 
     Args:
         cfg: Config with a ``work_dir`` and a ``test_dataloader``, as loaded from its file.
         checkpoint: File to load; without it, the network that training would start from is used.
 
     Returns:
-        Features ``(N, D)`` float32 on the device of the model, and the data set whose images they belong to.
+        Features (N, D) float32 on the device of the model, and the data set whose images they belong to.
     """
     runner = build_for_test(cfg, checkpoint)
     loader = cfg.test_dataloader

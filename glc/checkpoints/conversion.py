@@ -93,13 +93,13 @@ def resize_pos_embed(embed: Tensor, grid: tuple[int, int], hw_ratio: int | None 
     """Resize the position embeddings of a grid of patches to another grid, bilinearly.
 
     Args:
-        embed: Embeddings of the patches in row-major order, without any class token, ``(1, n, D)``.
+        embed: Embeddings of the patches in row-major order, without any class token, (1, n, D).
         grid: Height and width of the wanted grid, in patches.
         hw_ratio: Height divided by width of the old grid. ``None`` keeps embeddings of the wanted number; for another
             number, it takes the first of 1, 2 and 3 that makes a grid of n positions.
 
     Returns:
-        Embeddings ``(1, grid[0] * grid[1], D)``.
+        Embeddings (1, grid[0] * grid[1], D).
 
     Raises:
         RuntimeError: If n positions make no grid of that ratio.
@@ -152,7 +152,8 @@ def compare(
     positions = next((key for key in raw if key.endswith('pos_embed')), '')  # all that is ever computed anew
     sources = {name: keys.get(id(value), positions or name) for name, value in state.items()}
     fitting = {name: value for name, value in state.items() if name in own and value.shape == own[name].shape}
-    classifier, other = [], []
+    classifier: list[str] = []
+    other: list[str] = []
     for name in state:
         if name in own and name not in fitting:
             (classifier if name.startswith('head.') else other).append(name)

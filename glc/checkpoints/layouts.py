@@ -1,7 +1,7 @@
 """Layouts of published checkpoints, and the names that their tensors have in a model of ours.
 
 A layout says where network, neck and classifier are in a file. Names inside the network are those of timm, torchvision,
-IBN-Net and torchreid already; what differs there (position embeddings, networks saved as a sequence) is the business of
+IBN-Net and torchreid already. What differs there (position embeddings, networks saved as a sequence) is the business of
 ``adapt_state_dict`` of the backbone.
 """
 
@@ -47,7 +47,7 @@ class Layout:
     complete: bool = False
 
     def fits(self, keys: Iterable[str]) -> bool:
-        """Whether keys without ``module.`` show this layout."""
+        """Return whether keys without ``module.`` show this layout."""
         found = (re.match(self.evidence, key) is not None for key in keys)
         return all(found) if self.complete else any(found)
 

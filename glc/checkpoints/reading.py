@@ -13,7 +13,7 @@ from .layouts import CONTAINERS
 __all__ = ['load_checkpoint_file']
 
 # What training scripts leave beside the weights: the command line and a best score. None can run code.
-_HARMLESS_GLOBALS = [
+_HARMLESS_GLOBALS: list[Any] = [
     argparse.Namespace,
     np.dtype,
     *(type(np.dtype(kind)) for kind in ('float64', 'float32', 'int64', 'int32', 'bool')),

@@ -23,7 +23,7 @@ _EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
 
 
 def is_image(name: str) -> bool:
-    """Whether a file name ends like that of an image."""
+    """Return whether a file name ends like that of an image."""
     return name.lower().endswith(_EXTENSIONS)
 
 
@@ -43,7 +43,7 @@ class Draw(NamedTuple):
         Draw(index=3, seed=17)
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # it hides tuple.index, which a draw has no use for
     seed: int
 
 
@@ -111,8 +111,8 @@ class BaseReIDDataset(BaseDataset):
         pipeline: Transforms, as objects or configs.
         check: What to do when the files differ from the published counts, before anything is loaded:
             'published' raises an error, 'warn' logs a warning, 'off' does not compare.
-        unreadable: 'error' stops at the first unreadable image that is met and names it; 'skip' decodes every
-            file once on loading, leaves out the unreadable ones and logs their number and names.
+        unreadable: 'error' stops at the first unreadable image that is met and names it. 'skip' decodes every file once
+            on loading, leaves out the unreadable ones, and logs their number and names.
         **kwargs: Arguments of mmengine's ``BaseDataset`` (``indices``, ``serialize_data``, ``lazy_init``).
 
     Raises:
@@ -168,7 +168,7 @@ class BaseReIDDataset(BaseDataset):
         self._columns: dict[str, np.ndarray] = {}
         super().__init__(data_root=str(data_root), pipeline=_built(pipeline), **kwargs)
 
-    def scan(self, part: str) -> list[Record]:
+    def scan(self, part: str) -> Sequence[Record]:
         """List the images of one part in sorted file-name order, junk included, without opening them.
 
         Args:
@@ -180,7 +180,7 @@ class BaseReIDDataset(BaseDataset):
         raise NotImplementedError(f'{type(self).__name__} must implement scan()')
 
     def expected_counts(self, part: str) -> Counts | None:
-        """Counts of the complete part; None where nobody knows them."""
+        """Return the counts of the complete part; None where nobody knows them."""
         return self.published_counts.get(part)
 
     @classmethod
@@ -197,15 +197,15 @@ class BaseReIDDataset(BaseDataset):
         )
 
     def is_complete(self, part: str, found: Counts) -> bool:
-        """Whether images, identities and cameras are the expected ones (True where these are unknown)."""
+        """Return whether images, identities and cameras are the expected ones (True where these are unknown)."""
         expected = self.expected_counts(part)
         return expected is None or found[:3] == expected[:3]
 
-    def load_data_list(self) -> list[dict[str, Any]]:
+    def load_data_list(self) -> Sequence[dict[str, Any]]:
         """Scan the files, compare their counts with the published ones, and list the images of the split."""
         found = {part: self.scan(part) for part in self._parts_of_split()}
         self._check_counts(found)
-        data_list = [
+        data_list: Sequence[dict[str, Any]] = [
             {'img_path': record.path, 'pid': record.pid, 'cam_id': record.cam_id, 'is_query': part == 'query'}
             for part, records in found.items()
             for record in records
@@ -231,12 +231,12 @@ class BaseReIDDataset(BaseDataset):
 
     @property
     def pids(self) -> np.ndarray:
-        """Identities ``(N,)`` int64, -1 where unknown."""
+        """Identities (N,) int64, -1 where unknown."""
         return self._column('pid')
 
     @property
     def cam_ids(self) -> np.ndarray:
-        """Cameras ``(N,)`` int64, -1 where unknown."""
+        """Cameras (N,) int64, -1 where unknown."""
         return self._column('cam_id')
 
     def __getitem__(self, idx: int | Draw) -> dict[str, Any]:
@@ -257,14 +257,14 @@ class BaseReIDDataset(BaseDataset):
         return subset
 
     def missing(self, path: str) -> FileNotFoundError:
-        """Error that says which file or folder is missing, the expected layout, and how to check it."""
+        """Return an error that says which file or folder is missing, the expected layout, and how to check it."""
         return FileNotFoundError(
             f"{type(self).__name__}: '{path}' does not exist. Expected below data_root='{self.data_root}':\n"
             f'{self.layout}\n{self._how_to_verify()}'
         )
 
     def list_images(self, folder: str) -> list[str]:
-        """Sorted names of the image files in a folder, without a look at each file.
+        """List the names of the image files in a folder, sorted, without a look at each file.
 
         Raises:
             FileNotFoundError: If the folder does not exist.
@@ -288,6 +288,7 @@ class BaseReIDDataset(BaseDataset):
         lines = [f"{type(self).__name__}: '{self.data_root}' is not the published data set:"]
         for part, count in wrong.items():
             expected = self.expected_counts(part)
+            assert expected is not None
             lines.append(
                 f'  {part}: '
                 + ', '.join(
@@ -312,7 +313,7 @@ class BaseReIDDataset(BaseDataset):
             f'Check with: python tools/dataset_tools/verify_dataset.py {type(self).__name__} {self.data_root}'
         )
 
-    def _readable(self, data_list: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _readable(self, data_list: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         load = LoadReIDImage()
 
         def is_readable(info: dict[str, Any]) -> bool:

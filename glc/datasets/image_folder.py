@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, ClassVar
 
 from glc.registry import DATASETS
@@ -53,7 +54,6 @@ class ImageFolderReID(BaseReIDDataset):
     ) -> None:
         self.pattern = pattern
         self.folders = {'train': '', 'query': 'query', 'gallery': 'gallery', **(folders or {})}
-        self._camera_numbers: dict[str, int] | None = None
         super().__init__(data_root, *args, **kwargs)
 
     def scan(self, part: str) -> list[Record]:
@@ -61,15 +61,19 @@ class ImageFolderReID(BaseReIDDataset):
         folder = os.path.join(self.data_root, self.folders[part])
         if not os.path.isdir(folder):
             raise self.missing(folder)
-        if self._camera_numbers is None:
-            # From all parts, so that a camera has the same number in the query and in the gallery.
-            folders = {os.path.join(self.data_root, name) for name in self.folders.values()}
-            cameras = {self._groups(path).get('cam') for name in folders for path in self._images(name)}
-            self._camera_numbers = {name: number for number, name in enumerate(sorted(cameras - {None}))}
-        return [self._record(path) for path in self._images(folder)]
+        numbers = self._camera_numbers
+        return [self._record(path, numbers) for path in self._images(folder)]
+
+    @cached_property
+    def _camera_numbers(self) -> dict[str, int]:
+        """Number of every camera of all parts, so that a camera has the same one in the query and in the gallery."""
+        folders = {os.path.join(self.data_root, name) for name in self.folders.values()}
+        cameras = {self._groups(path).get('cam') for folder in folders for path in self._images(folder)}
+        known = sorted(camera for camera in cameras if camera is not None)
+        return {camera: number for number, camera in enumerate(known)}
 
     def _images(self, folder: str) -> list[str]:
-        """Image files below a folder, relative to ``data_root`` with forward slashes, sorted."""
+        """List the image files below a folder, relative to ``data_root`` with forward slashes, sorted."""
         return sorted(
             os.path.relpath(os.path.join(parent, name), self.data_root).replace(os.sep, '/')
             for parent, _, names in os.walk(folder, followlinks=True)
@@ -85,14 +89,14 @@ class ImageFolderReID(BaseReIDDataset):
             raise ValueError(f"ImageFolderReID: pattern {self.pattern!r} does not match '{path}'")
         return match.groupdict()
 
-    def _record(self, path: str) -> Record:
+    def _record(self, path: str, camera_numbers: Mapping[str, int]) -> Record:
         groups = self._groups(path)
         cam, pid = groups.get('cam'), groups.get('pid')
         try:
             return Record(
                 os.path.join(self.data_root, path),
                 -1 if pid is None else int(pid),
-                -1 if cam is None else self._camera_numbers[cam],
+                -1 if cam is None else camera_numbers[cam],
             )
         except ValueError:
             raise ValueError(f"ImageFolderReID: identity {pid!r} of '{path}' is not an integer") from None

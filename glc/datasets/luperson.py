@@ -1,4 +1,4 @@
-"""LUPerson (Fu et al., CVPR 2021): unlabelled person images for pre-training."""
+"""LUPerson (Fu et al., CVPR 2021): unlabeled person images for pre-training."""
 
 import os
 import uuid
@@ -20,16 +20,16 @@ from .base import BaseReIDDataset, Counts, Record, is_image
 class LUPerson(BaseReIDDataset):
     """LUPerson: 4,180,243 images of unknown people and cameras, all of them training images.
 
-    Listing millions of files takes minutes on a network disk, so the sorted list of names is kept in a text
-    file: a first line with the modification time of the image folder, then one name per line. The list is
-    made anew when that time has changed (a file was added, removed or renamed). No file is looked at one by
-    one. The list is mapped into memory, which all processes of a machine share, and an entry is made when it is
-    asked for: a process holds no more of it than a table of the places of the names.
+    Listing millions of files takes minutes on a network disk. So the sorted list of names is kept in a text file: a
+    first line with the modification time of the image folder, then one name per line. The list is made anew when that
+    time has changed (a file was added, removed or renamed); no file is looked at one by one. The list is mapped into
+    memory, which all processes of a machine share. An entry is made when it is asked for, so a process holds no more of
+    the list than a table of the places of the names.
 
     Args:
         data_root: Folder that contains ``images`` or the LMDB.
         list_file: Where the list is kept; ``<data_root>/images.list`` by default, ``<data_root>/<lmdb>.list`` of an
-            LMDB. Where that place cannot be written, nothing is kept and a line in the log says so.
+            LMDB. If that place cannot be written, nothing is kept, and a line in the log says so.
         lmdb: Name of an LMDB below ``data_root`` with the encoded images by name (ASCII), instead of the folder; needs
             the package lmdb. ``LoadReIDImage`` finds it in the entries.
         **kwargs: Arguments of :class:`BaseReIDDataset`; ``serialize_data`` has no effect.
@@ -73,10 +73,10 @@ class LUPerson(BaseReIDDataset):
 
     @classmethod
     def count(cls, records: Sequence[Record]) -> Counts:
-        """Number of images; identities and cameras are unknown."""
+        """Count the images; identities and cameras are unknown."""
         return Counts(images=len(records), ids=0, cams=0)
 
-    def scan(self, part: str) -> Sequence[Record]:
+    def scan(self, part: str) -> '_Lines':
         """List the images; a record is made when it is asked for."""
         if not os.path.exists(self.source):
             raise self.missing(self.source)
@@ -96,7 +96,7 @@ class LUPerson(BaseReIDDataset):
         return '' if self.lmdb else self.source
 
     def _names(self) -> np.ndarray:
-        """Text of the list: a first line, then the sorted names, as uint8."""
+        """Return the text of the list, as uint8: a first line, then the sorted names."""
         stamp = f'# {os.stat(self._dated()).st_mtime_ns}\n'.encode()
         with suppress(OSError), open(self.list_file, 'rb') as file:
             if file.readline() == stamp:
@@ -116,13 +116,13 @@ class LUPerson(BaseReIDDataset):
         return np.frombuffer(text, np.uint8)
 
     def _dated(self) -> str:
-        """File or folder whose modification time tells of other images."""
+        """Return the file or folder whose modification time tells of other images."""
         return (
             os.path.join(self.source, 'data.mdb') if self.lmdb and os.path.isdir(self.source) else self.source
         )
 
     def _lmdb_keys(self) -> list[bytes]:
-        """Sorted names of the images in the LMDB; the images themselves are not read."""
+        """List the sorted names of the images in the LMDB; the images themselves are not read."""
         import lmdb
 
         subdir = os.path.isdir(self.source)

@@ -48,7 +48,7 @@ class Market1501(BaseReIDDataset):
 
     @staticmethod
     def parse(name: str) -> tuple[int, int]:
-        """Identity and 0-based camera of a file name."""
+        """Return identity and 0-based camera of a file name."""
         match = _NAME.match(name)
         if match is None:
             raise ValueError(f"'{name}' is not a Market-1501 file name (PPPP_cCsS_FFFFFF_DD.jpg)")

@@ -61,7 +61,7 @@ class MSMT17(BaseReIDDataset):
 
     @staticmethod
     def parse(line: str) -> tuple[str, int, int]:
-        """Path, identity and 0-based camera of one line of a list file."""
+        """Return path, identity and 0-based camera of one line of a list file."""
         try:
             path, pid = line.rsplit(maxsplit=1)
             return path, int(pid), int(os.path.basename(path).split('_')[2]) - 1
@@ -107,7 +107,7 @@ class MSMT17(BaseReIDDataset):
 
 
 def _files_below(folder: str) -> set[str]:
-    """Image files in a folder and its direct sub-folders, relative to it."""
+    """List the image files in a folder and its direct sub-folders, relative to it."""
     found = set()
     with os.scandir(folder) as entries:
         for entry in entries:

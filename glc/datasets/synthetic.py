@@ -82,7 +82,7 @@ class SyntheticReID(Market1501):
     )
 
     def expected_counts(self, part: str) -> Counts | None:
-        """Counts that the generator wrote.
+        """Return the counts that the generator wrote.
 
         Raises:
             FileNotFoundError: If there is no ``meta.json``.
@@ -119,7 +119,7 @@ def _check_same(out: Path, spec: SyntheticSpec, jobs: list[Job]) -> None:
 
 
 def _draw_all(root: Path, spec: SyntheticSpec, jobs: list[Job], workers: int | None) -> None:
-    workers = os.cpu_count() if workers is None else workers
+    workers = (os.cpu_count() or 1) if workers is None else workers
     tasks = [(str(root), spec, job) for job in jobs]
     bar = {'desc': 'drawing images', 'total': len(jobs), 'disable': None}
     if workers <= 1:

@@ -47,14 +47,17 @@ LABEL_CORRECTORS.register_module(name='PublishedGLC', module=GLC.published)
 LABEL_CORRECTORS.register_module(name='NeighbourVoting', module=NeighborVoting)  # its name until version 0.1
 
 
-@PSEUDO_LABELERS.register_module(name='SelfPacedReliability')
 def build_self_paced_reliability(
     labeler: dict | JaccardLabeler | None = None, **kwargs: Any
 ) -> SelfPacedReliability:
-    """:class:`~glc.core.labelers.SelfPacedReliability` of a labeler, its config, or ``MultiScaleConsensus``."""
-    if not isinstance(labeler, JaccardLabeler):
-        labeler = PSEUDO_LABELERS.build(labeler or {'type': 'MultiScaleConsensus'})
-    return SelfPacedReliability(labeler, **kwargs)
+    """Build :class:`~glc.core.labelers.SelfPacedReliability` of a labeler, its config, or ``MultiScaleConsensus``."""
+    if isinstance(labeler, JaccardLabeler):
+        return SelfPacedReliability(labeler, **kwargs)
+    built = PSEUDO_LABELERS.build(labeler or {'type': 'MultiScaleConsensus'})
+    return SelfPacedReliability(built, **kwargs)
+
+
+PSEUDO_LABELERS.register_module(name='SelfPacedReliability', module=build_self_paced_reliability)
 
 
 __all__ = [

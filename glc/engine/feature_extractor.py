@@ -3,19 +3,19 @@
 import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.dist import all_reduce, get_dist_info
-from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from glc.datasets import BaseReIDDataset
+from glc.engine.unwrap import unwrap
 
 
 class FeatureExtractor:
-    """Extracts the unit features of all images of a data set.
+    """Extractor of the unit features of all images of a data set.
 
-    The batches are the same however many processes share them, each process taking whole batches, so the features are
-    too; they are written by ``sample_idx``, never by order of arrival.
+    Every process takes whole batches, and the batches are the same for any number of processes. So the features are the
+    same, too. They are written by ``sample_idx``, never by order of arrival.
 
     Args:
         dataset: Data set with a deterministic (test) pipeline.
@@ -27,7 +27,7 @@ class FeatureExtractor:
         self.dataset = dataset
         rank, world_size = get_dist_info()
         batches = torch.arange(len(dataset)).split(batch_size)
-        self._loader = DataLoader(
+        self._loader: DataLoader = DataLoader(
             dataset,
             batch_sampler=[batch.tolist() for batch in batches[rank::world_size]],
             num_workers=num_workers,
@@ -36,28 +36,27 @@ class FeatureExtractor:
 
     @torch.no_grad()
     def __call__(self, model: nn.Module) -> Tensor:
-        """Unit features ``(N, D)`` float32 on the device of the model, complete on every process.
+        """Extract unit features (N, D) float32 on the device of the model, complete on every process.
 
         Args:
             model: Algorithm with ``data_preprocessor`` and ``extract_feat``, wrapped for distributed training or not;
                 it is put into evaluation mode and back.
         """
-        if is_model_wrapper(model):
-            model = model.module
-        was_training = model.training
-        model.eval()
+        network = unwrap(model)
+        was_training = network.training
+        network.eval()
         indices, features = [], []
         quiet = True if get_dist_info()[0] else None  # None: a bar on a terminal only
         try:
             for batch in tqdm(self._loader, desc='extract features', disable=quiet, leave=False):
-                batch = model.data_preprocessor(batch, False)
-                features.append(model.extract_feat(batch['inputs']).float())
+                batch = network.data_preprocessor(batch, False)
+                features.append(network.extract_feat(batch['inputs']).float())
                 indices += [sample.sample_idx for sample in batch['data_samples']]
         finally:
-            model.train(was_training)
+            network.train(was_training)
         dim = torch.tensor(features[0].shape[1] if features else 0)
         all_reduce(dim, op='max')  # a process without a batch does not know D
-        table = torch.zeros(len(self.dataset), int(dim), device=model.data_preprocessor.device)
+        table = torch.zeros(len(self.dataset), int(dim), device=network.data_preprocessor.device)
         if features:
             table[torch.tensor(indices)] = torch.cat(features)
         all_reduce(table, op='sum')

@@ -100,7 +100,7 @@ class Labeling:
 
 
 class LabelEngine:
-    """Extracts features, labels them and corrects the labels; the result is the same on every process.
+    """Engine that extracts features, labels them and corrects the labels, the same on every process.
 
     All processes share extraction, neighbors and distances. One corrects; the others take its result, or its error.
     Labeler and corrector get the same :class:`glc.core.neighbors.FeatureView`, so the neighbors are searched once.
@@ -113,7 +113,7 @@ class LabelEngine:
     def __init__(self, labeler: BaseLabeler, corrector: BaseCorrector | None = None) -> None:
         self.labeler = labeler
         self.corrector = corrector
-        if getattr(corrector, 'progress', ...) is None:
+        if corrector is not None and hasattr(corrector, 'progress') and corrector.progress is None:
             corrector.progress = partial(tqdm, desc='correct labels', disable=None, leave=False)
 
     def __call__(
@@ -133,13 +133,13 @@ class LabelEngine:
             Exception: What labeler or corrector raise, except UnusableLabelsError.
         """
         timings = Timings()
-        correct = correct and self.corrector is not None
+        corrector = self.corrector if correct else None
         with timings.stage('extract'):
             features = extract(network)
         labels: Tensor | Exception
         try:
             _check_finite(features, extract.dataset)
-            view = self._view(features, extract.dataset.cam_ids, correct)
+            view = self._view(features, extract.dataset.cam_ids, corrector)
             labels = self._timed(timings, 'label', self.labeler, lambda: self.labeler(view))
         except Exception as error:
             labels = error
@@ -148,7 +148,7 @@ class LabelEngine:
             try:
                 if isinstance(labels, Exception):
                     raise labels
-                result[0] = self._complete(view, labels, correct, timings)
+                result[0] = self._complete(view, labels, corrector, timings)
             except Exception as error:
                 result[0] = error
         broadcast_object_list(result)
@@ -161,8 +161,10 @@ class LabelEngine:
             return labeling
         return replace(labeling, pseudo=replace(labeling.pseudo, features=features))
 
-    def _view(self, features: Tensor, cam_ids: np.ndarray, correct: bool) -> FeatureView:
-        parts = (self.labeler, self.corrector) if correct else (self.labeler,)
+    def _view(
+        self, features: Tensor, cam_ids: np.ndarray, corrector: BaseCorrector | None
+    ) -> FeatureView[Tensor]:
+        parts = [part for part in (self.labeler, corrector) if part is not None]
         return FeatureView(
             features,
             cam_ids,
@@ -171,25 +173,27 @@ class LabelEngine:
             workers=Workers.of_group(),
         )
 
-    def _complete(self, view: FeatureView, labels: Tensor, correct: bool, timings: Timings) -> Labeling:
-        """Corrected labels and their centroids, on the CPU: other processes have other devices."""
+    def _complete(
+        self, view: FeatureView[Tensor], labels: Tensor, corrector: BaseCorrector | None, timings: Timings
+    ) -> Labeling:
+        """Correct the labels and compute centroids, on the CPU: other processes have other devices."""
         self._check_number(labels)
         final, problem = labels, None
-        if correct:
-            final, problem = self._corrected(view.alone(), labels, timings)
+        if corrector is not None:
+            final, problem = self._corrected(view.alone(), labels, corrector, timings)
         pseudo = PseudoLabels.from_features(view.features, final)
         return Labeling(
             labels.cpu(),
             PseudoLabels(pseudo.labels.cpu(), pseudo.centroids.cpu()),
-            correct and problem is None,
+            corrector is not None and problem is None,
             problem,
             dict(timings),
         )
 
-    def _corrected(self, view: FeatureView, labels: Tensor, timings: Timings) -> tuple[Tensor, str | None]:
-        """Corrected labels; or the labels, and why they stay as they are."""
-        corrector = self.corrector
-        assert corrector is not None
+    def _corrected(
+        self, view: FeatureView[Tensor], labels: Tensor, corrector: BaseCorrector, timings: Timings
+    ) -> tuple[Tensor, str | None]:
+        """Return corrected labels; or the labels, and why they stay as they are."""
         try:
             corrected = self._timed(timings, 'correct', corrector, lambda: corrector.correct(view, labels))
         except UnusableLabelsError as error:

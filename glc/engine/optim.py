@@ -19,7 +19,7 @@ class CPUAmpOptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Context of the forward pass."""
+        """Enter the context of the forward pass."""
         with super().optim_context(model), torch.autocast('cpu', dtype=torch.bfloat16):
             yield
 
@@ -32,7 +32,7 @@ class DecayMatricesConstructor(DefaultOptimWrapperConstructor):
     """
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
-        """Optimizer wrapper of a model, wrapped for distributed training or not."""
+        """Build the optimizer wrapper of a model, wrapped for distributed training or not."""
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         groups = [
             {'params': [parameter for parameter in trained if parameter.ndim > 1]},

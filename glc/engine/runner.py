@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from glc.checkpoints import load_checkpoint_file, load_model_checkpoint
+from glc.engine.unwrap import unwrap
 
 __all__ = ['ReIDRunner']
 
@@ -48,7 +48,6 @@ class ReIDRunner(Runner):
                 f"'{filename}' holds weights, but no state of a training that could be resumed: start a new one from "
                 f'them with --cfg-options load_from={filename}'
             )
-        model = self.model.module if is_model_wrapper(self.model) else self.model
-        load_model_checkpoint(model, filename)
+        load_model_checkpoint(unwrap(self.model), filename)
         self._has_loaded = True
         return content

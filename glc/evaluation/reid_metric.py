@@ -15,12 +15,11 @@ from glc.registry import METRICS
 class ReIDMetric(BaseMetric):
     """mAP, mINP and Rank-1/5/10 under the Market-1501 protocol, in percent.
 
-    A query ignores gallery images of its own person and camera; a query without another match is not counted;
-    gallery images of unknown identity (negative) are never used.
+    The protocol is that of :func:`glc.core.evaluation.evaluate_ranking`.
 
-    The plain scores keep their names whatever else is asked for: 'mAP' is always comparable. The scores with
-    query expansion are named 'qe_mAP' and so on, those with re-ranking 'rerank_mAP', those with both
-    'qe_rerank_mAP'. Both see the features of the whole gallery, and no identity and no camera.
+    The plain scores keep their names whatever else is asked for, so 'mAP' is always comparable. Other scores have names
+    of their own: 'qe_mAP' with query expansion, 'rerank_mAP' with re-ranking, 'qe_rerank_mAP' with both. Query
+    expansion and re-ranking see the features of the whole gallery, but no identity and no camera.
 
     Args:
         collect_device: Where the results of several processes are gathered, ``'cpu'`` or ``'gpu'``.
@@ -60,7 +59,7 @@ class ReIDMetric(BaseMetric):
             self.results.append((sample['feature'].cpu(), ids))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Scores in percent of all predictions."""
+        """Compute scores in percent of all predictions."""
         features = torch.stack([feature for feature, _ in results])
         pids, cams, is_query = np.array([ids for _, ids in results]).T
         query, gallery = is_query == 1, (is_query == 0) & (pids >= 0)
@@ -73,7 +72,7 @@ class ReIDMetric(BaseMetric):
         if self.query_expansion:
             compared['qe_'] = self.query_expansion(*compared[''])
         ids = pids[query], pids[gallery], cams[query], cams[gallery]
-        scores = {}
+        scores: dict[str, float] = {}
         for name, pair in compared.items():
             scores |= _percent(name, evaluate_ranking(*pair, *ids))
             if self.rerank:

@@ -11,17 +11,17 @@ from glc.registry import MODELS
 
 @MODELS.register_module()
 class ReIDDataPreprocessor(BaseDataPreprocessor):
-    """Stack, convert to RGB, normalise, and fill the boxes of random erasing, on the model's device.
+    """Preprocessor that stacks images, converts them to RGB, normalizes them and fills the boxes of random erasing.
 
     The statistics live here and not in the data pipeline because they belong to the weights: whoever swaps the
-    backbone swaps them too. Erased boxes are filled after normalisation with ``erase_fill`` as it is, which is what
+    backbone swaps them too. Erased boxes are filled after normalization with ``erase_fill`` as it is, which is what
     the published recipes do.
 
     Args:
         mean: Mean of R, G, B on the 0-255 scale.
         std: Standard deviation of R, G, B on the 0-255 scale.
         bgr_to_rgb: Whether the inputs are BGR, as mmcv loads them.
-        erase_fill: Value of R, G, B in erased boxes, in units of the normalised input.
+        erase_fill: Value of R, G, B in erased boxes, in units of the normalized input.
         channels_last: Whether images are laid out channels last in memory, which convolutions on a CPU and mixed
             precision on a GPU run faster on.
         non_blocking: Whether copies to the device may overlap with computation.
@@ -53,10 +53,10 @@ class ReIDDataPreprocessor(BaseDataPreprocessor):
         self.register_buffer('erase_fill', torch.tensor(erase_fill).view(3, 1, 1), persistent=False)
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Batch with ``inputs`` as one float tensor ``(B, 3, H, W)``; ``data_samples`` stay a list.
+        """Return the batch with ``inputs`` as one float tensor (B, 3, H, W); ``data_samples`` stay a list.
 
         Args:
-            data: ``inputs``, a list of uint8 tensors ``(3, H, W)`` of one size, and ``data_samples``.
+            data: ``inputs``, a list of uint8 tensors (3, H, W) of one size, and ``data_samples``.
             training: Unused; part of mmengine's interface.
         """
         inputs = data['inputs']
@@ -77,7 +77,7 @@ class ReIDDataPreprocessor(BaseDataPreprocessor):
 
 @MODELS.register_module()
 class MultiCropDataPreprocessor(ReIDDataPreprocessor):
-    """The same for several crops of every image; a batch of plain images passes as in the base class.
+    """Preprocessor of several crops of every image; a batch of plain images passes as in the base class.
 
     Takes the arguments of :class:`ReIDDataPreprocessor`; the default statistics are those of ImageNet.
 
@@ -97,10 +97,10 @@ class MultiCropDataPreprocessor(ReIDDataPreprocessor):
         super().__init__(mean=mean, std=std, **kwargs)
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Batch whose ``inputs`` are float tensors ``(V, B, 3, H, W)`` by the name of the crops.
+        """Return the batch with ``inputs`` as float tensors (V, B, 3, H, W) by the name of the crops.
 
         Args:
-            data: ``inputs``, by name a list of B uint8 tensors ``(V, 3, H, W)``, or a batch of plain images.
+            data: ``inputs``, by name a list of B uint8 tensors (V, 3, H, W), or a batch of plain images.
             training: Unused; part of mmengine's interface.
         """
         if not isinstance(data['inputs'], Mapping):

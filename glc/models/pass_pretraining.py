@@ -1,4 +1,6 @@
-"""PASS: part-aware self-distillation on unlabelled person images."""
+"""PASS: part-aware self-distillation on unlabeled person images."""
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,10 +17,14 @@ from glc.registry import MODELS
 class PASSPretraining(BaseModel):
     """Student and teacher with part tokens, one projection head per token (PASS, Zhu et al., ECCV 2022).
 
-    A global crop runs with all tokens, a local crop of part p with the class token and part token p. The student's
-    outputs of the class token in all crops, and of part token p in the global crops and the local crops of part p,
-    learn the teacher's outputs of the same token in the other global crops. The teacher, whose backbone is the
-    product, follows the student by :meth:`update_teacher`, which :class:`~glc.engine.SelfDistillationHook` calls.
+    A global crop runs with all tokens, a local crop of part p with the class token and part token p. The student learns
+    the teacher's outputs of the same token in the other global crops:
+
+    - with the class token, from all crops;
+    - with part token p, from the global crops and the local crops of part p.
+
+    The teacher's backbone is the product. It follows the student by :meth:`update_teacher`, which
+    :class:`~glc.engine.SelfDistillationHook` calls.
 
     Weights are named ``student.backbone``, ``student.heads.0`` (class token) to ``student.heads.P``, and the same
     below ``teacher``.
@@ -31,7 +37,7 @@ class PASSPretraining(BaseModel):
         data_preprocessor: Config of the data preprocessor.
         bn_group_size: Images of one view per group of batch statistics in training, where the backbone has BatchNorm;
             None keeps one group per process.
-        init_cfg: mmengine's initialisation config.
+        init_cfg: mmengine's initialization config.
 
     Raises:
         ValueError: If the backbone has no part token.
@@ -60,7 +66,7 @@ class PASSPretraining(BaseModel):
         self.teacher.load_state_dict(self.student.state_dict())
 
     def init_weights(self) -> None:
-        """Initialise the student, then give the teacher the same weights."""
+        """Initialize the student, then give the teacher the same weights."""
         super().init_weights()
         self.teacher.load_state_dict(self.student.state_dict())
 
@@ -69,13 +75,11 @@ class PASSPretraining(BaseModel):
         move_towards_(self.teacher, self.student, momentum)
 
     def last_layers(self) -> list[nn.Parameter]:
-        """Weights of the last layers of the student's heads, which stay as they are at first."""
+        """List the weights of the last layers of the student's heads, which stay as they are at first."""
         return [head.last_weight for head in self.student['heads']]
 
-    def forward(
-        self, inputs: Tensor | dict[str, Tensor], data_samples: list | None = None, mode: str = 'tensor'
-    ) -> object:
-        """One of ``extract_feat`` (mode ``'tensor'``), ``loss`` and ``predict``."""
+    def forward(self, inputs: Any, data_samples: list | None = None, mode: str = 'tensor') -> object:
+        """Call ``extract_feat`` (mode ``'tensor'``), ``loss`` or ``predict``."""
         if mode == 'tensor':
             return self.extract_feat(inputs)
         if mode == 'loss':
@@ -85,10 +89,10 @@ class PASSPretraining(BaseModel):
         raise ValueError(f"mode must be 'tensor', 'loss' or 'predict', got {mode!r}")
 
     def loss(self, inputs: dict[str, Tensor], data_samples: list | None = None) -> dict[str, Tensor]:
-        """Loss of the crops of B images; the centres of the teacher learn from them.
+        """Compute the loss of the crops of B images; the centers of the teacher learn from them.
 
         Args:
-            inputs: ``'global'``, crops ``(G, B, 3, H, W)``, and ``'local'``, crops ``(P * L, B, 3, h, w)`` in the
+            inputs: ``'global'``, crops (G, B, 3, H, W), and ``'local'``, crops (P * L, B, 3, h, w) in the
                 order of the parts.
             data_samples: Unused; part of mmengine's interface.
 
@@ -106,27 +110,27 @@ class PASSPretraining(BaseModel):
         return losses
 
     def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss of this process for the backward pass; for the log, the means over all processes."""
+        """Return the loss of this process for the backward pass, and the means over all processes for the log."""
         loss, log_vars = super().parse_losses(losses)
         log_vars = {name: value.detach().clone() for name, value in log_vars.items()}
         all_reduce_dict(log_vars, op='mean')
         return loss, log_vars
 
     def extract_feat(self, inputs: Tensor) -> Tensor:
-        """Unit features ``(B, 2 D)`` of images ``(B, 3, H, W)``: the teacher's class token and mean part token."""
+        """Extract unit features (B, 2 D) of images (B, 3, H, W): the teacher's class token and mean part token."""
         tokens = self.teacher['backbone'](inputs)
         return F.normalize(torch.cat([tokens[:, 0], tokens[:, 1:].mean(1)], 1))
 
     def predict(self, inputs: Tensor, data_samples: list) -> list:
-        """The data samples, each with its unit feature ``(2 D,)`` as ``feature``."""
+        """Return the data samples, each with its unit feature (2 D,) as ``feature``."""
         for sample, feature in zip(data_samples, self.extract_feat(inputs).float(), strict=True):
             sample.set_data({'feature': feature})
         return data_samples
 
     def _outputs(
-        self, network: nn.ModuleDict, global_crops: Tensor, local_crops: Tensor | None = None
+        self, network: ModuleDict, global_crops: Tensor, local_crops: Tensor | None = None
     ) -> list[Tensor]:
-        """Per token the outputs ``(V, B, K)`` of a network, the global views first."""
+        """Compute the outputs (V, B, K) of a network per token, the global views first."""
         batch = global_crops.shape[1]
         tokens = network['backbone'](global_crops.flatten(0, 1))
         rows = [[token] for token in tokens.unbind(1)]

@@ -17,8 +17,8 @@ class BaseReID(BaseModel):
     """Backbone, neck and head; tested on unit features. A subclass says how a batch becomes losses.
 
     Args:
-        backbone: Config of the backbone: tokens ``(B, T, D)``, a map ``(B, C, H, W)`` or ``(B, D)``.
-        neck: Config of the neck: unit features ``(B, D)``.
+        backbone: Config of the backbone: tokens (B, T, D), a map (B, C, H, W) or (B, D).
+        neck: Config of the neck: unit features (B, D).
         head: Config of the head.
         data_preprocessor: Config of the data preprocessor.
         bn_group_size: Images per group of batch statistics in training (part of the recipe, see
@@ -45,11 +45,11 @@ class BaseReID(BaseModel):
             self.neck = convert_batchnorm(self.neck, bn_group_size)
 
     def extract_feat(self, inputs: Tensor) -> Tensor:
-        """Unit features ``(B, D)`` of preprocessed images ``(B, 3, H, W)``."""
+        """Extract unit features (B, D) of preprocessed images (B, 3, H, W)."""
         return self.neck(self.backbone(inputs))
 
     def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = 'tensor') -> object:
-        """One of ``extract_feat`` (mode ``'tensor'``), ``loss`` and ``predict``."""
+        """Call ``extract_feat`` (mode ``'tensor'``), ``loss`` or ``predict``."""
         if mode == 'tensor':
             return self.extract_feat(inputs)
         if mode == 'loss':
@@ -59,18 +59,18 @@ class BaseReID(BaseModel):
         raise ValueError(f"mode must be 'tensor', 'loss' or 'predict', got {mode!r}")
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
-        """Losses of a batch."""
+        """Compute the losses of a batch."""
         raise NotImplementedError
 
     def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss of this process for the backward pass; for the log, the means over all processes."""
+        """Return the loss of this process for the backward pass, and the means over all processes for the log."""
         loss, log_vars = super().parse_losses(losses)
         log_vars = {name: value.detach().clone() for name, value in log_vars.items()}
         all_reduce_dict(log_vars, op='mean')
         return loss, log_vars
 
     def predict(self, inputs: Tensor, data_samples: list) -> list:
-        """The data samples, each with its unit feature ``(D,)`` as ``feature``."""
+        """Return the data samples, each with its unit feature (D,) as ``feature``."""
         for sample, feature in zip(data_samples, self.extract_feat(inputs).float(), strict=True):
             sample.set_data({'feature': feature})
         return data_samples
@@ -80,13 +80,15 @@ class BaseReID(BaseModel):
 class UnsupervisedReID(BaseReID):
     """A network with a contrast head; trained on pseudo labels.
 
-    Pseudo labels live here, in a table indexed by ``sample_idx``, because the workers of a data loader never see
-    what is written into the data set of the parent process.
+    Pseudo labels live here, in a table indexed by ``sample_idx``: the workers of a data loader never see what is
+    written into the data set of the parent process.
 
     Args:
         *args: As in :class:`BaseReID`; the memory bank of the head is reset with every labeling.
         **kwargs: As in :class:`BaseReID`.
     """
+
+    pseudo_labels: Tensor
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -103,7 +105,7 @@ class UnsupervisedReID(BaseReID):
         self.memory.reset(pseudo)
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
-        """Losses of a batch; its pseudo labels are looked up by ``sample_idx``."""
+        """Compute the losses of a batch; its pseudo labels are looked up by ``sample_idx``."""
         if not len(self.pseudo_labels):
             raise RuntimeError('no pseudo labels yet: is PseudoLabelHook among the hooks?')
         indices = torch.tensor([sample.sample_idx for sample in data_samples], device=inputs.device)

@@ -16,30 +16,34 @@ from glc.registry import MODELS
 class SupervisedReID(BaseReID):
     """A network with a supervised head; trained on the identities of its training set.
 
-    The head classifies features after the neck's batch normalisation (not L2-normalised), and compares those before it
-    with each other. Tested on the feature before it, L2-normalised. Neck and head see the global batch: batch
-    statistics of the neck, classification and triplets are those of all its images, whatever the number of processes.
-    In the backbone, batch statistics are of ``bn_group_size`` images, or of one process where that is None.
+    - The head classifies the feature after the neck's batch normalization, which is not L2-normalized.
+    - The triplet loss compares the feature before it.
+    - Tests compare the feature before it, L2-normalized.
+
+    Neck and head see the global batch: its batch statistics, classification and triplets are the same for any number of
+    processes. In the backbone, batch statistics are of ``bn_group_size`` images, or of one process where that is None.
 
     Args:
         *args: As in :class:`BaseReID`.
         **kwargs: As in :class:`BaseReID`.
     """
 
+    identities: Tensor
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.register_buffer('identities', torch.empty(0, dtype=torch.int64), persistent=False)
 
     def assign_identities(self, identities: Tensor) -> None:
-        """Train on these identities ``(N,)``, numbered 0..C-1, in the order of the data set."""
+        """Train on these identities (N,), numbered 0..C-1, in the order of the data set."""
         self.identities = identities.to(self.identities.device, torch.int64)
 
     def extract_feat(self, inputs: Tensor) -> Tensor:
-        """Unit features ``(B, D)`` of preprocessed images ``(B, 3, H, W)``, from before batch normalisation."""
+        """Extract unit features (B, D) of preprocessed images (B, 3, H, W), from before batch normalization."""
         return F.normalize(self.neck.fuse(self.backbone(inputs)))
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
-        """Losses of the global batch, on every process; identities are looked up by ``sample_idx``."""
+        """Compute the losses of the global batch, on every process; identities are looked up by ``sample_idx``."""
         if not len(self.identities):
             raise RuntimeError('no identities yet: is IdentityLabelHook among the hooks?')
         indices = torch.tensor([sample.sample_idx for sample in data_samples], device=inputs.device)

@@ -21,14 +21,14 @@ def draw_ranked_results(
 ) -> Image.Image:
     """Draw one row per query: the query, then the gallery images in the order of their ranks.
 
-    A gallery image is framed in green where it shows the person of the query, in red where it does not, and
-    in grey where that is unknown.
+    The frame of a gallery image is green if it shows the person of the query, red if it does not, and gray if that is
+    unknown.
 
     Args:
         query_paths: Q image files.
         gallery_paths: G image files.
-        ranking: ``(Q, K)`` integers, positions in ``gallery_paths``, best first; -1 leaves a place empty.
-        matches: ``(Q, K)`` bool, whether an image shows the person of the query; None where unknown.
+        ranking: (Q, K) integers, positions in ``gallery_paths``, best first; -1 leaves a place empty.
+        matches: (Q, K) bool, whether an image shows the person of the query; None where unknown.
         size: ``(width, height)`` of one image in pixels.
 
     Returns:
@@ -63,9 +63,9 @@ def draw_ranked_results(
     )
     draw = ImageDraw.Draw(picture)
 
-    def place(path: str | PathLike, x: int, y: int, colour: tuple[int, int, int] | None) -> None:
-        if colour is not None:
-            draw.rectangle((x - frame, y - frame, x + width + frame - 1, y + height + frame - 1), fill=colour)
+    def place(path: str | PathLike, x: int, y: int, color: tuple[int, int, int] | None) -> None:
+        if color is not None:
+            draw.rectangle((x - frame, y - frame, x + width + frame - 1, y + height + frame - 1), fill=color)
         with Image.open(path) as image:
             picture.paste(image.convert('RGB').resize(size, Image.Resampling.BICUBIC), (x, y))
 
@@ -81,6 +81,6 @@ def draw_ranked_results(
             index = ranking[row, column]
             if index < 0:
                 continue
-            colour = _UNKNOWN if matches is None else (_RIGHT if matches[row, column] else _WRONG)
-            place(gallery_paths[index], x, y, colour)
+            color = _UNKNOWN if matches is None else (_RIGHT if matches[row, column] else _WRONG)
+            place(gallery_paths[index], x, y, color)
     return picture

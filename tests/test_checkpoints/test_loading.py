@@ -236,7 +236,7 @@ def test_part_token_checkpoint_in_a_plain_model(tmp_path):
 
 
 def bilinear(grid, height, width):
-    """Bilinear resize of a (h, w, D) grid, sample by sample, pixel centres at half-integers."""
+    """Bilinear resize of a (h, w, D) grid, sample by sample, pixel centers at half-integers."""
     old_height, old_width, _ = grid.shape
     result = torch.zeros(height, width, grid.shape[2], dtype=grid.dtype)
     for row in range(height):

@@ -416,7 +416,7 @@ def test_layouts_that_cannot_be_used():
         rename_keys(['base.a', 'module.backbone.a'], 'reid')
 
 
-def test_every_layout_is_recognised():
+def test_every_layout_is_recognized():
     layouts = {
         'glc': ['backbone.cls_token', 'neck.bottleneck.weight'],
         'teacher': ['module.backbone.cls_token', 'module.head.mlp.0.weight'],

@@ -6,11 +6,11 @@ import numpy as np
 def clustered_features(
     num_images: int, num_clusters: int, noise: float = 0.15, dim: int = 24, seed: int = 0
 ) -> np.ndarray:
-    """Noisy copies of random unit vectors (N, D), shuffled, float32, not normalised."""
+    """Noisy copies of random unit vectors (N, D), shuffled, float32, not normalized."""
     rng = np.random.default_rng(seed)
-    centres = rng.normal(size=(num_clusters, dim))
-    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
-    features = centres[rng.integers(num_clusters, size=num_images)]
+    centers = rng.normal(size=(num_clusters, dim))
+    centers /= np.linalg.norm(centers, axis=1, keepdims=True)
+    features = centers[rng.integers(num_clusters, size=num_images)]
     return (features + noise * rng.normal(size=features.shape)).astype(np.float32)
 
 

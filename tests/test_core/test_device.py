@@ -38,7 +38,7 @@ def images():
     return features, torch.arange(160) % 3 + 4, labels
 
 
-def labelled(method, device, features, cam_ids, labels):
+def labeled(method, device, features, cam_ids, labels):
     """Labels by a labeler or a corrector, from tensors on a device."""
     call = METHODS[method](device)
     known = (labels,) if isinstance(call, BaseCorrector) else ()
@@ -50,9 +50,9 @@ def labelled(method, device, features, cam_ids, labels):
 @pytest.mark.parametrize('method', METHODS)
 def test_labels_on_another_device(method):
     inputs = images()
-    expected = labelled(method, 'cpu', *inputs)
+    expected = labeled(method, 'cpu', *inputs)
     with ForeignDevice():
-        found = labelled(method, FOREIGN, *inputs)
+        found = labeled(method, FOREIGN, *inputs)
     np.testing.assert_array_equal(found, expected)
     assert found.max() > 3
 
@@ -61,7 +61,7 @@ def test_labels_on_another_device(method):
 @pytest.mark.parametrize('method', METHODS)
 def test_labels_on_a_gpu(method):
     inputs = images()
-    np.testing.assert_array_equal(labelled(method, 'cuda', *inputs), labelled(method, 'cpu', *inputs))
+    np.testing.assert_array_equal(labeled(method, 'cuda', *inputs), labeled(method, 'cpu', *inputs))
 
 
 def test_graphs_and_encodings_stay_on_the_device():
@@ -84,12 +84,12 @@ def test_graphs_and_encodings_stay_on_the_device():
         assert expected.to(expected.device) is expected
 
 
-def test_weighted_neighbours_on_the_device():
+def test_weighted_neighbors_on_the_device():
     features = torch.from_numpy(clustered_features(50, 4))
     adjacency = normalized_adjacency(knn_graph(features, 6))
     kept = (np.arange(50) != 7).astype(np.float32)
     adjacency = sparse.csr_array(sparse.diags_array(kept) @ adjacency)
-    adjacency.eliminate_zeros()  # image 7 has no neighbours
+    adjacency.eliminate_zeros()  # image 7 has no neighbors
     for rows in (slice(None), slice(5, 20)):
         expected = aggregate_neighbors(features, adjacency, rows)
         with ForeignDevice():

@@ -21,11 +21,11 @@ def ramp(height=64, width=32):
 
 
 @pytest.fixture
-def no_colour(monkeypatch):
+def no_color(monkeypatch):
     monkeypatch.setattr('torchvision.transforms.ColorJitter.forward', lambda self, image: image)
 
 
-def test_crops_come_from_their_parts(no_colour):
+def test_crops_come_from_their_parts(no_color):
     torch.manual_seed(0)
     crop = PartMultiCrop(**PLAIN, crops_per_part=2)
     seen = []
@@ -42,7 +42,7 @@ def test_crops_come_from_their_parts(no_colour):
         assert rows.max() >= bottom - 4
 
 
-def test_windows_cover_the_areas_asked_for(no_colour):
+def test_windows_cover_the_areas_asked_for(no_color):
     """The rows that a window spans, times its columns, from ramps in both directions."""
     image = ramp(120, 120)
     image[..., 0] = image[..., 1].T  # blue tells the column, green and red the row
@@ -52,7 +52,7 @@ def test_windows_cover_the_areas_asked_for(no_colour):
     for _ in range(40):
         for name, crops in crop(dict(img=image))['crops'].items():
             for one in crops:
-                if (one[..., 1] != one[..., 0]).any():  # not made grey
+                if (one[..., 1] != one[..., 0]).any():  # not made gray
                     spans = [np.ptp(one[..., channel].astype(float)) for channel in (0, 1)]
                     areas[name].append(np.prod(spans) / 120**2)
     assert 0.3 < min(areas['global']) < 0.5
@@ -61,7 +61,7 @@ def test_windows_cover_the_areas_asked_for(no_colour):
     assert 0.3 < max(areas['local']) < 0.45
 
 
-def test_blur_and_solarisation_have_their_own_probabilities(monkeypatch):
+def test_blur_and_solarization_have_their_own_probabilities(monkeypatch):
     seen = []
     crop = PartMultiCrop(global_size=(16, 32), local_size=(8, 16))
     for view in (*crop.views, crop.local_view):
@@ -70,10 +70,10 @@ def test_blur_and_solarisation_have_their_own_probabilities(monkeypatch):
     assert seen == [(1.0, 0.0), (0.1, 0.2), (0.5, 0.0)]
     jitter = crop.local_view.transforms[2]
     assert jitter.p == 0.8
-    (colour,) = jitter.transforms
+    (color,) = jitter.transforms
     for name, value in (('brightness', 0.4), ('contrast', 0.4), ('saturation', 0.2)):
-        assert getattr(colour, name) == pytest.approx((1 - value, 1 + value))
-    assert colour.hue == pytest.approx((-0.1, 0.1))
+        assert getattr(color, name) == pytest.approx((1 - value, 1 + value))
+    assert color.hue == pytest.approx((-0.1, 0.1))
     assert [crop.local_view.transforms[i].p for i in (1, 3)] == [0.5, 0.2]
     black = Image.new('RGB', (8, 8))
     assert np.asarray(crop.views[1].transforms[-1].forward(black)).max() == 0
@@ -82,8 +82,8 @@ def test_blur_and_solarisation_have_their_own_probabilities(monkeypatch):
     assert np.asarray(crop.views[1].transforms[-1](white)).max() == 0
 
 
-def test_colours_stay_in_their_channels(no_colour):
-    """A blue image (BGR) stays blue through pillow and back, packed and normalised."""
+def test_colors_stay_in_their_channels(no_color):
+    """A blue image (BGR) stays blue through pillow and back, packed and normalized."""
     image = np.zeros((64, 32, 3), np.uint8)
     image[..., 0] = 255
     torch.manual_seed(1)
@@ -100,9 +100,9 @@ def test_colours_stay_in_their_channels(no_colour):
     rgb = batch['inputs']['local']
     assert rgb.shape == (3, 2, 3, 16, 8)
     means = rgb.mean((-1, -2)).flatten(0, 1)
-    grey = means.std(1) < 1
-    assert not grey.all()
-    torch.testing.assert_close(means[~grey], torch.tensor([[0.0, 0.0, 255.0]]).expand(int((~grey).sum()), 3))
+    gray = means.std(1) < 1
+    assert not gray.all()
+    torch.testing.assert_close(means[~gray], torch.tensor([[0.0, 0.0, 255.0]]).expand(int((~gray).sum()), 3))
 
 
 def test_preprocessor_keeps_views_and_images_apart():

@@ -63,7 +63,7 @@ def test_model_without_identities_and_head_without_classes():
 
 
 @pytest.mark.slow
-def test_identities_are_learnt_and_a_resume_changes_nothing(images, tmp_path):
+def test_identities_are_learned_and_a_resume_changes_nothing(images, tmp_path):
     cfg = source_config(images, tmp_path / 'whole', train_cfg__max_epochs=3, train_cfg__val_interval=3)
     cfg.train_dataloader.sampler.iterations = 15
     cfg.param_scheduler[0].step_size = 2

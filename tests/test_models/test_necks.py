@@ -10,7 +10,7 @@ def unit(vector):
 
 
 def normalize(norm, column, channel):
-    """Evaluation formula of one channel of a batch normalisation."""
+    """Evaluation formula of one channel of a batch normalization."""
     scale = norm.weight[channel] / (norm.running_var[channel] + norm.eps) ** 0.5
     return (column - norm.running_mean[channel]) * scale
 

@@ -8,29 +8,29 @@ from glc.visualization import draw_ranked_results
 
 SIZE = (20, 40)
 QUERY, FIRST, SECOND = (10, 20, 200), (200, 180, 10), (90, 10, 120)
-GREEN, RED, GREY = (46, 160, 67), (207, 34, 46), (110, 119, 129)
+GREEN, RED, GRAY = (46, 160, 67), (207, 34, 46), (110, 119, 129)
 
 
 @pytest.fixture
 def paths(tmp_path):
     result = []
-    for index, colour in enumerate((QUERY, FIRST, SECOND)):
+    for index, color in enumerate((QUERY, FIRST, SECOND)):
         result.append(tmp_path / f'{index}.png')
-        Image.new('RGB', (12, 30), colour).save(result[-1])
+        Image.new('RGB', (12, 30), color).save(result[-1])
     return result
 
 
-def columns_of(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
-    """Columns of pixels that hold a colour, at the middle of the only row."""
+def columns_of(picture: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
+    """Columns of pixels that hold a color, at the middle of the only row."""
     middle = picture[-SIZE[1] // 2]
-    return np.flatnonzero((middle == colour).all(1))
+    return np.flatnonzero((middle == color).all(1))
 
 
 def test_images_stand_in_the_order_of_the_ranking_with_their_frames(paths):
     picture = np.asarray(
         draw_ranked_results(paths[:1], paths[1:], np.array([[1, 0]]), np.array([[True, False]]), size=SIZE)
     )
-    places = [columns_of(picture, colour) for colour in (QUERY, SECOND, FIRST)]
+    places = [columns_of(picture, color) for color in (QUERY, SECOND, FIRST)]
     assert [len(place) for place in places] == [SIZE[0]] * 3
     assert places[0].max() < places[1].min() < places[1].max() < places[2].min()
     green, red = columns_of(picture, GREEN), columns_of(picture, RED)
@@ -39,10 +39,10 @@ def test_images_stand_in_the_order_of_the_ranking_with_their_frames(paths):
     assert green.max() < red.min()
 
 
-def test_unknown_matches_are_grey_and_empty_places_stay_empty(paths):
+def test_unknown_matches_are_gray_and_empty_places_stay_empty(paths):
     picture = np.asarray(draw_ranked_results(paths[:1], paths[1:], np.array([[0, -1]]), size=SIZE))
     first = columns_of(picture, FIRST)
-    assert {first.min() - 1, first.max() + 1} <= set(columns_of(picture, GREY).tolist())
+    assert {first.min() - 1, first.max() + 1} <= set(columns_of(picture, GRAY).tolist())
     assert len(columns_of(picture, SECOND)) == 0
     assert len(columns_of(picture, GREEN)) == len(columns_of(picture, RED)) == 0
 

@@ -13,7 +13,7 @@ from glc.apis import load_config, training_features
 
 
 def parse_args() -> argparse.Namespace:
-    """Command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description='Write unit features (N, D) of the training images, under the test pipeline, with their '
         'identities (N,) and cameras (N,): arrays "features", "pid" and "cam"'

@@ -13,9 +13,9 @@ from glc.core.evaluation import knn_purity
 
 
 def parse_args() -> argparse.Namespace:
-    """Command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
-        description='Print the share of the k nearest neighbours (cosine, without the image itself) that show the same '
+        description='Print the share of the k nearest neighbors (cosine, without the image itself) that show the same '
         'person, as a mean over the training images of known identity; features under the test pipeline'
     )
     parser.add_argument('config', help='config file, of pre-training or of any other training')
@@ -24,7 +24,7 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         help='checkpoint file; without it, the network that training would start from is used',
     )
-    parser.add_argument('-k', type=int, default=10, help='neighbours per image (default: 10)')
+    parser.add_argument('-k', type=int, default=10, help='neighbors per image (default: 10)')
     parser.add_argument('--work-dir', help='folder of the log (default: work_dirs/CONFIG_NAME)')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='overrides of the config'

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def parse_args() -> argparse.Namespace:
-    """Command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description='Print a Markdown table: losses (means of what was logged in an epoch) and test scores of epochs. '
         'Where a run was resumed, the later log of an epoch counts.'
@@ -20,7 +20,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def read_epochs(work_dir: Path, scores: list[str]) -> dict[int, dict[str, float]]:
-    """Losses and scores of every 1-based epoch."""
+    """Read the losses and scores of every 1-based epoch."""
     epochs: dict[int, dict[str, float]] = {}
     for path in sorted(
         work_dir.glob('*/vis_data/scalars.json')
@@ -38,7 +38,7 @@ def read_epochs(work_dir: Path, scores: list[str]) -> dict[int, dict[str, float]
 
 
 def curves_table(epochs: dict[int, dict[str, float]], scores: list[str]) -> str:
-    """Markdown table of :func:`read_epochs`; the scores stand last."""
+    """Write the Markdown table of :func:`read_epochs`; the scores stand last."""
     names = sorted(
         {name for values in epochs.values() for name in values}, key=lambda name: (name in scores, name)
     )

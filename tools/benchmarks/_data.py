@@ -18,7 +18,7 @@ _BAD_VIEWS = (0.1, 1.2)  # their share, their noise
 
 
 def synthetic_identities(num_images: int, dim: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Identities of 15 to 40 noisy views each, some of which look alike.
+    """Make identities of 15 to 40 noisy views each, some of which look alike.
 
     Every identity has one of a number of looks (six identities to a look) plus 5% to 70% of variance of its own.
     A quarter of a look lies in 64 dimensions that all looks share, so that these grow denser with more images;
@@ -35,7 +35,7 @@ def synthetic_identities(num_images: int, dim: int, seed: int) -> tuple[np.ndarr
     nearest image of its identity       0.83  0.92  0.96    0.63  0.90  0.95
     nearest image of another identity   0.46  0.63  0.85    0.43  0.65  0.81
     two identities                     -0.07  0.01  0.11   -0.10  0.00  0.10
-    30th neighbour                      0.43  0.60  0.83    0.40  0.62  0.78
+    30th neighbor                       0.43  0.60  0.83    0.40  0.62  0.78
     =================================  ==================  ==================
 
     The effective dimension (participation ratio of the covariance) is 151 for 185 of the real ones.
@@ -73,11 +73,11 @@ def synthetic_identities(num_images: int, dim: int, seed: int) -> tuple[np.ndarr
         count = min(_IDENTITIES_PER_BLOCK, num_identities - first)
         own = rng.uniform(*_OWN_SHARE, size=(count, 1)).astype(np.float32)
         chosen = looks[rng.integers(num_looks, size=count)]
-        centres = unit(spectrum * (np.sqrt(1 - own) * chosen + np.sqrt(own) * normal(count)))
+        centers = unit(spectrum * (np.sqrt(1 - own) * chosen + np.sqrt(own) * normal(count)))
         shifts = _CAMERA_SHIFT * noise_spectrum * normal(count, _CAMERAS)
         images = slice(*np.searchsorted(identities, (first, first + count)))
         identity = identities[images] - first
-        views = centres[identity] + shifts[identity, rng.integers(_CAMERAS, size=len(identity))]
+        views = centers[identity] + shifts[identity, rng.integers(_CAMERAS, size=len(identity))]
         views += noise[images, None] * noise_spectrum * normal(len(identity))
         features[position[images]] = unit(views)
     return features, identities[np.argsort(position)]
@@ -125,8 +125,8 @@ def planted_noise(labels: np.ndarray, kind: str, share: float, seed: int) -> np.
     rng = np.random.default_rng(seed)
     noisy = labels.astype(np.int64)
     if kind == 'outliers':
-        labelled = rng.permutation(np.flatnonzero(labels >= 0))
-        noisy[labelled[: round(share * len(labelled))]] = -1
+        labeled = rng.permutation(np.flatnonzero(labels >= 0))
+        noisy[labeled[: round(share * len(labeled))]] = -1
         return noisy
     clusters = rng.permutation(np.unique(labels[labels >= 0]))
     clusters = clusters[: round(share * len(clusters))]
@@ -143,7 +143,7 @@ def planted_noise(labels: np.ndarray, kind: str, share: float, seed: int) -> np.
 
 
 def isotropic_noise(num_images: int, dim: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Random directions, the worst case of an approximate search: float32 (N, D), and an identity for each."""
+    """Draw random directions, the worst case of an approximate search: float32 (N, D), and an identity for each."""
     rng = np.random.default_rng(seed)
     features = np.empty((num_images, dim), np.float32)
     for block in np.array_split(features, num_images // 2**14 + 1):

@@ -6,7 +6,8 @@ or in full length, for the published schedule:
     python tools/benchmarks/bench_correction.py --features F.npz --labels L.npz --labels-key eps_0_6
 
 F.npz holds ``pid`` (N,) and ``features`` (N, D), or ``features_int8`` (N, D) with ``feature_scale`` (N,).
-L.npz holds labels (N,); without it JaccardDBSCAN makes them. Without features, clusters are drawn at random.
+L.npz holds labels (N,). Without it JaccardDBSCAN makes them, and GLC gets its view of the features, as in training: the
+time of the neighbors that both use is not in the table. Without features, clusters are drawn at random.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import multiprocessing
 import resource
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +27,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from glc.core.correctors import GLC
 from glc.core.evaluation import label_quality
 from glc.core.labelers import JaccardDBSCAN
+from glc.core.neighbors import FeatureView
 
-Data = tuple[np.ndarray, np.ndarray, np.ndarray]
+Data = tuple[FeatureView[np.ndarray], np.ndarray, np.ndarray]
 
 
-def load(args: argparse.Namespace) -> Data:
-    """Features (N, D), labels (N,) and true identities (N,)."""
+def load(args: argparse.Namespace, correctors: Iterable[GLC]) -> Data:
+    """Load features of N images, labels (N,) and true identities (N,)."""
     if args.features is None:
         features, truth = synthetic_clusters(args.images)
     else:
@@ -40,21 +43,23 @@ def load(args: argparse.Namespace) -> Data:
                 features = file['features']
             else:
                 features = file['features_int8'] * file['feature_scale'][:, None]
+    labeler = JaccardDBSCAN()
+    view = FeatureView(features, expected_k=max(part.expected_k for part in (labeler, *correctors)))
     if args.labels is None:
-        return features, JaccardDBSCAN()(features), truth
+        return view, labeler(view), truth
     with np.load(args.labels) as file:
-        return features, file[args.labels_key].astype(np.int64), truth
+        return view, file[args.labels_key].astype(np.int64), truth
 
 
 def synthetic_clusters(
     num_images: int, dim: int = 384, spread: float = 2.5, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Identities of 4 to 30 images each, scattered around random centres that lie close to some others."""
+    """Draw identities of 4 to 30 images each, scattered around random centers that lie close to some others."""
     rng = np.random.default_rng(seed)
     truth = np.repeat(np.arange(num_images), rng.integers(4, 31, size=num_images))[:num_images]
     look = rng.integers(truth.max() // 8 + 1, size=truth.max() + 1)
-    centres = rng.normal(size=(len(look), dim)) + 1.5 * rng.normal(size=(look.max() + 1, dim))[look]
-    features = centres[truth] + spread * rng.normal(size=(num_images, dim))
+    centers = rng.normal(size=(len(look), dim)) + 1.5 * rng.normal(size=(look.max() + 1, dim))[look]
+    features = centers[truth] + spread * rng.normal(size=(num_images, dim))
     return features.astype(np.float32), truth
 
 
@@ -62,10 +67,10 @@ def measure(corrector: GLC, data: Data, threads: int | None) -> tuple[dict[str, 
     """Correct in this process: scores of the result, and what it cost (memory: MiB above the start)."""
     if threads:
         torch.set_num_threads(threads)
-    features, labels, truth = data
+    view, labels, truth = data
     start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began, cpu_began = time.perf_counter(), time.process_time()
-    corrected = corrector(features, labels)
+    corrected = corrector(view, labels)
     seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     cost = {'seconds': seconds, 'cpu_seconds': cpu_seconds, 'mebibytes': (peak - start) / 1024}
@@ -92,18 +97,18 @@ def main() -> None:
     parser.add_argument('--threads', type=int, help='threads of torch')
     args = parser.parse_args()
 
-    data = load(args)
     schedules = {'default': GLC(seed=args.seed, progress=tqdm)}
     for count in args.published_subgraphs:
         schedules[f'published, {count}/epoch'] = GLC.published(
             subgraphs_per_epoch=count, seed=args.seed, progress=tqdm
         )
+    data = load(args, schedules.values())
     rows = [('labels as given', ' |  |  | ', label_quality(data[1], data[2]))]
     for name, corrector in schedules.items():
         # A fresh process per schedule, since a process only knows its peak memory so far.
         with multiprocessing.get_context('spawn').Pool(1) as pool:
             scores, cost = pool.apply(measure, (corrector, data, args.threads))
-        subgraphs = corrector.epochs * corrector.subgraphs_per_epoch
+        subgraphs = corrector.training.epochs * corrector.training.subgraphs_per_epoch
         spent = f'{cost["seconds"]:.1f} | {cost["cpu_seconds"]:.1f} | {cost["mebibytes"]:.0f}'
         rows.append((name, f'{subgraphs} | {spent}', scores))
 

@@ -1,6 +1,6 @@
-"""Time, memory and recall of the k-nearest-neighbour graph.
+"""Time, memory and recall of the k-nearest-neighbor graph.
 
-Recall is the share of the true k nearest neighbours (the image itself not counted) that the graph holds, on a
+Recall is the share of the true k nearest neighbors (the image itself not counted) that the graph holds, on a
 random sample of images:
 
     OMP_NUM_THREADS=2 python tools/benchmarks/bench_graph.py --images 100000 --backend approximate
@@ -28,7 +28,7 @@ _BASE_ROWS = 2**18
 
 
 def load(args: argparse.Namespace) -> np.ndarray:
-    """Unit features, float32 (N, D)."""
+    """Load unit features, float32 (N, D)."""
     if args.features is None:
         make = isotropic_noise if args.noise else synthetic_identities
         return make(args.images, args.dim, args.seed)[0]
@@ -38,8 +38,8 @@ def load(args: argparse.Namespace) -> np.ndarray:
     return as_unit_features(features * scale).numpy()
 
 
-def true_neighbours(features: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
-    """The k nearest images (Q, k) of the ``queries``, each itself included, by comparison with all."""
+def true_neighbors(features: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
+    """Find the k nearest images (Q, k) of the ``queries``, each itself included, by comparison with all."""
     x = torch.from_numpy(features)
     best = torch.empty(len(queries), 0)
     found = torch.empty(len(queries), 0, dtype=torch.int64)
@@ -71,7 +71,7 @@ def main() -> None:
     wall, cpu = time.perf_counter() - start, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     queries = np.random.default_rng(1).permutation(len(features))[: args.queries]
-    pairs = zip(true_neighbours(features, queries, graph.k), graph.indices[queries], strict=True)
+    pairs = zip(true_neighbors(features, queries, graph.k), graph.indices[queries], strict=True)
     recall = np.mean([np.isin(true[1:], found[1:]).mean() for true, found in pairs])
     print(
         f'{args.backend}: {len(features)} images, {torch.get_num_threads()} threads: {wall:.1f} s, '

@@ -3,11 +3,12 @@
     python tools/benchmarks/bench_labels.py --sizes 12936x384 32621x768 --correctors GLC MetricConsensus
 
 The features are made up (``synthetic_identities`` in _data.py) and saved for all rows of a size. Every measurement
-runs in a fresh process, since a process only knows its peak memory so far; times are medians of ``--repeats`` after
-one run on 2,000 images, which loads libraries and compiled kernels. The dense baseline does what the k-reciprocal
+runs in a fresh process, since a process only knows its peak memory so far. Times are medians of ``--repeats``, after
+one run on 2,000 images that loads libraries and compiled kernels. The dense baseline does what the k-reciprocal
 encoding's authors wrote, with three N x N matrices and a loop over the images, and runs up to ``--dense-limit`` images.
-``--growth`` takes several sizes of one D and fits the exponent of N for every stage; of the search of neighbours only
-with ``--backend approximate``. ``--plot`` draws it.
+A corrector corrects the labels of JaccardDBSCAN and gets its view of the features, as in training: its time is what it
+adds. ``--growth`` takes several sizes of one D and fits the exponent of N for every stage; of the search of neighbors
+only with ``--backend approximate``. ``--plot`` draws it.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from _data import synthetic_identities
 
 import glc.engine  # noqa: F401
 from glc.core.labelers import JaccardDBSCAN
+from glc.core.neighbors import FeatureView
 from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS
 
 Result = TypeVar('Result')
@@ -39,7 +41,7 @@ WARM_UP = 2000
 
 
 def dense_labels(x: np.ndarray, k1: int = 30, k2: int = 6, eps: float = 0.6) -> np.ndarray:
-    """k-reciprocal Jaccard distance and DBSCAN with dense matrices and a loop."""
+    """Compute the k-reciprocal Jaccard distance and DBSCAN with dense matrices and a loop."""
     similarity = x @ x.T
     ranks = np.argsort(-similarity, axis=1)[:, :k1]
     half = ranks[:, : round(k1 / 2) + 1]
@@ -63,7 +65,7 @@ def dense_labels(x: np.ndarray, k1: int = 30, k2: int = 6, eps: float = 0.6) -> 
 
 
 def run(kind: str, features: np.ndarray, device: str, backend: str) -> dict[str, float]:
-    """Seconds of the stages of one method."""
+    """Measure the seconds of the stages of one method."""
     x = torch.from_numpy(features).to(device)
     start = time.perf_counter()
     if kind == 'dense':
@@ -73,11 +75,12 @@ def run(kind: str, features: np.ndarray, device: str, backend: str) -> dict[str,
         labeler = PSEUDO_LABELERS.build({'type': kind, 'backend': backend})
         labeler(x)
         return {'total': time.perf_counter() - start, **labeler.timings_}
-    labels = JaccardDBSCAN(backend=backend)(x)
+    labeler, corrector = JaccardDBSCAN(), LABEL_CORRECTORS.build({'type': kind})
+    view = FeatureView(x, backend=backend, expected_k=max(labeler.expected_k, corrector.expected_k))
+    labels = labeler(view)
     start = time.perf_counter()
-    corrector = LABEL_CORRECTORS.build({'type': kind})
-    corrector(x, labels)
-    return {'total': time.perf_counter() - start, **getattr(corrector, 'timings_', {})}
+    corrector(view, labels)
+    return {'total': time.perf_counter() - start, **corrector.timings_}
 
 
 def make(path: str, num_images: int, dim: int) -> None:
@@ -86,7 +89,7 @@ def make(path: str, num_images: int, dim: int) -> None:
 
 
 def measure(kind: str, path: str, repeats: int, device: str, backend: str) -> dict[str, float]:
-    """Median seconds of the stages, and peak memory above the features of a file in GiB."""
+    """Measure the median seconds of the stages, and peak memory above the features of a file in GiB."""
     features = np.load(path)
     run(kind, synthetic_identities(WARM_UP, features.shape[1], 1)[0], device, backend)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -105,7 +108,7 @@ def in_fresh_process(function: Callable[..., Result], *args: Any) -> Result:
 
 
 def row(size: str, kind: str, result: dict[str, float], dense: dict[str, float] | None) -> str:
-    """A row of the table."""
+    """Format a row of the table."""
     stages = ', '.join(
         f'{name} {value:.2f}' for name, value in result.items() if name not in ('total', 'gib')
     )
@@ -115,7 +118,7 @@ def row(size: str, kind: str, result: dict[str, float], dense: dict[str, float] 
 
 def exponents(results: dict[tuple[str, int], dict[str, float]], backend: str, plot: str | None) -> None:
     """Print the exponent of N of every stage and draw the times; without the search where it may be exact."""
-    left_out = {'gib', 'device_gib'} | (set() if backend == 'approximate' else {'total', 'knn', 'graph'})
+    left_out = {'gib', 'device_gib'} | (set() if backend == 'approximate' else {'total', 'knn'})
     lines = {}
     for (kind, num_images), result in results.items():
         for stage, seconds in result.items():
@@ -150,7 +153,7 @@ def main() -> None:
     parser.add_argument('--dense-limit', type=int, default=13000, help='most images for the dense baseline')
     parser.add_argument('--repeats', type=int, default=3)
     parser.add_argument('--device', default='cpu')
-    parser.add_argument('--backend', default='auto', help="labelers' search of neighbours")
+    parser.add_argument('--backend', default='auto', help="labelers' search of neighbors")
     parser.add_argument('--growth', action='store_true', help='fit the exponent of N')
     parser.add_argument('--plot', help='file for the picture of --growth')
     args = parser.parse_args()

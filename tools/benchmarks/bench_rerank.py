@@ -3,8 +3,8 @@
     python tools/benchmarks/bench_rerank.py --sizes 500+2500 1000+5000 --dim 384
 
 A size is queries + gallery images. The features are made up (``synthetic_identities`` in _data.py). Every
-measurement runs in a fresh process, since a process only knows its peak memory so far, after one run on few images,
-which loads libraries and compiled kernels; processor seconds count where other work runs beside. The dense baseline
+measurement runs in a fresh process, since a process only knows its peak memory so far, after one run on few images that
+loads libraries and compiled kernels. Processor seconds count where other work runs beside. The dense baseline
 keeps float32 matrices of all images by all images and runs up to ``--dense-limit`` images. The last column compares
 the distances of some queries.
 """
@@ -34,7 +34,7 @@ COMPARED = 20  # queries whose distances are compared
 def dense_distance(
     query: np.ndarray, gallery: np.ndarray, k1: int = 20, k2: int = 6, lambda_value: float = 0.3
 ) -> np.ndarray:
-    """Re-ranked distances (Q, G) with dense matrices and loops over the images."""
+    """Compute re-ranked distances (Q, G) with dense matrices and loops over the images."""
     images = np.concatenate([query, gallery])
     original = 2 - 2 * images @ images.T
     original /= original.max(axis=1, keepdims=True)
@@ -60,7 +60,7 @@ def dense_distance(
 
 
 def sparse_distance(query: np.ndarray, gallery: np.ndarray) -> np.ndarray:
-    """All distances in blocks, as the evaluation takes them; returns those of the compared queries."""
+    """Compute all distances in blocks, as the evaluation takes them; return those of the compared queries."""
     queries, others = torch.from_numpy(query), torch.from_numpy(gallery)
     distance = KReciprocalReranking()(queries, others)
     for block in query_blocks(queries, others):
@@ -71,7 +71,7 @@ def sparse_distance(query: np.ndarray, gallery: np.ndarray) -> np.ndarray:
 def measure(
     kind: str, num_queries: int, num_gallery: int, dim: int
 ) -> tuple[float, float, float, np.ndarray]:
-    """Seconds, those of the processor, peak memory above the features in GiB, distances of the compared queries."""
+    """Measure seconds, those of the processor and peak memory above the features in GiB; return some distances too."""
     features = synthetic_identities(num_queries + num_gallery, dim, 0)[0]
     method = {'dense': dense_distance, 'sparse': sparse_distance}[kind]
     method(features[: WARM_UP[0]], features[-WARM_UP[1] :])

@@ -19,7 +19,7 @@ _COLUMNS = ('split', 'images', 'ids', 'cams', 'junk', 'distractors', 'published 
 
 
 def known_datasets() -> dict[str, str]:
-    """Registered names of the data sets, by their lower-case names."""
+    """Return the registered names of the data sets, by their lower-case names."""
     DATASETS.import_from_location()
     return {
         name.lower(): name for name, kind in DATASETS.module_dict.items() if issubclass(kind, BaseReIDDataset)

@@ -76,7 +76,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def places(text: str) -> dict[tuple, list[tuple]]:
-    """Mutations by place and kind: of 11 replacements of one operator only one may be drawn."""
+    """Find mutations by place and kind: of 11 replacements of one operator only one may be drawn."""
     nodes = list(ast_nodes(get_ast(text)))
     found = defaultdict(list)
     for name in sorted(operator_names()):
@@ -92,7 +92,7 @@ def places(text: str) -> dict[tuple, list[tuple]]:
 
 
 def meaning(text: str) -> str:
-    """What runs: the syntax tree without annotations, which decide nothing here."""
+    """Return what runs: the syntax tree without annotations, which decide nothing here."""
     tree = ast.parse(text)
     for node in ast.walk(tree):
         for name in ('annotation', 'returns'):
@@ -126,7 +126,7 @@ def draw(paths: list[str], number: int, seed: int) -> Iterator[Mutant]:
 
 
 def tests_of(path: str) -> list[str]:
-    """Tests of a module: those of its name in the mirrored folders, else those that name it, else its package."""
+    """Find the tests of a module: those of its name in mirrored folders, else those that name it, else its package."""
     _, *folders, name = Path(path).with_suffix('').parts
     mirrored = [f'test_{folder}' for folder in folders]
     for depth in range(len(mirrored), 0, -1):
@@ -143,7 +143,7 @@ def tests_of(path: str) -> list[str]:
 
 
 def package_tests(path: str) -> list[str]:
-    """All tests of the package of a module."""
+    """Return all tests of the package of a module."""
     folder = f'tests/test_{Path(path).parts[1]}'
     return [folder if (ROOT / folder).is_dir() else 'tests']
 

@@ -1,6 +1,6 @@
 r"""Write published weights in our format, and tell what became of every tensor.
 
-What the file is, is recognised by its keys; the config says which model the weights are for.
+What the file is, is recognized by its keys; the config says which model the weights are for.
 
 Examples:
     python tools/model_converters/convert.py pass_usl_market.pth.tar --config configs/glc/vit_s_market_usl.py \
@@ -31,7 +31,7 @@ from glc.registry import MODELS
 
 
 def parse_args() -> argparse.Namespace:
-    """Command line."""
+    """Parse the command line."""
     layouts = '\n'.join(f'    {name:<10}{layout.about}' for name, layout in LAYOUTS.items())
     parser = argparse.ArgumentParser(
         description=f'{__doc__}\nLayouts:\n{layouts}', formatter_class=argparse.RawDescriptionHelpFormatter
@@ -42,7 +42,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--config', help='config of the model; not needed for the GCN')
     parser.add_argument('--out', type=Path, required=True, metavar='FILE', help='file to write')
     parser.add_argument(
-        '--layout', default='auto', choices=['auto', *LAYOUTS], help='default: recognised by the keys'
+        '--layout', default='auto', choices=['auto', *LAYOUTS], help='default: recognized by the keys'
     )
     parser.add_argument(
         '--hw-ratio',
@@ -56,7 +56,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def build_model(args: argparse.Namespace, layout: str, state: dict[str, Tensor]) -> nn.Module:
-    """The model of the config, or the network of GLC."""
+    """Build the model of the config, or the network of GLC."""
     if layout == 'gcn':
         return link_predictor_for({key.removeprefix('module.'): value for key, value in state.items()})
     if args.config is None:
@@ -112,7 +112,7 @@ def convert(args: argparse.Namespace) -> None:
 
 
 def main() -> int:
-    """Run; 1 where nothing was written."""
+    """Run; return 1 where nothing was written."""
     try:
         convert(parse_args())
     except (OSError, RuntimeError, ValueError) as error:

@@ -18,7 +18,7 @@ PREFIX = 'teacher.'
 
 
 def parse_args() -> argparse.Namespace:
-    """Command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description='Write the backbone of the teacher of a PASS pre-training')
     parser.add_argument('checkpoint', help='checkpoint of a training with a config of configs/pass')
     parser.add_argument('--out', type=Path, required=True, metavar='FILE', help='.pth file')

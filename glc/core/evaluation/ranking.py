@@ -28,12 +28,19 @@ def evaluate_ranking(
 ) -> dict[str, float]:
     """Rank the gallery for every query, by cosine similarity or a given distance, and score the rankings.
 
-    Market-1501 protocol (Zheng et al., ICCV 2015): gallery images of unknown identity (negative) are never
-    used; for a query, gallery images of its identity and its camera are ignored; a query with no other
-    image of its identity is not counted. Average precision is the mean of the precision at every true
-    match, the area under the precision-recall steps. The inverse negative penalty (Ye et al., TPAMI 2021)
-    is the number of matches over the rank of the last match. CMC at r is the share of queries with a match
-    among the first r. Equally similar images keep their order in the gallery.
+    Market-1501 protocol (Zheng et al., ICCV 2015):
+
+    - Gallery images of unknown identity (negative) are never used.
+    - For a query, gallery images of its identity and its camera are ignored.
+    - A query with no other image of its identity is not counted.
+
+    Scores, as means over the queries:
+
+    - Average precision is the mean of the precision at every true match, the area under the precision-recall steps.
+    - The inverse negative penalty (Ye et al., TPAMI 2021) is the number of matches over the rank of the last match.
+    - CMC at r is the share of queries with a match among the first r.
+
+    Equally similar images keep their order in the gallery.
 
     Args:
         query_features: Features (Q, D); rows are scaled to unit length first.

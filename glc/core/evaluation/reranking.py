@@ -106,13 +106,13 @@ class KReciprocalReranking:
 
 @dataclass(frozen=True)
 class QueryExpansion:
-    """Replace every query by a weighted mean of itself and its nearest gallery images.
+    """Expansion of every query to a weighted mean of itself and its nearest gallery images.
 
     The weights are 1 for the query itself and max(0, <x, y>) ** alpha for its neighbor y; the sum is scaled to
     unit length. ``alpha=0`` is average query expansion (Chum et al., ICCV 2007), which weighs all alike; the default
-    weighting is alphaQE (Radenovic et al., TPAMI 2018). With ``gallery=True`` every gallery image is replaced
-    first, by itself and its nearest gallery images (database augmentation, Arandjelovic and Zisserman, CVPR 2012), and
-    the queries look for neighbors among the new ones.
+    weighting is alphaQE (Radenovic et al., TPAMI 2018). With ``gallery=True`` every gallery image is
+    replaced first, in the same way (database augmentation, Arandjelovic and Zisserman, CVPR 2012). The queries then
+    look for neighbors among the new ones.
 
     Args:
         k: Number of neighbors, the image itself not counted; all if there are fewer.
@@ -167,14 +167,14 @@ class QueryExpansion:
         return expanded, gallery
 
     def _blend(self, database: Tensor, own: Tensor, similarities: Tensor, neighbors: Tensor) -> Tensor:
-        """Unit rows (B, D) of ``own`` and its neighbors (B, k), rows of the database."""
+        """Blend unit rows ``own`` (B, D) with their ``neighbors`` (B, k), rows of the database."""
         weights = similarities.clamp(min=0) ** self.alpha
         blended = own + torch.einsum('bk,bkd->bd', weights, database[neighbors])
         return torch.nn.functional.normalize(blended, dim=1)
 
 
 def _largest_distances(images: Tensor) -> Tensor:
-    """``max_l 2 - 2 <x_i, x_l>`` (N,) of unit features (N, D); 1 where all images are equal."""
+    """Compute ``max_l 2 - 2 <x_i, x_l>`` (N,) of unit features (N, D); 1 where all images are equal."""
     blocks = (slice(block.start, block.stop) for block in query_blocks(images, images))
     farthest = torch.cat([2 - 2 * (images[block] @ images.T).amin(dim=1) for block in blocks])
     return farthest.where(farthest > 1e-6, 1.0)

@@ -30,7 +30,7 @@ class PartDistillationLoss(nn.Module):
         num_heads: Number H of heads: one for the class token, one per part token.
         student_temperature: Divisor of the student's outputs.
         teacher_temperature: Divisor of the teacher's outputs; smaller than the student's, which sharpens the target.
-        centre_momentum: Share of the old center that stays in an update, in ``[0, 1]``.
+        centre_momentum: Share of the old center that stays in an update, in [0, 1].
 
     Raises:
         ValueError: If an argument is out of its range, or views and heads do not fit each other.
@@ -73,8 +73,8 @@ class PartDistillationLoss(nn.Module):
         """Compute the loss of a batch, without side effect.
 
         Args:
-            student: Per head the outputs ``(V_h, B, K)``; the first T views are the teacher's, in its order.
-            teacher: Per head the outputs ``(T, B, K)``.
+            student: Per head the outputs (V_h, B, K); the first T views are the teacher's, in its order.
+            teacher: Per head the outputs (T, B, K).
 
         Returns:
             Scalar loss, in nats.
@@ -102,7 +102,7 @@ class PartDistillationLoss(nn.Module):
         """Move the centers towards the mean output of the teacher over the views and images of all processes.
 
         Args:
-            teacher: Per head the outputs ``(T, B, K)``, of the same shape on every process.
+            teacher: Per head the outputs (T, B, K), of the same shape on every process.
         """
         means = torch.stack([outputs.float().mean((0, 1)) for outputs in teacher])
         if dist.is_available() and dist.is_initialized():
@@ -117,7 +117,7 @@ class PartDistillationLoss(nn.Module):
         ]
 
     def _pairs(self, student: Tensor, targets: Tensor) -> Tensor:
-        """Cross entropies ``(T * (V - 1),)`` of all pairs of different views."""
+        """Compute the cross entropies (T * (V - 1),) of all pairs of different views."""
         if student.shape[1:] != targets.shape[1:] or len(student) < len(targets):
             raise ValueError(
                 f'student views {tuple(student.shape)} do not begin with teacher views {tuple(targets.shape)}'
@@ -135,7 +135,7 @@ def cosine_between(start: float, end: float, progress: float) -> float:
     Args:
         start: Value at progress 0.
         end: Value at progress 1.
-        progress: Share of the training that is done, in ``[0, 1]``.
+        progress: Share of the training that is done, in [0, 1].
 
     Example:
         >>> [round(cosine_between(0.04, 0.4, progress), 2) for progress in (0, 0.5, 1)]
@@ -151,7 +151,7 @@ def move_towards_(average: nn.Module, module: nn.Module, momentum: float) -> Non
     Args:
         average: Copy of ``module``, changed in place.
         module: The module that is trained.
-        momentum: Share of the old average that stays, in ``[0, 1]``.
+        momentum: Share of the old average that stays, in [0, 1].
     """
     for old, new in zip(average.parameters(), module.parameters(), strict=True):
         old.lerp_(new, 1 - momentum)

@@ -17,8 +17,8 @@ def batch_hard_triplet_loss(features: Tensor, labels: Tensor) -> Tensor:
     of another identity. If no other image has its identity, d_p is 0. If the batch has one identity, the loss is 0.
 
     Args:
-        features: ``(B, D)``, of any length, B >= 1.
-        labels: Identities ``(B,)``, integers.
+        features: (B, D), of any length, B >= 1.
+        labels: Identities (B,), integers.
 
     Returns:
         Scalar, in float32 or wider, also under autocast.

@@ -15,10 +15,10 @@ def gather_batch(rows: Tensor) -> Tensor:
     """Gather the rows of all processes, in the order of their ranks; return the input itself if there is one process.
 
     Args:
-        rows: ``(B, ...)``, of the same shape on every process.
+        rows: (B, ...), of the same shape on every process.
 
     Returns:
-        ``(world_size * B, ...)``, without gradient.
+        (world_size * B, ...), without gradient.
     """
     rows = rows.detach()
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
@@ -36,15 +36,15 @@ def momentum_rows(
     The rule for row ``t`` and instance ``x`` is ``bank[t] <- normalize(momentum * bank[t] + (1 - momentum) * x)``.
 
     Args:
-        bank: ``(R, D)``, unit norm; not modified.
-        features: ``(B, D)`` float32, unit norm.
-        targets: ``(B,)`` int64 row of each instance.
+        bank: (R, D), unit norm; not modified.
+        features: (B, D) float32, unit norm.
+        targets: (B,) int64 row of each instance.
         momentum: Share of the old row that stays.
         mode: ``'mean'`` applies the rule with every instance, in the order of the batch. ``'hard'`` applies it once per
             row, with the instance that is least similar to the row before the update.
 
     Returns:
-        The rows hit ``(T,)``, in rising order, and their new vectors ``(T, D)``.
+        The rows hit (T,), in rising order, and their new vectors (T, D).
     """
     if mode == 'hard':
         similarities = (features * bank[targets]).sum(1)
@@ -100,11 +100,11 @@ class BaseMemory(nn.Module):
     def reset(self, pseudo: PseudoLabels) -> None:
         """Start again from a labeling.
 
-        Until the next release, ``pseudo`` may also be the centroids ``(C, D)`` alone, with a warning; they are taken
+        Until the next release, ``pseudo`` may also be the centroids (C, D) alone, with a warning; they are taken
         as a labeling of C images, one per cluster.
 
         Args:
-            pseudo: Labels ``(N,)`` and centroids ``(C, D)``, and the other fields that this memory :attr:`needs`.
+            pseudo: Labels (N,) and centroids (C, D), and the other fields that this memory :attr:`needs`.
 
         Raises:
             ValueError: There are no centroids, or a field that this memory :attr:`needs` is None.
@@ -133,9 +133,9 @@ class BaseMemory(nn.Module):
         """Compute the contrastive loss of a batch, without side effect.
 
         Args:
-            features: ``(B, D)``, unit norm.
-            labels: ``(B,)`` int64 pseudo labels in ``[0, C)``, or -1 where the memory :attr:`takes_outliers`.
-            indices: ``(B,)`` int64 index of each image in the labeling.
+            features: (B, D), unit norm.
+            labels: (B,) int64 pseudo labels in [0, C), or -1 where the memory :attr:`takes_outliers`.
+            indices: (B,) int64 index of each image in the labeling.
 
         Returns:
             Scalar loss, a mean over the batch.
@@ -148,7 +148,7 @@ class BaseMemory(nn.Module):
         Every process applies the update of the global batch: the batches of all processes, in the order of their ranks.
 
         Args:
-            features: ``(B, D)``, unit norm; the gradient is not used.
+            features: (B, D), unit norm; the gradient is not used.
             labels: As in ``forward``.
             indices: As in ``forward``.
         """

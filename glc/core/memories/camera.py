@@ -35,7 +35,7 @@ class CameraMemory(ClusterMemory):
 
     Args:
         temperature: Divisor of the similarities, in all losses.
-        momentum: Share of the old vector that stays in an update, in ``[0, 1]``.
+        momentum: Share of the old vector that stays in an update, in [0, 1].
         mode: ``'mean'`` or ``'hard'``, see :func:`~glc.core.memories.base.momentum_rows`.
         num_negatives: Number of hardest proxies of other clusters in the inter-camera loss.
         intra_weight: Weight of the intra-camera loss.
@@ -55,13 +55,13 @@ class CameraMemory(ClusterMemory):
     needs: ClassVar[tuple[str, ...]] = ('labels', 'features', 'cam_ids')
 
     proxies: Tensor
-    """``(Q, D)`` unit-norm vectors, ordered by cluster, then by camera."""
+    """(Q, D) unit-norm vectors, ordered by cluster, then by camera."""
     proxy_clusters: Tensor
-    """``(Q,)`` cluster of each proxy."""
+    """(Q,) cluster of each proxy."""
     proxy_cameras: Tensor
-    """``(Q,)`` camera of each proxy."""
+    """(Q,) camera of each proxy."""
     image_proxies: Tensor
-    """``(N,)`` proxy of each image, -1 = outlier."""
+    """(N,) proxy of each image, -1 = outlier."""
 
     def __init__(
         self,
@@ -149,9 +149,9 @@ def intra_camera_loss(similarities: Tensor, own: Tensor, cameras: Tensor) -> Ten
     ``-log(exp(s_p) / sum_{q in camera c} exp(s_q))``.
 
     Args:
-        similarities: ``(B, Q)`` similarities to all proxies, divided by the temperature.
-        own: ``(B,)`` int64 proxy of each image.
-        cameras: ``(Q,)`` camera of each proxy.
+        similarities: (B, Q) similarities to all proxies, divided by the temperature.
+        own: (B,) int64 proxy of each image.
+        cameras: (Q,) camera of each proxy.
 
     Returns:
         Mean over the batch.
@@ -165,15 +165,15 @@ def inter_camera_loss(
 ) -> Tensor:
     r"""Contrast the cluster's proxies in other cameras with the hardest proxies of other clusters.
 
-    With the positives ``P``, the proxies of the image's cluster in other cameras, and the negatives ``N``, the
-    ``num_negatives`` most similar proxies of other clusters in any camera, it is
-    ``-1/|P| sum_{p in P} log(exp(s_p) / sum_{q in P or N} exp(s_q))``, and 0 where ``P`` is empty.
+    - The positives ``P`` are the proxies of the image's cluster in other cameras.
+    - The negatives ``N`` are the ``num_negatives`` most similar proxies of other clusters, in any camera.
+    - The loss is ``-1/|P| sum_{p in P} log(exp(s_p) / sum_{q in P or N} exp(s_q))``, and 0 where ``P`` is empty.
 
     Args:
-        similarities: ``(B, Q)`` similarities to all proxies, divided by the temperature.
-        own: ``(B,)`` int64 proxy of each image.
-        clusters: ``(Q,)`` cluster of each proxy.
-        cameras: ``(Q,)`` camera of each proxy.
+        similarities: (B, Q) similarities to all proxies, divided by the temperature.
+        own: (B,) int64 proxy of each image.
+        clusters: (Q,) cluster of each proxy.
+        cameras: (Q,) camera of each proxy.
         num_negatives: Largest number of negatives per image.
 
     Returns:

@@ -18,7 +18,7 @@ class ClusterMemory(BaseMemory):
 
     Args:
         temperature: Divisor of the similarities.
-        momentum: Share of the old vector that stays in an update, in ``[0, 1]``.
+        momentum: Share of the old vector that stays in an update, in [0, 1].
         mode: ``'mean'`` applies the update with every instance, in the order of the batch. ``'hard'`` applies it once
             per cluster, with the instance that is least similar to ``M[y]`` before the update.
 

@@ -18,7 +18,7 @@ class HybridMemory(ClusterMemory):
     r"""Memory of instances: every cluster is a class, and every outlier is a class.
 
     A class is represented by the mean of the instances of its images. The mean is not scaled to unit length: a loose
-    cluster has a short vector. ``bank`` ``(C + outliers, D)`` holds the means, clusters first. The loss is the cross
+    cluster has a short vector. ``bank`` (C + outliers, D) holds the means, clusters first. The loss is the cross
     entropy of ``x bank^T / temperature``.
 
     ``update`` moves the instance of every image in the batch, in the order of the batch:
@@ -31,7 +31,7 @@ class HybridMemory(ClusterMemory):
 
     Args:
         temperature: Divisor of the similarities.
-        momentum: Share of the old instance that stays in an update, in ``[0, 1]``.
+        momentum: Share of the old instance that stays in an update, in [0, 1].
 
     Example:
         >>> memory = HybridMemory(momentum=0.0)
@@ -49,9 +49,9 @@ class HybridMemory(ClusterMemory):
     takes_outliers: ClassVar[bool] = True
 
     instances: Tensor
-    """``(N, D)`` unit-norm vector of each image."""
+    """(N, D) unit-norm vector of each image."""
     classes: Tensor
-    """``(N,)`` class of each image: its cluster, or C and more for an outlier."""
+    """(N,) class of each image: its cluster, or C and more for an outlier."""
 
     def __init__(self, temperature: float = 0.05, momentum: float = 0.2) -> None:
         super().__init__(temperature, momentum, mode='mean')

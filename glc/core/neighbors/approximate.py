@@ -1,9 +1,9 @@
 """Likely nearest neighbors of images among themselves, in a time that grows little faster than their number.
 
-The images are split into lists by k-means. Each list is compared, as one matrix product, with all images that
-have it among the lists nearest to them. A list holds the same number of images whatever their total N, so that
-one image is compared with the same number of others; only finding the nearest lists takes longer with N, and
-that is a small share of the time up to millions of images.
+The images are split into lists by k-means. Each list is compared, as one matrix product, with all images that have it
+among the lists nearest to them. A list holds the same number of images whatever their total N, so an image is compared
+with the same number of others. Only the search for the nearest lists takes longer with N, and that is a small share of
+the time up to millions of images.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _SORTED_ROWS = 2**14
 def likely_neighbors(
     x: Tensor, rows: Tensor, count: int, list_size: int = LIST_SIZE, num_probes: int = NUM_PROBES
 ) -> Tensor:
-    """Candidates for the nearest neighbors of each of the ``rows`` by cosine similarity.
+    """Find candidates for the nearest neighbors of each of the ``rows`` by cosine similarity.
 
-    Equal images in any number (or zero vectors) do not take longer than others, because no list holds more than
-    four times the average; which of them become candidates is arbitrary.
+    Equal images in any number, or zero vectors, do not take longer than others, because no list holds more than four
+    times the average. Which of them become candidates is arbitrary.
 
     Args:
         x: float32 unit features (N, D).
@@ -60,7 +60,7 @@ def likely_neighbors(
 
 
 def _lists(x: Tensor, rows: Tensor, list_size: int, num_probes: int) -> tuple[Tensor, Tensor]:
-    """The list of every image, int64 (N,), and the lists nearest to each of the ``rows``, int32 (R, P)."""
+    """Return the list of every image, int64 (N,), and the lists nearest to each of the ``rows``, int32 (R, P)."""
     centroids = _kmeans(x, math.ceil(len(x) / list_size))
     nearest = _nearest(x, centroids, num_probes)
     homes, similarities = _homes(x, centroids, nearest)
@@ -71,7 +71,7 @@ def _lists(x: Tensor, rows: Tensor, list_size: int, num_probes: int) -> tuple[Te
 
 
 def _kmeans(x: Tensor, num_lists: int) -> Tensor:
-    """Centroids of at most ``num_lists`` lists, float32 (L, D), from a sample of the images."""
+    """Compute centroids of at most ``num_lists`` lists, float32 (L, D), from a sample of the images."""
     generator = torch.Generator().manual_seed(_SEED)
     chosen = torch.randperm(len(x), generator=generator)[: num_lists * _SAMPLE_PER_LIST]
     sample = x[chosen.to(x.device)]
@@ -83,14 +83,14 @@ def _kmeans(x: Tensor, num_lists: int) -> Tensor:
 
 
 def _nearest(x: Tensor, centroids: Tensor, count: int) -> Tensor:
-    """The centroids nearest to every image, int32 (N, count), or all if there are fewer."""
+    """Find the centroids nearest to every image, int32 (N, count), or all if there are fewer."""
     count = min(count, len(centroids))
     blocks = x.split(max(64, _BLOCK_SIMILARITIES // len(centroids)))
     return torch.cat([(block @ centroids.T).topk(count, dim=1).indices.int() for block in blocks])
 
 
 def _homes(x: Tensor, centroids: Tensor, nearest: Tensor) -> tuple[Tensor, Tensor]:
-    """The centroid nearest to every image, int64 (N,), and its similarity, float32 (N,).
+    """Find the centroid nearest to every image, int64 (N,), and its similarity, float32 (N,).
 
     The two ``nearest`` in float32 are compared again, so that rounding errors do not decide.
     """
@@ -103,7 +103,7 @@ def _homes(x: Tensor, centroids: Tensor, nearest: Tensor) -> tuple[Tensor, Tenso
 
 
 def _means(x: Tensor, groups: Tensor) -> Tensor:
-    """Unit-length mean of every group of images that is not empty, float32 (G, D); zero where that is zero."""
+    """Compute the unit-length mean of every group that is not empty, float32 (G, D); zero where that is zero."""
     sizes = groups.bincount()
     sums = torch.zeros(len(sizes), x.shape[1], dtype=torch.float64, device=x.device)
     for block, numbers in zip(x.split(2**14), groups.split(2**14), strict=True):
@@ -113,6 +113,10 @@ def _means(x: Tensor, groups: Tensor) -> Tensor:
 
 def _cut_long_lists(homes: Tensor, similarities: Tensor, max_size: int) -> Tensor:
     """Cut lists of more than ``max_size`` images into pieces of images about equally similar to the centroid.
+
+    Many equal images, or zero vectors, all fall into one list. Its images would be compared with each other, in a time
+    that grows with the square of their number. The pieces have equal sizes. They are cut along the similarity, so equal
+    images mostly stay together.
 
     Args:
         homes: List of every image, int64 (N,).
@@ -129,6 +133,7 @@ def _cut_long_lists(homes: Tensor, similarities: Tensor, max_size: int) -> Tenso
     order = similarities.argsort(descending=True, stable=True)
     order = order[homes[order].argsort(stable=True)]
     ranked = homes[order]
+    # Place of an image within its list, the most similar image first.
     position = torch.arange(len(homes), device=homes.device) - (sizes.cumsum(0) - sizes)[ranked]
     result = torch.empty_like(homes)
     result[order] = (pieces.cumsum(0) - pieces)[ranked] + position * pieces[ranked] // sizes[ranked]
@@ -139,6 +144,9 @@ def _search_lists(
     x: Tensor, rows: Tensor, probes: Tensor, lists: tuple[Tensor, ...], count: int
 ) -> tuple[Tensor, Tensor]:
     """Compare each of the ``rows`` with the images of its lists.
+
+    The loop is over lists, not over rows: all visitors of a list share one matrix product. The best of a row so far
+    compete with the images of its next list, so no more than ``count`` candidates are ever kept.
 
     Args:
         x: Features (N, D).
@@ -168,6 +176,7 @@ def _filled_up(found: Tensor, rows: Tensor, members: Tensor) -> Tensor:
     count = found.shape[1]
     window = torch.arange(count, device=rows.device)
     start = (members.argsort()[rows] - count // 2).clamp(0, len(members) - count)
+    # A whole window of members has count images, so enough of them remain after the known ones are taken out.
     blocks = []
     for known, first in zip(found.split(_SORTED_ROWS), start.split(_SORTED_ROWS), strict=True):
         images = torch.cat([known, members[first[:, None] + window].int()], dim=1)

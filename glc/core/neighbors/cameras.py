@@ -72,8 +72,8 @@ def camera_levels(features: np.ndarray | Tensor, cam_ids: np.ndarray | Tensor) -
 
     Returns:
         Symmetric float32 tensor (K, K), cameras in rising order: mean similarity of an image of one camera and its
-        nearest ten images of the other, without itself; estimated from a sample of evenly spaced images. An unknown
-        camera gets the mean level of all pairs of known ones.
+        nearest ten images of the other, without itself. It is estimated from a sample of evenly spaced images. An
+        unknown camera gets the mean level of all pairs of known ones.
     """
     x = as_unit_features(features)
     cameras, camera = as_labels(cam_ids, len(x), 'cam_ids').to(x.device).unique(return_inverse=True)
@@ -99,7 +99,7 @@ def camera_levels(features: np.ndarray | Tensor, cam_ids: np.ndarray | Tensor) -
 def balance_cameras(
     graph: KNNGraph, cam_ids: np.ndarray | Tensor, levels: Tensor, k: int, strength: float = 0.5
 ) -> KNNGraph:
-    """Neighbors by similarity above what their two cameras give: the same person is found across cameras.
+    """Choose neighbors by similarity above the level of their two cameras, so that a person is found across cameras.
 
     Args:
         graph: kNN graph of N images with more than k neighbors, the candidates.

@@ -44,7 +44,7 @@ def jaccard_distance(
     max_distance: float = 1.0,
     graph: KNNGraph | None = None,
 ) -> sparse.csr_array:
-    """Jaccard distance between the k-reciprocal neighbor sets of all images.
+    """Compute the Jaccard distance between the k-reciprocal neighbor sets of all images.
 
     With rank(i) the first k1 neighbors of i, itself first, and half(i) the first round(k1 / 2) + 1 of them:
 
@@ -54,8 +54,8 @@ def jaccard_distance(
     4. V(i) becomes the mean of V over the first k2 entries of rank(i).
     5. d(i, j) = 1 - s / (2 - s) with s = sum_l min(V(i, l), V(j, l)).
 
-    Several k1 give the mean of their distances: a small k1 tells apart people who look alike, a large one holds
-    together a person seen often, and pairs that are near at every scale stand out from those near at one.
+    Several k1 give the mean of their distances. A small k1 tells apart people who look alike. A large one holds
+    together a person seen often. Pairs that are near at every scale stand out from those near at one.
 
     Args:
         features: Features (N, D); rows are scaled to unit length first.
@@ -91,7 +91,7 @@ def mean_jaccard_distance(
     max_distance: float = 1.0,
     workers: Workers = ALONE,
 ) -> sparse.csr_array:
-    """Mean of the :func:`jaccard_distance` of several views of the same images.
+    """Compute the mean of the :func:`jaccard_distance` of several views of the same images.
 
     Args:
         views: Features (N, D) and their kNN graph, or None to compute it.
@@ -119,8 +119,8 @@ def unit_jaccard_distance(
 ) -> sparse.csr_array:
     """Do the work of :func:`mean_jaccard_distance` for float32 unit features and scales, which are not checked again.
 
-    On the CPU, the work is done in an order in which neighbors are close to each other in memory (reverse
-    Cuthill-McKee): in random order it waits for memory most of the time.
+    On the CPU, images are put in an order in which neighbors are close to each other in memory (reverse
+    Cuthill-McKee). In random order the work waits for memory most of the time.
     """
     if not 0 <= max_distance <= 1:
         raise ValueError(f'max_distance must lie in [0, 1], got {max_distance}')
@@ -151,7 +151,7 @@ def reciprocal_encodings(
     half: int | None = None,
     scale: np.ndarray | None = None,
 ) -> list[Encoding]:
-    """The V of :func:`jaccard_distance`, after query expansion, for every k1.
+    """Compute the V of :func:`jaccard_distance`, after query expansion, for every k1.
 
     Args:
         features: Features (N, D); rows are scaled to unit length first.
@@ -176,7 +176,7 @@ def reciprocal_encodings(
 def encoding_distance(
     encodings: list[Encoding], max_distance: float = 1.0, workers: Workers = ALONE
 ) -> sparse.csr_array:
-    """Mean Jaccard distance between the rows of several V, by inverted lists of the images of a column.
+    """Compute the mean Jaccard distance between the rows of several V, by inverted lists of the images of a column.
 
     It runs on the device of the V; only the pairs that are kept leave it. Devices differ by rounding errors.
 
@@ -226,7 +226,7 @@ def as_scales(k1: int | Sequence[int], k2: int | Sequence[int]) -> tuple[Scale, 
 
 
 def _with_graph(x: Tensor, graph: KNNGraph | None, k1: int) -> tuple[Tensor, KNNGraph]:
-    """Unit features, and their graph of at least k1 neighbors."""
+    """Return unit features, and their graph of at least k1 neighbors."""
     if graph is None:
         graph = unit_knn_graph(x, k1)
     if graph.num_nodes != len(x) or graph.k < min(k1, len(x)):
@@ -250,14 +250,14 @@ def _encodings(
 
 
 def _order_of_neighbors(graph: KNNGraph) -> Tensor:
-    """An order (N,) of the images in which neighbors come close to each other."""
+    """Return an order (N,) of the images in which neighbors come close to each other."""
     indices = graph.indices.numpy()
     links = neighbor_matrix(indices, np.ones(indices.shape, np.int8))
     return torch.from_numpy(reverse_cuthill_mckee(links, symmetric_mode=False).astype(np.int64))
 
 
 def _near_pairs(encodings: list[sparse.csr_array], max_distance: float, rows: range) -> Iterator[Rows]:
-    """:func:`glc.core.neighbors.jaccard_torch.near_pairs` on the CPU."""
+    """Do the work of :func:`glc.core.neighbors.jaccard_torch.near_pairs` on the CPU."""
     by_row, by_column = (
         tuple((m.indptr.astype(np.int64), m.indices.astype(np.int32, copy=False), m.data) for m in matrices)
         for matrices in (encodings, [encoding.tocsc() for encoding in encodings])
@@ -268,7 +268,7 @@ def _near_pairs(encodings: list[sparse.csr_array], max_distance: float, rows: ra
 def _encoding(
     features: Tensor, neighbors: Tensor, k1: int, k2: int, half: int | None, scale: np.ndarray | None
 ) -> sparse.csr_array:
-    """:func:`glc.core.neighbors.jaccard_torch.encode_rows` on the CPU."""
+    """Do the work of :func:`glc.core.neighbors.jaccard_torch.encode_rows` on the CPU."""
     vectors, ranks = (np.ascontiguousarray(part.numpy()) for part in (features, neighbors))
     rows = range(len(ranks))
     reciprocal = _mutual(ranks, min(k1, ranks.shape[1]))
@@ -287,7 +287,7 @@ def _encoding(
 
 
 def _mutual(ranks: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mutual neighbors among the first k: their number (N,) and, filled up with -1, themselves (N, k)."""
+    """Find the mutual neighbors among the first k: their number (N,) and, filled up with -1, themselves (N, k)."""
     blocks = list(parallel_rows(partial(mutual_neighbors, ranks, k), range(len(ranks))))
     counts, members = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     return counts, members

@@ -1,7 +1,11 @@
 """Loops over neighbor lists, compiled by numba: what NumPy cannot stream.
 
 Every kernel does the rows ``start`` to ``stop`` of its result and releases the interpreter lock, so that
-:func:`parallel_rows` runs blocks of rows on threads; a row does not depend on the block it is in.
+:func:`parallel_rows` runs blocks of rows on threads. A row does not depend on the block it is in.
+
+Kernels that collect sets or sums keep one array of N entries for all their rows. It is never cleared as a whole, which
+would cost N steps per row. A mark is the number of the row that set it, so old marks do no harm. Sums are set back to 0
+where they were touched.
 """
 
 from __future__ import annotations
@@ -38,7 +42,7 @@ def join_rows(blocks: Iterable[Rows]) -> Rows:
 
 @numba.njit(nogil=True, cache=True)
 def mutual_neighbors(ranks: np.ndarray, k: int, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-    """The j among the first k neighbors of i that have i among their first k.
+    """Find the j among the first k neighbors of i that have i among their first k.
 
     Args:
         ranks: Neighbors (N, K), K >= k, of every image.
@@ -53,6 +57,7 @@ def mutual_neighbors(ranks: np.ndarray, k: int, start: int, stop: int) -> tuple[
     members = np.full((stop - start, k), -1, np.int32)
     for i in range(start, stop):
         for j in ranks[i, :k]:
+            # k is small: a scan that stops at the first hit is faster than any set.
             for back in ranks[j, :k]:
                 if back == i:
                     members[i - start, counts[i - start]] = j
@@ -70,7 +75,7 @@ def expanded_sets(
     start: int,
     stop: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Every R(i), joined by the H(j), j in R(i), of which more than two thirds lie in R(i).
+    """Join every R(i) with the H(j), j in R(i), of which more than two thirds lie in R(i).
 
     Args:
         counts: Sizes (N,) of the R(i).
@@ -83,12 +88,14 @@ def expanded_sets(
     Returns:
         Sizes (M,) of the expanded sets of the M rows, and their members, set by set, rising within each.
     """
+    # Membership is one look-up. The marks of other rows are other numbers, so nothing has to be cleared.
     own = np.full(len(counts), -1, np.int32)  # own[j] == i: j is in R(i)
     seen = np.full(len(counts), -1, np.int32)  # seen[j] == i: j is in the expanded set of i
     sizes = np.zeros(stop - start, np.int64)
     result = np.empty(4 * members.shape[1] * (stop - start), np.int32)
     filled = 0
     for i in range(start, stop):
+        # Room for the largest possible set, made before the inner loops, which then need no check.
         worst = filled + counts[i] * (1 + half_members.shape[1])
         if worst > len(result):
             result = np.append(result, np.empty(worst, np.int32))
@@ -108,7 +115,7 @@ def expanded_sets(
                         seen[far] = i
                         result[filled] = far
                         filled += 1
-        result[first:filled].sort()
+        result[first:filled].sort()  # the order of a set must not depend on the order of the neighbors
         sizes[i - start] = filled - first
     return sizes, result[:filled].copy()
 
@@ -121,7 +128,7 @@ def mean_distances(
     start: int,
     stop: int,
 ) -> Rows:
-    """Mean over S matrices of ``1 - s / (2 - s)``, ``s = sum_l min(V[i, l], V[j, l])``, of the pairs i < j.
+    """Compute the mean over S matrices of ``1 - s / (2 - s)``, ``s = sum_l min(V[i, l], V[j, l])``, of pairs i < j.
 
     Args:
         rows: S matrices whose rows sum to 1, by rows: starts (N + 1,), columns and values.
@@ -143,13 +150,14 @@ def mean_distances(
     distances = np.empty(len(found), np.float32)
     filled = 0
     for i in range(start, stop):
-        num_met = 0
+        num_met = 0  # images that share a column with i, in any matrix
         for matrix in range(len(rows)):
             row_starts, row_columns, row_values = rows[matrix]
             column_starts, column_rows, column_values = columns[matrix]
             num_touched = 0
             for entry in range(row_starts[i], row_starts[i + 1]):
                 value, column = row_values[entry], row_columns[entry]
+                # Rows rise within a column: from its end, the loop meets the j > i only, and stops at i.
                 other = column_starts[column + 1] - 1
                 while other >= column_starts[column] and column_rows[other] > i:
                     j = column_rows[other]
@@ -158,6 +166,7 @@ def mean_distances(
                         num_touched += 1
                     sums[j] += min(value, column_values[other])
                     other -= 1
+            # The sums of this matrix are complete. They become a distance, and are 0 again for the next matrix.
             for j in touched[:num_touched]:
                 if means[j] == 0:
                     met[num_met] = j
@@ -169,7 +178,9 @@ def mean_distances(
             distances = np.append(distances, np.empty(len(found) - len(distances), np.float32))
         first = filled
         for j in met[:num_met]:
-            if np.float32(1 - means[j]) <= max_distance:
+            if (
+                np.float32(1 - means[j]) <= max_distance
+            ):  # as it is stored, so that rounding cannot exceed the limit
                 found[filled] = j
                 filled += 1
         found[first:filled].sort()
@@ -184,7 +195,7 @@ def mean_distances(
 def shared_weights(
     rows: Compressed, columns: Compressed, num_others: int, start: int, stop: int
 ) -> np.ndarray:
-    """``s[i, j] = sum_l min(V[i, l], W[j, l])`` of the rows of two sparse matrices.
+    """Compute ``s[i, j] = sum_l min(V[i, l], W[j, l])`` of the rows of two sparse matrices.
 
     Args:
         rows: V (M, N) by rows: starts (M + 1,), columns and values.
@@ -201,7 +212,7 @@ def shared_weights(
     result = np.empty((stop - start, num_others), np.float32)
     sums = np.empty(num_others)
     for i in range(start, stop):
-        sums[:] = 0
+        sums[:] = 0  # the result is dense, so this costs no more than to write it
         for entry in range(row_starts[i], row_starts[i + 1]):
             value, column = row_values[entry], row_columns[entry]
             for other in range(column_starts[column], column_starts[column + 1]):
@@ -214,7 +225,7 @@ def shared_weights(
 def gaussian_rows(
     features: np.ndarray, indptr: np.ndarray, columns: np.ndarray, start: int, stop: int
 ) -> np.ndarray:
-    """Similarities ``exp(2 <x_i, x_j> - 2)`` of the listed pairs, products summed in float64.
+    """Compute ``exp(2 <x_i, x_j> - 2)`` of the listed pairs, products summed in float64.
 
     Args:
         features: Unit rows (N, D), float32.

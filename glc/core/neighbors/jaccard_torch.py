@@ -2,8 +2,8 @@
 
 :mod:`glc.core.neighbors.jaccard_numba` does the same on CPUs.
 
-Sums of a device come in no fixed order, so numbers in [0, 1] are summed as integers, multiples of 2**-60: no rounding,
-and the same result in any order, on any device. Work is done in blocks of about :data:`BLOCK_BYTES`.
+A device adds in no fixed order. So numbers in [0, 1] are summed as integers, multiples of 2**-60: nothing is rounded,
+and the result is the same in any order and on any device. Work is done in blocks of about :data:`BLOCK_BYTES`.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def encode_rows(
     half: int | None = None,
     scale: np.ndarray | None = None,
 ) -> CompressedRows:
-    """V of :func:`glc.core.neighbors.jaccard.jaccard_distance`, after query expansion.
+    """Compute the V of :func:`glc.core.neighbors.jaccard.jaccard_distance`, after query expansion.
 
     Args:
         features: Unit rows (N, D), float32.
@@ -85,7 +85,7 @@ def encode_rows(
 
 
 def near_pairs(encodings: list[CompressedRows], max_distance: float, rows: range) -> Iterator[Rows]:
-    """What :func:`glc.core.neighbors.jaccard_numba.mean_distances` computes of ``rows``, block by block.
+    """Do the work of :func:`glc.core.neighbors.jaccard_numba.mean_distances` for ``rows``, block by block.
 
     Args:
         encodings: S matrices (N, N) whose rows sum to 1, of values of at least 2**-36, on one device.
@@ -120,7 +120,7 @@ def near_pairs(encodings: list[CompressedRows], max_distance: float, rows: range
 
 
 def _gaussian_sets(features: Tensor, ranks: Tensor, halved: Tensor, scale: Tensor) -> CompressedRows:
-    """V before query expansion: the expanded sets, with float64 weights that sum to 1."""
+    """Compute V before query expansion: the expanded sets, with float64 weights that sum to 1."""
     near, half = _mutual(ranks), _mutual(halved)
     parts = []
     for block in _blocks(range(len(ranks)), _ITEM_BYTES * near.shape[1] * (half.shape[1] + 1)):
@@ -134,7 +134,7 @@ def _gaussian_sets(features: Tensor, ranks: Tensor, halved: Tensor, scale: Tenso
 
 
 def _mutual(ranks: Tensor) -> Tensor:
-    """The neighbors (N, k) of every image that have it among theirs, and -1 in the place of others."""
+    """Return the neighbors (N, k) of every image that have it among theirs, and -1 in the place of others."""
     mutual = torch.empty_like(ranks)
     for block in _blocks(range(len(ranks)), _ITEM_BYTES // 4 * ranks.shape[1] ** 2):
         own = ranks[block.start : block.stop]
@@ -145,7 +145,7 @@ def _mutual(ranks: Tensor) -> Tensor:
 
 
 def _expanded(near: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
-    """Every R(i), joined by the H(j), j in R(i), of which more than two thirds lie in R(i).
+    """Join every R(i) with the H(j), j in R(i), of which more than two thirds lie in R(i).
 
     Args:
         near: The R(i) (B, k) of some images, -1 = none.
@@ -168,7 +168,7 @@ def _expanded(near: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _averaged(weights: CompressedRows, nearest: Tensor) -> CompressedRows:
-    """Mean of the rows ``nearest`` (N, k) of a matrix of float64 rows that sum to 1, in float32."""
+    """Average the rows ``nearest`` (N, k) of a matrix of float64 rows that sum to 1, in float32."""
     num_images, k = nearest.shape
     sizes = weights.starts.diff()
     parts = []
@@ -197,13 +197,19 @@ def _by_column(matrix: CompressedRows) -> _Lists:
 
 
 def _add_shared(shared: Tensor, matrix: CompressedRows, columns: _Lists, block: range) -> None:
-    """Add ``min(V[i, l], V[j, l])``, over all l, to the pairs i < j of the block, the first B N of ``shared``."""
+    """Add ``min(V[i, l], V[j, l])``, over all l, to the pairs i < j of the block, the first B N of ``shared``.
+
+    Every entry (i, l) meets the entries of column l below it, and only those: each pair is added once. These lists have
+    very different lengths. So they are laid end to end, and the whole is cut into pieces of about equally many
+    products. That bounds the memory of a piece. Pieces of equally many entries would fill the device where a few
+    columns are long.
+    """
     num_images = len(columns.ends)
     starts = matrix.starts[block.start : block.stop + 1]
     entries = slice(int(starts[0]), int(starts[-1]))
-    row = torch.arange(len(block), device=shared.device).repeat_interleave(starts.diff())
+    row = torch.arange(len(block), device=shared.device).repeat_interleave(starts.diff())  # i of every entry
     following = columns.following[entries]
-    sizes = columns.ends[matrix.columns[entries]] - following
+    sizes = columns.ends[matrix.columns[entries]] - following  # entries that each one meets
     ends = sizes.cumsum(0)
     step = BLOCK_BYTES // _ITEM_BYTES
     full = torch.arange(1, int(ends[-1]) // step + 1, device=ends.device) * step

@@ -24,8 +24,8 @@ EXACT_LIMIT = 50_000
 BACKENDS = ('auto', 'faiss', 'torch', 'approximate')
 """Searches of :func:`knn_graph`."""
 
-# A float32 search is asked for this many neighbors beyond k, so that it surely finds the k best of float64,
-# unless the last one found is this close to the k-th: such rows (duplicates) are searched again in float64.
+# A float32 search is asked for this many neighbors beyond k, so that the k best of float64 are surely among them. Where
+# the last one found is this close to the k-th (duplicates), they may not be: such rows are searched again in float64.
 _MARGIN = 8
 _TOLERANCE = 1e-5
 _BLOCK_SIMILARITIES = 2**24  # 64 MiB
@@ -141,7 +141,7 @@ def unit_knn_graph(
 
 
 def neighbor_matrix(indices: np.ndarray, values: np.ndarray) -> sparse.csr_array:
-    """Sparse matrix (N, N) that holds ``values`` (N, k) at the neighbors ``indices`` (N, k) of every row."""
+    """Make a sparse matrix (N, N) of the ``values`` (N, k) at the neighbors ``indices`` (N, k) of every row."""
     num_nodes, k = indices.shape
     indptr = np.arange(num_nodes + 1) * k
     matrix = sparse.csr_array(
@@ -154,7 +154,7 @@ def neighbor_matrix(indices: np.ndarray, values: np.ndarray) -> sparse.csr_array
 def _neighbors(
     x: Tensor, rows: Tensor, k: int, backend: str, block_size: int | None
 ) -> tuple[Tensor, Tensor]:
-    """Indices and similarities (R, k) of the neighbors of the ``rows`` (R,), as KNNGraph has them."""
+    """Find the neighbors of the ``rows`` (R,): indices and similarities (R, k) as KNNGraph has them."""
     width = min(k + _MARGIN, len(x))
     if backend == 'approximate':
         candidates = likely_neighbors(x, rows, width)
@@ -189,7 +189,7 @@ def _resolve_backend(backend: str, device: torch.device, num_nodes: int) -> str:
 
 
 def _searcher(x: Tensor, backend: str) -> Callable[[Tensor, int], tuple[Tensor, Tensor]]:
-    """A function (queries, count) -> float32 similarities and indices of the nearest rows of ``x``."""
+    """Return a function (queries, count) -> float32 similarities and indices of the nearest rows of ``x``."""
     if backend == 'torch':
         return lambda queries, count: (queries @ x.T).topk(count, dim=1)
     faiss = importlib.import_module('faiss')
@@ -228,7 +228,7 @@ def _first_neighbors(
 
 
 def _ordered_neighbors(x: Tensor, rows: Tensor, candidates: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k best of the candidates (B, W), which come in falling similarity, and their exact similarities.
+    """Choose the k best of the candidates (B, W), which come in falling similarity, by their exact similarities.
 
     A row that is not among its candidates takes the place of the last.
     """
@@ -241,7 +241,7 @@ def _ordered_neighbors(x: Tensor, rows: Tensor, candidates: Tensor, k: int) -> t
 
 
 def _sorted_prefix(rows: Tensor, candidates: Tensor, similarities: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k most similar candidates (B, W), the row itself first; ties keep the order of the candidates."""
+    """Return the k most similar candidates (B, W), the row itself first; ties keep the order of the candidates."""
     priority = similarities.masked_fill(candidates == rows[:, None], torch.inf)
     order = priority.sort(dim=1, descending=True, stable=True).indices[:, :k]
     return candidates.gather(1, order), similarities.gather(1, order)

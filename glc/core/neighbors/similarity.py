@@ -15,7 +15,7 @@ def pair_similarities(
     others: Tensor | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Dot products of listed pairs of rows, summed in float64.
+    """Compute dot products of listed pairs of rows, summed in float64.
 
     Args:
         features: float32 tensor (N, D).

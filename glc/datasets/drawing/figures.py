@@ -11,16 +11,19 @@ drawing canvas.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
 Array = np.ndarray
 Paint = Callable[[Array, Array], Array]
-"""Colors ``(..., 3)`` from the body angles and heights of surface points."""
+"""Colors (..., 3) from the body angles and heights of surface points."""
+
+Option = TypeVar('Option')
 
 
 def rgb(*values: int) -> Array:
-    """A color ``(3,)`` float32 BGR from its red, green and blue."""
+    """Make a color (3,) float32 BGR from its red, green and blue."""
     return np.array(values[::-1], np.float32)
 
 
@@ -37,14 +40,16 @@ LOWER = [rgb(*c) for c in ((26, 26, 30), (44, 58, 98), (96, 118, 156), (110, 106
 SHOES = [rgb(*c) for c in ((24, 22, 22), (226, 226, 222), (110, 72, 46), (150, 46, 48), (60, 74, 120))]
 
 
-def pick(rng: np.random.Generator, options: Sequence, weights: Sequence[float] | None = None):
-    """One of the options; ``weights`` need not add up to one."""
+def pick(
+    rng: np.random.Generator, options: Sequence[Option], weights: Sequence[float] | None = None
+) -> Option:
+    """Draw one of the options; ``weights`` need not add up to one."""
     chance = None if weights is None else np.asarray(weights) / np.sum(weights)
     return options[int(rng.choice(len(options), p=chance))]
 
 
 def tinted(rng: np.random.Generator, color: Array, spread: float) -> Array:
-    """A color near another; ``spread`` is the standard deviation per channel."""
+    """Draw a color near another; ``spread`` is the standard deviation per channel."""
     return np.clip(color + rng.normal(0, spread, 3), 8, 247).astype(np.float32)
 
 
@@ -62,7 +67,7 @@ class Garment:
     inner: Array | None = None
 
     def paint(self, angle: Array, height: Array) -> Array:
-        """Colors of the points at these body angles and heights below the shoulders."""
+        """Return the colors of the points at these body angles and heights below the shoulders."""
         across, down = angle * 0.16 / self.period, height / self.period
         match self.pattern:
             case 'stripes':
@@ -80,7 +85,7 @@ class Garment:
         color = np.where(second[..., None], self.second, self.color)
         for kind, center in ((self.front_print, 0.0), (self.back_print, math.pi)):
             printed = _is_printed(kind, _turned(angle, center), height)
-            if printed is not None:
+            if printed is not None and self.print_color is not None:
                 color = np.where(printed[..., None], self.print_color, color)
         if self.inner is not None:
             opening = np.abs(_turned(angle, 0.0)) < 0.28
@@ -89,7 +94,7 @@ class Garment:
 
 
 def _turned(angle: Array, center: float) -> Array:
-    """Angle relative to a center, in -pi..pi."""
+    """Return the angle relative to a center, in -pi..pi."""
     return (angle - center + math.pi) % (2 * math.pi) - math.pi
 
 
@@ -134,7 +139,7 @@ class Person:
 
     @classmethod
     def sample(cls, rng: np.random.Generator, outfit: tuple[Array, Array]) -> 'Person':
-        """A random person dressed in the colors of an outfit (upper, lower), which others wear too."""
+        """Draw a random person, dressed in the colors of an outfit (upper, lower) that others wear too."""
         upper_color, lower_color = (tinted(rng, color, 5.0) for color in outfit)
         second = tinted(rng, pick(rng, [c for c in CLOTH if np.abs(c - upper_color).sum() > 120]), 6.0)
         other = tinted(rng, pick(rng, [c for c in CLOTH if np.abs(c - upper_color).sum() > 120]), 6.0)
@@ -207,7 +212,7 @@ class Pose:
 
 
 class _Painter:
-    """Paints the parts of one figure onto a canvas ``(H, W, 3)`` float32."""
+    """Painter of the parts of one figure onto a canvas (H, W, 3) float32."""
 
     def __init__(self, canvas: Array, pose: Pose) -> None:
         self.canvas = canvas
@@ -215,20 +220,20 @@ class _Painter:
         self.cos, self.sin = math.cos(pose.heading), math.sin(pose.heading)
 
     def project(self, point: Array) -> tuple[Array, float]:
-        """Screen position (x, y) of a body point (lateral, height, forward), and its nearness."""
+        """Return the screen position (x, y) of a body point (lateral, height, forward), and its nearness."""
         lateral, height, forward = point
         x = lateral * self.cos + forward * self.sin + self.pose.lean * (1 - height)
         nearness = forward * self.cos - lateral * self.sin
         return np.array([self.pose.x + x * self.pose.size, self.pose.top + height * self.pose.size]), nearness
 
     def breadth(self, lateral: float, forward: float) -> float:
-        """Half width of an elliptic cross-section as the camera sees it."""
+        """Return half the width of an elliptic cross-section as the camera sees it."""
         return math.hypot(lateral * self.cos, forward * self.sin)
 
     def limb(
         self, start: Array, end: Array, half_widths: Sequence[float], paint: Paint, rounded: bool = True
     ) -> None:
-        """A cylinder between two body points; half widths are spread evenly along it."""
+        """Paint a cylinder between two body points; half widths are spread evenly along it."""
         (a, _), (b, _) = self.project(start), self.project(end)
         size = self.pose.size
         reach = max(half_widths) * size + 1
@@ -250,7 +255,7 @@ class _Painter:
         self._fill(box, inside, aside / np.maximum(half, 1e-3), along / size, paint)
 
     def ball(self, center: Array, half_width: float, half_height: float, paint: Paint) -> None:
-        """An ellipsoid; the paint's height runs from -1 (top) to 1 (bottom)."""
+        """Paint an ellipsoid; the paint's height runs from -1 (top) to 1 (bottom)."""
         (cx, cy), _ = self.project(center)
         width, height = half_width * self.pose.size, half_height * self.pose.size
         box = self._box(np.array([cx - width, cy - height]), np.array([cx + width, cy + height]))
@@ -287,7 +292,7 @@ def draw_person(canvas: Array, person: Person, pose: Pose) -> None:
     """Paint a person onto a canvas.
 
     Args:
-        canvas: ``(H, W, 3)`` float32 BGR, changed in place.
+        canvas: (H, W, 3) float32 BGR, changed in place.
         person: Who.
         pose: Where and how.
     """
@@ -471,5 +476,5 @@ def _add_bag(painter: _Painter, add: Callable, person: Person, shoulder_y: float
 
 
 def _add_strap(painter: _Painter, add: Callable, over: Array, under: Array, color: Array) -> None:
-    """A strap on the side of the body where it lies; hidden from behind."""
+    """Add a strap on the side of the body where it lies; it is hidden from behind."""
     add((over + under) / 2, lambda: painter.limb(over, under, (0.011, 0.011), _plain(color)), bias=-0.005)

@@ -99,7 +99,7 @@ def draw(seed: int, job: Job) -> np.ndarray:
         job: Which image.
 
     Returns:
-        Image ``(128, 64, 3)``, uint8 BGR.
+        Image (128, 64, 3), uint8 BGR.
     """
     camera = camera_of(seed, job.cam_id)
     walk = Walk.sample(_rng(seed, 4, job.person, job.cam_id, job.frame // _FRAMES), camera)
@@ -114,13 +114,13 @@ def _rng(*seed: int) -> np.random.Generator:
 
 @lru_cache(maxsize=64)
 def camera_of(seed: int, cam_id: int) -> Camera:
-    """A camera of the data set with this seed."""
+    """Return a camera of the data set with this seed."""
     return Camera.sample((seed, 0, cam_id))
 
 
 @lru_cache(maxsize=1024)
 def person_of(seed: int, number: int) -> Person:
-    """A person of the data set with this seed."""
+    """Return a person of the data set with this seed."""
     outfits = _rng(seed, 1)
     pairs = [(pick(outfits, CLOTH), pick(outfits, LOWER)) for _ in range(_OUTFITS)]
     rng = _rng(seed, 3, number)
@@ -128,7 +128,7 @@ def person_of(seed: int, number: int) -> Person:
 
 
 def _passages(spec: SyntheticSpec, person: int, images: int) -> Iterator[tuple[int, int]]:
-    """Camera and frame number of each image of a person, spread evenly over at least two cameras."""
+    """Yield camera and frame number of each image of a person, spread evenly over at least two cameras."""
     rng = _rng(spec.seed, 2, person)
     most = min(spec.cameras, images // 2)
     seen = rng.permutation(spec.cameras)[: rng.integers(min(3, most), most + 1)]

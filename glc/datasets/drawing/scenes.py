@@ -28,7 +28,7 @@ class Camera:
 
     Attributes:
         seed: Seeds of the scene.
-        gain: Factor of each color channel ``(3,)``.
+        gain: Factor of each color channel (3,).
         gamma: Exponent of the brightness.
         contrast: Contrast around middle gray.
         saturation: 0 is gray, 1 leaves the colors.
@@ -60,7 +60,7 @@ class Camera:
 
     @classmethod
     def sample(cls, seed: Sequence[int]) -> 'Camera':
-        """A random camera; the same for the same seed."""
+        """Draw a random camera; the same for the same seed."""
         rng = np.random.default_rng(seed)
         return cls(
             seed=tuple(seed),
@@ -81,11 +81,11 @@ class Camera:
 
     @cached_property
     def scene(self) -> Array:
-        """The background ``(H, W, 3)`` float32, larger than a canvas."""
+        """The background (H, W, 3) float32, larger than a canvas."""
         return _scene(np.random.default_rng((*self.seed, 1)))
 
     def expose(self, canvas: Array, rng: np.random.Generator) -> Array:
-        """Turn a canvas ``(H, W, 3)`` float32 into a finished image ``(128, 64, 3)`` uint8 BGR."""
+        """Turn a canvas (H, W, 3) float32 into a finished image (128, 64, 3) uint8 BGR."""
         rows, columns = canvas.shape[:2]
         ramp_x = np.linspace(-1, 1, columns, dtype=np.float32)
         ramp_y = np.linspace(-1, 1, rows, dtype=np.float32)[:, None]
@@ -149,7 +149,7 @@ def _scene(rng: np.random.Generator) -> Array:
 
 
 def _dull(rng: np.random.Generator) -> Array:
-    """A color of things: less vivid than clothes."""
+    """Draw a color of things: less vivid than clothes."""
     color = tinted(rng, pick(rng, CLOTH), 12)
     return 0.45 * color + 0.55 * color.mean()
 
@@ -191,7 +191,7 @@ class Walk:
 
     @classmethod
     def sample(cls, rng: np.random.Generator, camera: Camera) -> 'Walk':
-        """A random passage; headings gather around the camera's usual one, or its opposite."""
+        """Draw a random passage; headings gather around the camera's usual one, or its opposite."""
         opposite = math.pi if rng.random() < 0.3 else 0.0
         return cls(
             place=rng.uniform(0, 1),
@@ -222,7 +222,7 @@ def render(
         junk: Whether the detector missed: most of the person is outside.
 
     Returns:
-        Image ``(128, 64, 3)``, uint8 BGR.
+        Image (128, 64, 3), uint8 BGR.
     """
     # Boxes are narrower than 1:2 and stretched to it, as those of a detector.
     rows, columns = HEIGHT * _SCALE, int(WIDTH * _SCALE * rng.uniform(0.68, 0.84))

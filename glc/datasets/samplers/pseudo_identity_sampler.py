@@ -16,14 +16,14 @@ from glc.registry import DATA_SAMPLERS
 
 @DATA_SAMPLERS.register_module()
 class PseudoIdentitySampler(Sampler[Draw]):
-    """Batches of ``num_ids`` clusters x ``num_instances`` images, the same on any number of processes.
+    """Sampler of ``num_ids`` clusters x ``num_instances`` images, the same on any number of processes.
 
-    Clusters come in random permutations. Of each, one image is drawn at random and the others from other cameras of
-    the cluster where there are any, else from its other images; with replacement where there are too few, so that a
-    batch is always full. Outliers (label -1) are drawn with ``outlier_groups`` only. The length is constant, whatever
-    the number of clusters, so schedules keep their meaning.
+    Clusters come in random permutations. Of each cluster, one image is drawn at random. The others come from its images
+    in other cameras or, if there are none, from its other images. Where these are too few, they repeat, so a batch is
+    always full. Outliers (label -1) are drawn with ``outlier_groups`` only. The length does not depend on the number of
+    clusters, so schedules keep their meaning.
 
-    The stream of an epoch depends on the seed, the epoch and the labels only: every process draws the same global
+    The stream of an epoch depends on the seed, the epoch and the labels only. Every process draws the same global
     batches and keeps its share of whole identities. Each draw carries the seed of its augmentation.
 
     Args:
@@ -84,13 +84,13 @@ class PseudoIdentitySampler(Sampler[Draw]):
         self.assign_labels(pseudo.labels)
 
     def assign_labels(self, labels: Tensor) -> None:
-        """Draw from the clusters or identities of these labels ``(N,)`` from now on."""
-        labels = labels.cpu().numpy()
-        if len(labels) != len(self.cam_ids):
-            raise ValueError(f'{len(labels)} pseudo labels for a data set of {len(self.cam_ids)} images')
-        order = np.argsort(labels, kind='stable')
-        self._outliers, order = np.split(order, [np.count_nonzero(labels < 0)])
-        self._members = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1) if len(order) else []
+        """Draw from the clusters or identities of these labels (N,) from now on."""
+        clusters = labels.cpu().numpy()
+        if len(clusters) != len(self.cam_ids):
+            raise ValueError(f'{len(clusters)} pseudo labels for a data set of {len(self.cam_ids)} images')
+        order = np.argsort(clusters, kind='stable')
+        self._outliers, order = np.split(order, [np.count_nonzero(clusters < 0)])
+        self._members = np.split(order, np.flatnonzero(np.diff(clusters[order])) + 1) if len(order) else []
         if len(self._members) < self.num_ids:
             print_log(
                 f'{len(self._members)} clusters for batches of {self.num_ids} identities: '
@@ -121,7 +121,7 @@ class PseudoIdentitySampler(Sampler[Draw]):
         return map(Draw, *mine)
 
     def _cluster_stream(self, rng: np.random.Generator) -> np.ndarray:
-        """Cluster of every place of the epoch: permutations, cut so that no batch holds a cluster twice."""
+        """Draw the clusters of the epoch: permutations, cut so that no batch holds a cluster twice."""
         count = len(self._members)
         per_permutation = count - count % self.num_ids or count
         needed = self.iterations * self.num_ids
@@ -129,7 +129,7 @@ class PseudoIdentitySampler(Sampler[Draw]):
         return np.concatenate([rng.permutation(count)[:per_permutation] for _ in range(rounds)])[:needed]
 
     def _draw(self, rng: np.random.Generator, cluster: int) -> np.ndarray:
-        """``num_instances`` images of one cluster, by the camera rule."""
+        """Draw ``num_instances`` images of one cluster, by the camera rule."""
         members = self._members[cluster]
         anchor = rng.choice(members)
         others = members[self.cam_ids[members] != self.cam_ids[anchor]]
@@ -139,6 +139,7 @@ class PseudoIdentitySampler(Sampler[Draw]):
         return np.append(anchor, rng.choice(others, rest, replace=len(others) < rest))
 
     def _draw_outliers(self, rng: np.random.Generator) -> np.ndarray:
-        """Different outliers, where there are enough, for one batch."""
+        """Draw the outliers of one batch; different ones where there are enough."""
         shape = self.outlier_groups, self.num_instances
-        return rng.choice(self._outliers, shape, replace=len(self._outliers) < np.prod(shape))
+        few = len(self._outliers) < self.outlier_groups * self.num_instances
+        return rng.choice(self._outliers, shape, replace=few)

@@ -12,7 +12,7 @@ from glc.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class PadRandomCrop(BaseTransform):
-    """Pad with black on all four sides, then cut a window of fixed size at a uniformly random place.
+    """Crop of fixed size at a uniformly random place of the image, padded with black on all four sides.
 
     Required keys: ``img`` (H, W, 3). Modified keys: ``img``, ``img_shape``.
 
@@ -57,9 +57,9 @@ class PadRandomCrop(BaseTransform):
 
 @TRANSFORMS.register_module()
 class RandomErasing(BaseTransform):
-    """Choose the rectangle of Random Erasing (Zhong et al., AAAI 2020).
+    """Choice of the rectangle of Random Erasing (Zhong et al., AAAI 2020).
 
-    Only the rectangle is drawn here: the published recipe writes its fill value *after* normalisation, so the
+    Only the rectangle is drawn here: the published recipe writes its fill value *after* normalization, so the
     model's data preprocessor fills it.
 
     Required keys: ``img`` (H, W, 3). Added key: ``erase_box``, ``(y, x, h, w)`` in pixels; absent where

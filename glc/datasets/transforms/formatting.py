@@ -13,10 +13,10 @@ from glc.structures import ReIDDataSample
 
 @TRANSFORMS.register_module()
 class PackReIDInputs(BaseTransform):
-    """Pack an image and what is known about it for the model.
+    """Packing of an image, and what is known about it, for the model.
 
     Required key: ``img`` (H, W, 3) uint8 BGR. The output is ``dict(inputs=..., data_samples=...)`` with the
-    image as uint8 tensor ``(3, H, W)``, still BGR, and a :class:`~glc.structures.ReIDDataSample`.
+    image as uint8 tensor (3, H, W), still BGR, and a :class:`~glc.structures.ReIDDataSample`.
 
     Args:
         meta_keys: Keys copied into the data sample where the pipeline has them.

@@ -9,7 +9,7 @@ from glc.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class LoadReIDImage(LoadImageFromFile):
-    """Read an image file as ``(H, W, 3)`` uint8 BGR, or say which file cannot be read.
+    """Reader of an image file as (H, W, 3) uint8 BGR; it says which file cannot be read.
 
     Required key: ``img_path``. Optional key: ``lmdb``, the LMDB in which ``img_path`` is a key. Added keys: ``img``,
     ``img_shape``, ``ori_shape``. Takes the arguments of mmcv's ``LoadImageFromFile``.

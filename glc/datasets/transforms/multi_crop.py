@@ -18,10 +18,16 @@ from glc.structures import ReIDDataSample
 class PartMultiCrop(BaseTransform):
     """Two global crops of an image and several local crops of each of its parts, each augmented by itself.
 
-    The augmentation of PASS (Zhu et al., ECCV 2022): a window of random area and of aspect 3/4 to 4/3, resized
-    (bicubic, pillow); flip 0.5; colour jitter (brightness 0.4, contrast 0.4, saturation 0.2, hue 0.1) with
-    probability 0.8; grey 0.2; blur; solarisation of the second global crop. Everything is drawn from the global
-    generators of Python and torch, which ``Draw`` seeds per image.
+    The augmentation of PASS (Zhu et al., ECCV 2022), in this order:
+
+    - a window of random area and of aspect 3/4 to 4/3, resized (bicubic, pillow);
+    - flip, with probability 0.5;
+    - color jitter (brightness 0.4, contrast 0.4, saturation 0.2, hue 0.1), with probability 0.8;
+    - gray, with probability 0.2;
+    - blur;
+    - solarization, of the second global crop only.
+
+    Everything is drawn from the global generators of Python and torch, which ``Draw`` seeds per image.
 
     Required key: ``img`` (H, W, 3) uint8 BGR. Added key: ``crops``, a dict of lists of such images: ``'global'``,
     two, and ``'local'``, ``crops_per_part`` of each part, in the order of the parts.
@@ -35,7 +41,7 @@ class PartMultiCrop(BaseTransform):
         crops_per_part: Local crops of each part.
         blur: Probability of blur for the first and second global crop and for local crops.
         blur_radius: Smallest and largest standard deviation of the blur, in pixels of the crop.
-        solarise: Probability of solarisation (values from 128 on are inverted) of the second global crop.
+        solarise: Probability of solarization (values from 128 on are inverted) of the second global crop.
 
     Example:
         >>> import numpy as np
@@ -84,7 +90,7 @@ class PartMultiCrop(BaseTransform):
         return results
 
     def _view(
-        self, size: tuple[int, int], scale: tuple[float, float], blur: float, solarise: float = 0.0
+        self, size: Sequence[int], scale: tuple[float, float], blur: float, solarise: float = 0.0
     ) -> tv.Compose:
         return tv.Compose(
             [
@@ -109,11 +115,11 @@ class PartMultiCrop(BaseTransform):
 
 @TRANSFORMS.register_module()
 class PackMultiCrop(BaseTransform):
-    """Pack the crops of an image for the model.
+    """Packing of the crops of an image for the model.
 
-    Required key: ``crops``. The output is ``dict(inputs=..., data_samples=...)``: per kind of crop one uint8 tensor
-    ``(V, 3, H, W)``, still BGR, and a :class:`~glc.structures.ReIDDataSample` with ``sample_idx`` and ``img_path``
-    only: pre-training has no use for an identity or a camera.
+    Required key: ``crops``. The output is ``dict(inputs=..., data_samples=...)``: one uint8 tensor (V, 3, H, W) per
+    kind of crop, still BGR, and a :class:`~glc.structures.ReIDDataSample`. It has ``sample_idx`` and ``img_path`` only,
+    since pre-training has no use for an identity or a camera.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from glc.registry import HOOKS
 
 @HOOKS.register_module()
 class AverageBatchNormHook(Hook):
-    """Averages the running statistics of BatchNorm over the processes after every training epoch.
+    """Hook that averages the running statistics of BatchNorm over the processes after every training epoch.
 
     A running statistic is linear in the batch statistics, so one average per epoch gives what averaging in every
     iteration would. mmengine's ``SyncBuffersHook`` averages all buffers, which destroys label tables.

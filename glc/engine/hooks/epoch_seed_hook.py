@@ -11,7 +11,7 @@ from glc.registry import HOOKS
 
 @HOOKS.register_module()
 class EpochSeedHook(Hook):
-    """Seeds torch at the start of every training epoch from the run's seed, the epoch and the rank.
+    """Hook that seeds torch at the start of every training epoch from the run's seed, the epoch and the rank.
 
     A resumed run then drops the same paths as an uninterrupted one. Augmentation has its own seeds, see
     :class:`~glc.datasets.samplers.PseudoIdentitySampler`.

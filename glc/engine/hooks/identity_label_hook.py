@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from glc.engine.unwrap import unwrap
 from glc.registry import HOOKS
 
 from .pseudo_label_hook import check_train_dataloader
@@ -13,10 +13,10 @@ from .pseudo_label_hook import check_train_dataloader
 
 @HOOKS.register_module()
 class IdentityLabelHook(Hook):
-    """Gives model and sampler the identities of the training set, numbered 0..C-1 in the order of their pids.
+    """Hook that gives model and sampler the true identities, numbered 0..C-1 in the order of their pids.
 
-    This is the only place where ground truth becomes labels of a training; configs without this hook train without it.
-    Nothing goes into the checkpoints, since the data set tells the labels again.
+    Only here does ground truth become labels of a training. Configs without this hook train without it. Nothing goes
+    into the checkpoints, since the data set tells the labels again.
 
     Example:
         >>> hook = IdentityLabelHook()
@@ -34,7 +34,7 @@ class IdentityLabelHook(Hook):
         """
         loader = runner.train_dataloader
         check_train_dataloader(loader)
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap(runner.model)
         if not hasattr(model, 'assign_identities'):
             raise TypeError(f'{type(model).__name__} takes no identities: use SupervisedReID')
         pids = loader.dataset.pids

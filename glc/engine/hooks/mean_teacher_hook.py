@@ -1,10 +1,12 @@
 """Labels, evaluation and checkpoints from a moving average of the network."""
 
+from typing import Any
+
 from mmengine.hooks import EMAHook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
+from glc.engine.unwrap import unwrap
 from glc.registry import HOOKS
 
 from .average_batchnorm_hook import average_batchnorm
@@ -12,16 +14,18 @@ from .average_batchnorm_hook import average_batchnorm
 
 @HOOKS.register_module()
 class MeanTeacherHook(EMAHook):
-    """Keeps a mean teacher: a moving average of the network's weights after every iteration.
+    """Hook that keeps a mean teacher: a moving average of the network's weights after every iteration.
 
-    Tarvainen and Valpola, Mean teachers are better role models, NeurIPS 2017. The student is trained; the teacher
-    extracts the features of the training images for :class:`PseudoLabelHook` (labels, centroids, memory), is
-    evaluated, and is the ``state_dict`` of the checkpoints. The student's weights travel there as ``ema_state_dict``,
-    so a resumed run goes on as an uninterrupted one does.
+    Tarvainen and Valpola, Mean teachers are better role models, NeurIPS 2017. The student is trained. The teacher
+
+    - extracts the features of the training images for :class:`PseudoLabelHook` (labels, centroids, memory),
+    - is evaluated,
+    - is the ``state_dict`` of the checkpoints. The student's weights are their ``ema_state_dict``, so a resumed run
+      goes on as an uninterrupted one does.
 
     The averaging is mmengine's. BatchNorm's running statistics are averaged like weights, and over processes. Buffers
-    that are not saved, labels and memory, stay with the student; mmengine's own hook would exchange them too, and
-    fails because their sizes change.
+    that are not saved, labels and memory, stay with the student. mmengine's own hook would exchange them too, and fail
+    because their sizes change.
 
     Args:
         momentum: Share of the student in an update, in (0, 1): 0.001 averages over some 1000 iterations.
@@ -31,7 +35,7 @@ class MeanTeacherHook(EMAHook):
         >>> hook = MeanTeacherHook(momentum=0.01)
     """
 
-    def __init__(self, momentum: float = 0.001, **kwargs) -> None:
+    def __init__(self, momentum: float = 0.001, **kwargs: Any) -> None:
         if not 0 < momentum < 1:
             raise ValueError(f'momentum must lie in (0, 1), got {momentum}')
         super().__init__(momentum=momentum, update_buffers=True, **kwargs)
@@ -61,8 +65,8 @@ class MeanTeacherHook(EMAHook):
 
 
 def feature_network(runner: Runner) -> nn.Module:
-    """The network whose features are used: the mean teacher's, or the one in training where there is none."""
+    """Return the network whose features are used: the mean teacher's, or the one in training where there is none."""
     for hook in runner.hooks:
         if isinstance(hook, MeanTeacherHook):
             return hook.teacher
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+    return unwrap(runner.model)

@@ -9,7 +9,7 @@ from glc.registry import HOOKS
 
 @HOOKS.register_module()
 class PlainCheckpointHook(Hook):
-    """Reduces mmengine's message hub in a checkpoint to plain values.
+    """Hook that reduces mmengine's message hub in a checkpoint to plain values.
 
     The hub's log buffers pickle classes that ``torch.load(weights_only=True)``, the default of today's torch, refuses;
     without this hook a run cannot be resumed. Smoothed log values start again after a resume; counters and the best

@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from torch import nn
 from torch.utils.data import DataLoader
 
 from glc.core.correctors import BaseCorrector
@@ -16,31 +15,33 @@ from glc.core.labelers import BaseLabeler
 from glc.core.labels import PseudoLabels
 from glc.engine.feature_extractor import FeatureExtractor
 from glc.engine.labeling import LabelEngine, TooFewClustersError
+from glc.engine.unwrap import unwrap
 from glc.registry import HOOKS, LABEL_CORRECTORS, PSEUDO_LABELERS
 
 from .mean_teacher_hook import feature_network
 
 
 def check_train_dataloader(loader: DataLoader) -> None:
-    """Whether a training loader batches by labels, in batches of the sampler's size.
+    """Check that a training loader batches by labels, in batches of the sampler's size.
 
     Raises:
         TypeError: If the sampler takes no labels.
         ValueError: If the batch size is not the sampler's.
     """
-    if not hasattr(loader.sampler, 'assign_pseudo_labels'):
-        raise TypeError(f'{type(loader.sampler).__name__} takes no pseudo labels: use PseudoIdentitySampler')
-    if loader.batch_size != loader.sampler.batch_size:
+    sampler: Any = loader.sampler
+    if not hasattr(sampler, 'assign_pseudo_labels'):
+        raise TypeError(f'{type(sampler).__name__} takes no pseudo labels: use PseudoIdentitySampler')
+    if loader.batch_size != sampler.batch_size:
         raise ValueError(
             f'train_dataloader.batch_size is {loader.batch_size}, the sampler gives batches of '
-            f'{loader.sampler.batch_size} to each of {get_world_size()} processes: set batch_size to '
+            f'{sampler.batch_size} to each of {get_world_size()} processes: set batch_size to '
             'num_ids x num_instances (divided by the number of processes where the Runner is built by hand)'
         )
 
 
 @HOOKS.register_module()
 class PseudoLabelHook(Hook):
-    """Gives model and sampler new pseudo labels at the start of training epochs.
+    """Hook that gives model and sampler new pseudo labels at the start of training epochs.
 
     In an epoch that is due: features of all images with the test pipeline, labels from the labeler, corrected labels
     from the corrector, centroids. In every epoch the model's memory bank is reset to the current labels. Labels and
@@ -104,11 +105,11 @@ class PseudoLabelHook(Hook):
         self.pseudo: PseudoLabels | None = None
 
     def labels_anew(self, epoch: int) -> bool:
-        """Whether this 0-based epoch extracts features and labels."""
+        """Return whether this 0-based epoch extracts features and labels."""
         return epoch % self.interval == 0 and epoch not in self.frozen_epochs
 
     def corrects(self, epoch: int) -> bool:
-        """Whether this 0-based epoch corrects its labels."""
+        """Return whether this 0-based epoch corrects its labels."""
         due = epoch >= self.correct_begin and epoch % self.correct_interval == 0
         return due and self.labels_anew(epoch)
 
@@ -140,7 +141,7 @@ class PseudoLabelHook(Hook):
         if self.labels_anew(runner.epoch) or self.pseudo is None:
             self.pseudo = self._label(runner)
         cam_ids = torch.from_numpy(runner.train_dataloader.dataset.cam_ids)
-        for receiver in (_unwrap(runner), runner.train_dataloader.sampler):
+        for receiver in (unwrap(runner.model), runner.train_dataloader.sampler):
             receiver.assign_pseudo_labels(replace(self.pseudo, cam_ids=cam_ids))
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -159,7 +160,7 @@ class PseudoLabelHook(Hook):
             )
 
     def _label(self, runner: Runner) -> PseudoLabels:
-        """New pseudo labels, the same on every process, or those of the last labeling."""
+        """Make new pseudo labels, the same on every process, or keep those of the last labeling."""
         try:
             labeling = self._engine(
                 self._extract,
@@ -187,17 +188,13 @@ class PseudoLabelHook(Hook):
         unknown = int((runner.train_dataloader.dataset.cam_ids < 0).sum())
         if unknown and 'cam_ids' in _needs(runner):
             raise ValueError(
-                f'{type(_unwrap(runner).memory).__name__} needs the camera of every image, {unknown} of '
+                f'{type(unwrap(runner.model).memory).__name__} needs the camera of every image, {unknown} of '
                 f'{len(runner.train_dataloader.dataset)} training images have none: set '
                 "train_dataloader.dataset.pattern of ImageFolderReID, with a group 'cam', or take a memory without "
                 'cameras (model.head.memory.type=ClusterMemory)'
             )
 
 
-def _unwrap(runner: Runner) -> nn.Module:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
-
-
 def _needs(runner: Runner) -> tuple[str, ...]:
-    """What the memory bank needs at a labeling."""
-    return _unwrap(runner).memory.needs
+    """Return what the memory bank needs at a labeling."""
+    return unwrap(runner.model).memory.needs

@@ -1,18 +1,17 @@
-"""Re-initialise the network in mid-training, keep the labels."""
+"""Reinitialize the network in mid-training, keep the labels."""
 
 from copy import deepcopy
 
 from mmengine.hooks import EMAHook, Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from torch import nn
 
+from glc.engine.unwrap import unwrap
 from glc.registry import HOOKS
 
 
 @HOOKS.register_module()
 class RestartHook(Hook):
-    """Restarts the network from its initial weights at the start of one epoch ("GLC + restart").
+    """Hook that restarts the network from its initial weights at the start of one epoch ("GLC + restart").
 
     ``PseudoLabelHook`` runs first, so the labels of that epoch come from the old network and the new one learns them.
     Optimizer state, gradient scaler and EMA weights start again too. Write the learning rate schedule as two segments
@@ -39,7 +38,7 @@ class RestartHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Remember the initial state, or check that a resumed run brought it."""
         if runner.epoch == 0:
-            weights = {name: value.cpu().clone() for name, value in _unwrap(runner).state_dict().items()}
+            weights = {name: value.cpu().clone() for name, value in unwrap(runner.model).state_dict().items()}
             self._initial = {'weights': weights, 'optimizer': deepcopy(runner.optim_wrapper.state_dict())}
         elif runner.epoch <= self.epoch and self._initial is None:
             raise RuntimeError(
@@ -51,7 +50,8 @@ class RestartHook(Hook):
         """Restart if this is the epoch for it."""
         if runner.epoch != self.epoch:
             return
-        model = _unwrap(runner)
+        assert self._initial is not None
+        model = unwrap(runner.model)
         model.load_state_dict(self._initial['weights'])
         runner.optim_wrapper.load_state_dict(self._initial['optimizer'])
         if self.lr is not None:
@@ -74,7 +74,3 @@ class RestartHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Take the initial state of a run that is being resumed."""
         self._initial = checkpoint.get('restart_initial')
-
-
-def _unwrap(runner: Runner) -> nn.Module:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model

@@ -4,16 +4,16 @@ from typing import Any
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from glc.core.losses import clip_each_, cosine_between
+from glc.engine.unwrap import unwrap
 from glc.registry import HOOKS
 
 
 @HOOKS.register_module()
 class SelfDistillationHook(Hook):
-    """What DINO and PASS change per iteration beside the learning rate.
+    """Hook of what DINO and PASS change per iteration beside the learning rate.
 
     - The teacher follows the student after every step; its momentum rises along a cosine to 1.
     - The weight decay follows a cosine from the optimizer's value; parameter groups without weight decay stay without.
@@ -55,7 +55,7 @@ class SelfDistillationHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Change the gradients of every step from now on; under mixed precision they are unscaled by then."""
-        model, optimizer = _unwrapped(runner), runner.optim_wrapper.optimizer
+        model, optimizer = unwrap(runner.model), runner.optim_wrapper.optimizer
 
         def before_step(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
             if self.clip_norm is not None:
@@ -81,19 +81,17 @@ class SelfDistillationHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
     ) -> None:
         """Let the teacher follow the student, and look at the loss."""
-        if self.every_n_inner_iters(batch_idx, self.check_interval) and not torch.isfinite(outputs['loss']):
-            raise RuntimeError(
-                f'the loss of iteration {runner.iter} is {outputs["loss"].item()}: lower the learning rate, or train '
-                'without mixed precision'
-            )
+        if self.every_n_inner_iters(batch_idx, self.check_interval):
+            assert outputs is not None
+            if not torch.isfinite(outputs['loss']):
+                raise RuntimeError(
+                    f'the loss of iteration {runner.iter} is {outputs["loss"].item()}: lower the learning rate, or '
+                    'train without mixed precision'
+                )
         momentum = cosine_between(self.teacher_momentum, 1.0, _progress(runner))
-        _unwrapped(runner).update_teacher(momentum)
+        unwrap(runner.model).update_teacher(momentum)
         runner.message_hub.update_scalar('train/teacher_momentum', momentum)
 
 
 def _progress(runner: Runner) -> float:
     return runner.iter / runner.max_iters
-
-
-def _unwrapped(runner: Runner) -> torch.nn.Module:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model

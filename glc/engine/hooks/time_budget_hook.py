@@ -11,7 +11,7 @@ from glc.registry import HOOKS
 
 @HOOKS.register_module()
 class TimeBudgetHook(Hook):
-    """Ends the training after an epoch if another one would not end before the deadline.
+    """Hook that ends the training after an epoch if another one would not end before the deadline.
 
     The next epoch is expected to take as long as the longest one of this process. The checkpoint of the last epoch is
     written as always, so the run can be resumed. The seconds of every epoch, labels and training without evaluation,

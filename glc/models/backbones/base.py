@@ -11,10 +11,10 @@ __all__ = ['BaseBackbone']
 
 
 class BaseBackbone(BaseModule):
-    """Encoder of images `(B, 3, H, W)` to tokens `(B, T, D)`, a map `(B, D, h, w)` or vectors `(B, D)`.
+    """Encoder of images (B, 3, H, W) to tokens (B, T, D), a map (B, D, h, w) or vectors (B, D).
 
     A subclass sets ``out_channels`` and, where it returns tokens, ``num_tokens`` in its constructor, and
-    initialises itself there at random, so that it is usable without any configuration.
+    initializes itself there at random, so that it is usable without any configuration.
 
     Args:
         init_cfg: ``dict(type='Pretrained', checkpoint=PATH)`` makes :meth:`init_weights` load that file; its

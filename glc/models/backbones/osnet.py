@@ -13,7 +13,7 @@ __all__ = ['OSNet']
 
 
 class _ConvNorm(nn.Module):
-    """Convolution without bias, batch normalisation and, unless ``linear``, ReLU."""
+    """Convolution without bias, batch normalization and, unless ``linear``, ReLU."""
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, linear: bool = False
@@ -28,7 +28,7 @@ class _ConvNorm(nn.Module):
 
 
 class _LightConv(nn.Module):
-    """Lite 3x3 convolution: pointwise, depthwise, batch normalisation, ReLU."""
+    """Lite 3x3 convolution: pointwise, depthwise, batch normalization, ReLU."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class _OmniScaleBlock(nn.Module):
 class OSNet(BaseBackbone):
     """OSNet with the parameter names of torchreid, so that its published weights load.
 
-    Returns the global feature as torchreid evaluates it: after the last linear layer, batch normalisation and
+    Returns the global feature as torchreid evaluates it: after the last linear layer, batch normalization and
     ReLU. Convolutions start from the Kaiming distribution, the linear layer from a normal one.
 
     Args:
@@ -142,7 +142,7 @@ class OSNet(BaseBackbone):
         return stage
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Images `(B, 3, H, W)` to global features `(B, D)`."""
+        """Turn images (B, 3, H, W) into global features (B, D)."""
         x = self.maxpool(self.conv1(inputs))
         x = self.conv5(self.conv4(self.conv3(self.conv2(x))))
         return self.fc(x.mean((2, 3)))

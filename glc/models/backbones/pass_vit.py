@@ -33,10 +33,12 @@ class _PatchEmbed(nn.Module):
     def __init__(self, img_size: tuple[int, int], patch_size: int, stride: int, dim: int, ics: bool) -> None:
         super().__init__()
         self.img_size = img_size
-        self.grid_size = tuple((side - patch_size) // stride + 1 for side in img_size)
+        rows, columns = ((side - patch_size) // stride + 1 for side in img_size)
+        self.grid_size = (rows, columns)
         channels, shrink = (self.stem_channels, self.stem_stride) if ics else (3, 1)
         if patch_size % shrink or stride % shrink:
             raise ValueError(f'the ICS stem needs even patch_size and stride, got {patch_size} and {stride}')
+        self.conv: nn.Module = nn.Identity()
         if ics:
             self.conv = nn.Sequential(
                 nn.Conv2d(3, channels, 7, stride=shrink, padding=3, bias=False),
@@ -49,8 +51,6 @@ class _PatchEmbed(nn.Module):
                 nn.BatchNorm2d(channels),
                 nn.ReLU(inplace=True),
             )
-        else:
-            self.conv = nn.Identity()
         self.proj = nn.Conv2d(channels, dim, patch_size // shrink, stride=stride // shrink)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -63,18 +63,18 @@ class _PatchEmbed(nn.Module):
         return self.project(images).flatten(2).transpose(1, 2)
 
     def project(self, images: Tensor) -> Tensor:
-        """Patches `(B, D, h, w)` of images of any size."""
+        """Project images of any size to patches (B, D, h, w)."""
         return self.proj(self.conv(images))
 
 
 @MODELS.register_module()
 class PASSViT(BaseBackbone):
-    """ViT whose part tokens summarise regions of a person (PASS, Zhu et al., ECCV 2022).
+    """ViT whose part tokens summarize regions of a person (PASS, Zhu et al., ECCV 2022).
 
-    The tokens cls, part 1 .. part P and the patches pass through timm's transformer blocks; returned are the
-    layer-normalised cls and part tokens. Without part tokens it is the plain ViT of TransReID-SSL, DINO and
-    ImageNet, whose checkpoints load: a position embedding with a row for the class token becomes ``cls_pos``
-    and ``pos_embed``, one of another size is resized.
+    The tokens cls, part 1 .. part P and the patches pass through timm's transformer blocks. The result is the
+    layer-normalized cls and part tokens. Without part tokens it is the plain ViT of TransReID-SSL, DINO and
+    ImageNet, whose checkpoints load: a position embedding with a row for the class token becomes ``cls_pos`` and
+    ``pos_embed``. An embedding of another size is resized.
 
     Args:
         arch: ``'tiny'``, ``'small'`` or ``'base'`` (ViT-Ti, ViT-S, ViT-B), or a dict of ``dim``, ``depth``,
@@ -135,7 +135,7 @@ class PASSViT(BaseBackbone):
             self.register_parameter(f'part_token{part}', nn.Parameter(torch.empty(1, 1, dim)))
             self.register_parameter(f'part{part}_pos', nn.Parameter(torch.empty(1, 1, dim)))
         self.pos_embed = nn.Parameter(torch.empty(1, rows * columns, dim))
-        norm_layer = partial(nn.LayerNorm, eps=1e-6)
+        norm_layer: Any = partial(nn.LayerNorm, eps=1e-6)  # timm asks for a class, and only calls it
         self.blocks = nn.Sequential(
             *(
                 Block(
@@ -153,7 +153,7 @@ class PASSViT(BaseBackbone):
         self._initialize()
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Images `(B, 3, H, W)` to the normalised cls and part tokens `(B, 1 + P, D)`.
+        """Turn images (B, 3, H, W) into normalized cls and part tokens (B, 1 + P, D).
 
         Raises:
             ValueError: If the images are not of ``img_size``.
@@ -164,15 +164,16 @@ class PASSViT(BaseBackbone):
         return self.norm(x[:, : self.num_tokens])
 
     def forward_parts(self, crops: Tensor) -> Tensor:
-        """Crops of the parts, of any size: each runs with the cls token and the token of its part only.
+        """Turn crops of the parts, of any size, into tokens.
 
-        The position embeddings of the patches are resized to the crops, bicubically.
+        Each crop runs with the cls token and the token of its part only. The position embeddings of the patches are
+        resized to the crops, bicubically.
 
         Args:
-            crops: `(P, n, 3, h, w)`: n crops of each part.
+            crops: (P, n, 3, h, w): n crops of each part.
 
         Returns:
-            The normalised cls and part token of each crop, `(P, n, 2, D)`.
+            The normalized cls and part token of each crop, (P, n, 2, D).
 
         Raises:
             ValueError: If there is another number of parts, or a crop is smaller than a patch.
@@ -201,14 +202,14 @@ class PASSViT(BaseBackbone):
         return state_dict
 
     def _leading_tokens(self) -> Tensor:
-        """Cls and part tokens with their positions, `(1, 1 + P, D)`."""
+        """Return cls and part tokens with their positions, (1, 1 + P, D)."""
         parts = range(1, self.num_tokens)
         tokens = [self.cls_token, *(getattr(self, f'part_token{part}') for part in parts)]
         positions = [self.cls_pos, *(getattr(self, f'part{part}_pos') for part in parts)]
         return torch.cat(tokens, 1) + torch.cat(positions, 1)
 
     def _positions(self, grid: Sequence[int]) -> Tensor:
-        """Position embeddings of another grid of patches, `(1, D, h, w)`."""
+        """Return position embeddings of another grid of patches, (1, D, h, w)."""
         embed = self.pos_embed.transpose(1, 2).unflatten(2, self.patch_embed.grid_size)
         return F.interpolate(embed, size=tuple(grid), mode='bicubic', align_corners=False)
 

@@ -24,7 +24,7 @@ class ResNet(BaseBackbone):
 
     Args:
         depth: 50 or 101.
-        ibn: Replace the first batch normalisation of each bottleneck of the first three stages by
+        ibn: Replace the first batch normalization of each bottleneck of the first three stages by
             :class:`~glc.models.layers.IBN` (IBN-a).
         last_stride: Stride of the last stage; 1 as usual in re-identification, 2 as on ImageNet.
         init_cfg: See :class:`BaseBackbone`.
@@ -59,7 +59,7 @@ class ResNet(BaseBackbone):
             self.add_module(name, getattr(net, name))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Images `(B, 3, H, W)` to a map `(B, 2048, H / 16, W / 16)` (a 32nd with ``last_stride=2``)."""
+        """Turn images (B, 3, H, W) into a map (B, 2048, H / 16, W / 16) (a 32nd with ``last_stride=2``)."""
         for name in _STAGES:
             inputs = getattr(self, name)(inputs)
         return inputs

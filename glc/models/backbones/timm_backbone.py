@@ -53,10 +53,11 @@ class TimmBackbone(BaseBackbone):
             )
         except AssertionError as error:
             raise ValueError(f'timm model {model_name!r} has no form without pooling: {error}') from error
-        self.out_channels = getattr(self.model, 'head_hidden_size', None) or self.model.num_features
+        widths = (getattr(self.model, name, None) for name in ('head_hidden_size', 'num_features'))
+        self.out_channels = next(filter(None, widths))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Images `(B, 3, H, W)` to a map `(B, D, h, w)`, or to one token `(B, 1, D)`.
+        """Turn images (B, 3, H, W) into a map (B, D, h, w), or into one token (B, 1, D).
 
         The token of a transformer is its class token, or the mean of all tokens where it has none.
 

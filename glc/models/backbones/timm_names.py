@@ -14,8 +14,8 @@ _TIMM = ('conv_pw', 'bn1', 'conv_dw', 'bn2', 'conv_pwl', 'bn3')
 _TIMM_PLAIN = ('conv_dw', 'bn1', 'conv_pw', 'bn2')
 
 
-def to_timm_names(state_dict: dict[str, Tensor], stages: Iterable[Iterable[nn.Module]]) -> dict[str, Tensor]:
-    """Tensors of a published MobileNetV2 or EfficientNet-Lite by timm's names.
+def to_timm_names(state_dict: dict[str, Tensor], stages: Iterable[nn.Module]) -> dict[str, Tensor]:
+    """Rename the tensors of a published MobileNetV2 or EfficientNet-Lite to timm's names.
 
     Understood are torchvision's MobileNetV2 (``features.1.conv.0.0.weight``) and the EfficientNets whose modules begin
     with an underscore (``_blocks.0._depthwise_conv.weight``). Other keys keep their names.
@@ -30,7 +30,7 @@ def to_timm_names(state_dict: dict[str, Tensor], stages: Iterable[Iterable[nn.Mo
     blocks = [
         (f'blocks.{number}.{index}', block)
         for number, stage in enumerate(stages)
-        for index, block in enumerate(stage)
+        for index, block in enumerate(stage.children())
     ]
     names = dict(_names(blocks))
     renamed = {}
@@ -41,7 +41,7 @@ def to_timm_names(state_dict: dict[str, Tensor], stages: Iterable[Iterable[nn.Mo
 
 
 def _names(blocks: list[tuple[str, nn.Module]]) -> Iterator[tuple[str, str]]:
-    """Published name of a module, and timm's."""
+    """Yield the published name of a module, and timm's."""
     ends = (
         ('features.0.0', '_conv_stem', 'conv_stem'),
         ('features.0.1', '_bn0', 'bn1'),
@@ -49,8 +49,8 @@ def _names(blocks: list[tuple[str, nn.Module]]) -> Iterator[tuple[str, str]]:
         (f'features.{len(blocks) + 1}.1', '_bn1', 'bn2'),
         ('classifier.1', '_fc', 'classifier'),
     )
-    for *published, own in ends:
-        yield from ((name, own) for name in published)
+    for *published, end in ends:
+        yield from ((name, end) for name in published)
     for index, (place, block) in enumerate(blocks):
         plain = not hasattr(block, 'conv_pwl')
         own = [f'{place}.{part}' for part in (_TIMM_PLAIN if plain else _TIMM)]

@@ -30,12 +30,12 @@ class ContrastHead(BaseModule):
         self.loss_weight = loss_weight
 
     def loss(self, features: Tensor, labels: Tensor, indices: Tensor | None = None) -> dict[str, Tensor]:
-        """Losses of a batch; updates the memory bank.
+        """Compute the losses of a batch, and update the memory bank.
 
         Args:
-            features: ``(B, D)``, unit norm.
-            labels: ``(B,)`` pseudo labels.
-            indices: ``(B,)`` index of each image in the training set, for memories that need it.
+            features: (B, D), unit norm.
+            labels: (B,) pseudo labels.
+            indices: (B,) index of each image in the training set, for memories that need it.
 
         Returns:
             The loss of the memory, ``loss_contrast``.

@@ -10,14 +10,14 @@ from glc.registry import MODELS
 
 @MODELS.register_module()
 class ProjectionHead(BaseModule):
-    """Projection head of DINO: an MLP, L2 normalisation, and a linear layer whose rows have unit norm.
+    """Projection head of DINO: an MLP, L2 normalization, and a linear layer whose rows have unit norm.
 
     The last layer is a weight-normed one whose gains are fixed at 1, so its outputs are cosines.
 
     Args:
         in_channels: Dimension D of a token.
         hidden_channels: Width of the two hidden layers.
-        bottleneck_channels: Dimension that is normalised.
+        bottleneck_channels: Dimension that is normalized.
         num_outputs: Number K of outputs.
 
     Example:
@@ -51,5 +51,5 @@ class ProjectionHead(BaseModule):
                 nn.init.zeros_(module.bias)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens ``(B, D)`` to outputs ``(B, K)``."""
+        """Project tokens (B, D) to outputs (B, K)."""
         return F.linear(F.normalize(self.mlp(tokens)), F.normalize(self.last_weight))

@@ -45,12 +45,12 @@ class SupervisedHead(BaseModule):
         nn.init.normal_(self.classifier.weight, std=0.001)
 
     def loss(self, before: Tensor, after: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Losses of a batch.
+        """Compute the losses of a batch.
 
         Args:
-            before: Features ``(B, D)`` before the neck's batch normalisation.
-            after: Features ``(B, D)`` after it, not L2-normalised.
-            labels: Identities ``(B,)`` in ``[0, C)``.
+            before: Features (B, D) before the neck's batch normalization.
+            after: Features (B, D) after it, not L2-normalized.
+            labels: Identities (B,) in [0, C).
         """
         return {
             'loss_id': self.id_weight * F.cross_entropy(self.classifier(after), labels),

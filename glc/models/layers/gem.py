@@ -1,4 +1,4 @@
-"""Generalised mean pooling."""
+"""Generalized mean pooling."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ __all__ = ['GeM']
 
 
 class GeM(nn.Module):
-    """Generalised mean over the image: `(mean(x^p))^(1/p)` per channel (Radenovic et al., TPAMI 2019).
+    """Generalized mean over the image: `(mean(x^p))^(1/p)` per channel (Radenovic et al., TPAMI 2019).
 
     Computed in float32 at least, since cubes leave the range of half precision.
 
@@ -32,10 +32,10 @@ class GeM(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `(B, C, H, W)` to vectors `(B, C)`."""
+        """Map (B, C, H, W) to vectors (B, C)."""
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         return x.clamp(min=self.eps).pow(self.p).mean((2, 3)).pow(1 / self.p)
 
     def extra_repr(self) -> str:
-        """Exponent for ``repr``."""
+        """Show the exponent when the module is printed."""
         return f'p={float(self.p):g}, learnable={isinstance(self.p, nn.Parameter)}'

@@ -1,17 +1,15 @@
-"""Batch normalisation over groups of a fixed number of images, whatever the batch of the process."""
+"""Batch normalization over groups of a fixed number of images, whatever the batch of the process."""
 
 import math
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.layers import BatchNormAct2d
+from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 __all__ = ['GhostBatchNorm1d', 'GhostBatchNorm2d', 'GhostBatchNormAct2d', 'convert_batchnorm']
-
-_Module = TypeVar('_Module', bound=nn.Module)
 
 
 class _GhostBatchNorm(_BatchNorm):
@@ -22,12 +20,12 @@ class _GhostBatchNorm(_BatchNorm):
         self.group_size = _checked(group_size)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise `(B, C, ...)`: per group while training, by the running statistics in evaluation."""
+        """Normalize (B, C, ...): per group while training, by the running statistics in evaluation."""
         if not self.training:
             return super().forward(input)
         self._check_input_dim(input)
         groups = input.tensor_split(max(1, math.ceil(len(input) / self.group_size)))
-        if self.running_mean is None:
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return torch.cat([self._normalize(group, None, None) for group in groups])
         means = torch.zeros(
             len(groups), self.num_features, dtype=self.running_mean.dtype, device=input.device
@@ -46,19 +44,18 @@ class _GhostBatchNorm(_BatchNorm):
         return F.batch_norm(group, mean, variance, self.weight, self.bias, True, 1.0, self.eps)
 
     def extra_repr(self) -> str:
-        """Group size beside the usual settings for ``repr``."""
+        """Show the group size beside the usual settings when the module is printed."""
         return f'{super().extra_repr()}, group_size={self.group_size}'
 
 
 class GhostBatchNorm1d(_GhostBatchNorm, nn.BatchNorm1d):
     """``nn.BatchNorm1d`` whose batch statistics are those of groups of ``group_size`` images.
 
-    A batch of B images is split along its first axis into ceil(B / group_size) consecutive groups of
-    near-equal size, and each is normalised by its own mean and variance (ghost batches, Hoffer et al., 2017).
-    The running statistics move towards the mean over the groups of their means and unbiased variances. That
-    is linear: the mean of the buffers of several processes equals the buffers of one process that sees all
-    groups, so the recipe's group size gives the recipe's result on any number of processes. Evaluation and
-    ``state_dict`` are those of ``nn.BatchNorm1d``.
+    A batch of B images is split along its first axis into ceil(B / group_size) consecutive groups of near-equal size.
+    Each group is normalized by its own mean and variance (ghost batches, Hoffer et al., 2017). The running statistics
+    move towards the mean over the groups of their means and unbiased variances. That is linear: the mean of the buffers
+    of several processes equals the buffers of one process that sees all groups. So the recipe's group size gives the
+    recipe's result on any number of processes. Evaluation and ``state_dict`` are those of ``nn.BatchNorm1d``.
 
     Args:
         num_features: Number of channels C.
@@ -115,14 +112,14 @@ class GhostBatchNormAct2d(GhostBatchNorm2d):
         self.act = act
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise and activate `(B, C, H, W)`."""
+        """Normalize and activate (B, C, H, W)."""
         return self.act(self.drop(super().forward(input)))
 
 
-def convert_batchnorm(module: _Module, group_size: int) -> _Module:
-    """Replace every batch normalisation inside a module by one over groups of images.
+def convert_batchnorm(module: nn.Module, group_size: int) -> nn.Module:
+    """Replace every batch normalization inside a module by one over groups of images.
 
-    Parameters and buffers are the same objects as before and keep their names. Instance normalisation, and
+    Parameters and buffers are the same objects as before and keep their names. Instance normalization, and
     thus the instance half of IBN, is left alone; a layer that was converted before only gets the new group
     size.
 
@@ -131,10 +128,10 @@ def convert_batchnorm(module: _Module, group_size: int) -> _Module:
         group_size: Images per group, at least 2.
 
     Returns:
-        The module; if it is itself a batch normalisation, its replacement.
+        The module; if it is itself a batch normalization, its replacement.
 
     Raises:
-        ValueError: If ``group_size`` is smaller than 2, or for a batch normalisation of an unknown kind.
+        ValueError: If ``group_size`` is smaller than 2, or for a batch normalization of an unknown kind.
 
     Example:
         >>> convert_batchnorm(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), 64)[1].group_size
@@ -172,5 +169,5 @@ def _as_ghost(norm: _BatchNorm, group_size: int) -> _GhostBatchNorm:
 
 def _checked(group_size: int) -> int:
     if group_size < 2:
-        raise ValueError(f'a batch normalisation group needs at least 2 images, got group_size={group_size}')
+        raise ValueError(f'a batch normalization group needs at least 2 images, got group_size={group_size}')
     return group_size

@@ -20,17 +20,17 @@ class _GlobalBatch(torch.autograd.Function):
 
 
 def global_batch(rows: Tensor) -> Tensor:
-    """Rows of all processes, in the order of their ranks, on every process; differentiable.
+    """Gather the rows of all processes, in the order of their ranks, on every process; differentiable.
 
     Every process must compute the same loss from the result. The gradient of a process's own rows is multiplied by the
-    number of processes, because distributed training averages gradients: below the gather, where each process holds a
-    part of the global batch, the average is then the gradient of that loss, and above it all gradients agree anyway.
+    number of processes, because distributed training averages gradients. Below the gather, each process holds a part of
+    the global batch, so the average becomes the gradient of that loss. Above it, all gradients agree anyway.
 
     Args:
-        rows: ``(B, ...)``, of the same shape on every process.
+        rows: (B, ...), of the same shape on every process.
 
     Returns:
-        ``(world_size * B, ...)``; the input itself where there is one process.
+        (world_size * B, ...); the input itself where there is one process.
 
     Example:
         >>> rows = torch.ones(2, 3)

@@ -1,4 +1,4 @@
-"""Instance-batch normalisation."""
+"""Instance-batch normalization."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ __all__ = ['IBN']
 
 
 class IBN(nn.Module):
-    """Instance normalisation of the first half of the channels, batch normalisation of the rest.
+    """Instance normalization of the first half of the channels, batch normalization of the rest.
 
     The layer of IBN-Net-a (Pan et al., ECCV 2018), with its parameter names ``IN`` and ``BN``.
 
@@ -21,12 +21,11 @@ class IBN(nn.Module):
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
-        self.half = num_features // 2
-        self.IN = nn.InstanceNorm2d(self.half, affine=True)
-        self.BN = nn.BatchNorm2d(num_features - self.half)
+        first = num_features // 2
+        self.IN = nn.InstanceNorm2d(first, affine=True)
+        self.BN = nn.BatchNorm2d(num_features - first)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise a map `(B, C, H, W)`."""
-        return torch.cat(
-            [self.IN(x[:, : self.half].contiguous()), self.BN(x[:, self.half :].contiguous())], 1
-        )
+        """Normalize a map (B, C, H, W)."""
+        first = self.IN.num_features
+        return torch.cat([self.IN(x[:, :first].contiguous()), self.BN(x[:, first:].contiguous())], 1)

@@ -16,21 +16,21 @@ __all__ = ['ReIDNeck']
 
 @MODELS.register_module()
 class ReIDNeck(BaseModule):
-    """Pooling, fusion of class and part tokens, batch normalisation and L2 normalisation.
+    """Pooling, fusion of class and part tokens, batch normalization and L2 normalization.
 
     With the tokens cls, pt1 .. ptn of a PASS ViT and P = (pt1 + .. + ptn) / n (PASS, Zhu et al., ECCV 2022):
 
-    - single neck: z = [cls, P] (``'cat'``) or (cls + P) / 2 (``'mean'``), then one batch normalisation;
-    - multi neck: one batch normalisation per token, each output L2-normalised, then the same fusion.
+    - single neck: z = [cls, P] (``'cat'``) or (cls + P) / 2 (``'mean'``), then one batch normalization;
+    - multi neck: one batch normalization per token, each output L2-normalized, then the same fusion.
 
-    The result is L2-normalised. With a single token, a pooled map or a vector, z is that token, and ``multi``
-    and ``fusion`` make no difference. The biases of the batch normalisations stay 0. Parameters are named
+    The result is L2-normalized. With a single token, a pooled map or a vector, z is that token, and ``multi``
+    and ``fusion`` make no difference. The biases of the batch normalizations stay 0. Parameters are named
     ``bottleneck`` and, in a multi neck, ``bottleneck_pt1`` to ``bottleneck_ptn``.
 
     Args:
         in_channels: Dimension D of a token (the backbone's ``out_channels``).
         num_tokens: Number of tokens T (the backbone's ``num_tokens``).
-        multi: Normalise each token by itself.
+        multi: Normalize each token by itself.
         fusion: ``'cat'`` or ``'mean'``.
         pool: Pooling of maps, ``dict(type='avg')`` or, which is the default,
             ``dict(type='GeM', p=3.0, learnable=False)``.
@@ -73,13 +73,13 @@ class ReIDNeck(BaseModule):
                 self.add_module(f'bottleneck_pt{part}', _frozen_bias_norm(in_channels))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Backbone output to unit features.
+        """Turn the output of the backbone into unit features.
 
         Args:
-            inputs: Tokens `(B, T, D)`, a map `(B, D, H, W)` or vectors `(B, D)`.
+            inputs: Tokens (B, T, D), a map (B, D, H, W) or vectors (B, D).
 
         Returns:
-            Features `(B, out_channels)` of unit norm.
+            Features (B, out_channels) of unit norm.
 
         Raises:
             ValueError: If the shape is not what ``num_tokens`` and ``in_channels`` announced.
@@ -89,36 +89,36 @@ class ReIDNeck(BaseModule):
         return F.normalize(self._fused(F.normalize(self._batch_normed(self.tokens(inputs)), dim=2)))
 
     def batch_norm(self, inputs: Tensor) -> Tensor:
-        """Backbone output to the fused feature after batch normalisation, without L2 norm, as a classifier wants it.
+        """Compute the fused feature after batch normalization, without L2 norm, as a classifier wants it.
 
         Args:
             inputs: As in :meth:`forward`.
 
         Returns:
-            Features `(B, out_channels)`.
+            Features (B, out_channels).
         """
         tokens = self.tokens(inputs)
         return self._fused(self._batch_normed(tokens)) if self.multi else self.bottleneck(self._fused(tokens))
 
     def fuse(self, inputs: Tensor) -> Tensor:
-        """Backbone output to the fused feature before any normalisation, as the triplet loss wants it.
+        """Compute the fused feature before any normalization, as the triplet loss wants it.
 
         Args:
             inputs: As in :meth:`forward`.
 
         Returns:
-            Features `(B, out_channels)`.
+            Features (B, out_channels).
         """
         return self._fused(self.tokens(inputs))
 
     def tokens(self, inputs: Tensor) -> Tensor:
-        """Backbone output to tokens, maps pooled; what the other methods make of these is what they make of the inputs.
+        """Turn the output of the backbone into tokens; the other methods take tokens as well.
 
         Args:
             inputs: As in :meth:`forward`.
 
         Returns:
-            Tokens `(B, T, D)`.
+            Tokens (B, T, D).
         """
         if inputs.dim() == 4:
             tokens = self.pool(inputs)[:, None]

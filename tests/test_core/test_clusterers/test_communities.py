@@ -113,10 +113,10 @@ def test_several_scales_are_the_mean_of_their_dense_distances():
 
 def test_knee_of_the_sorted_distances():
     heights = np.concatenate([np.linspace(0.1, 0.4, 40), np.linspace(0.41, 0.95, 10)])
-    distance = sparse.diags_array(heights, format='csr')  # every image's first neighbour is itself
+    distance = sparse.diags_array(heights, format='csr')  # every image's first neighbor is itself
     chord = np.linspace(heights[0], heights[-1], 50)
     assert knee_distance(distance, 1) == pytest.approx(heights[np.argmax(chord - heights)])
-    assert knee_distance(distance, 2) == KNEE_RANGE[1]  # nobody has a second neighbour: all 1 apart
+    assert knee_distance(distance, 2) == KNEE_RANGE[1]  # nobody has a second neighbor: all 1 apart
 
 
 def test_auto_eps_is_kept_and_used():

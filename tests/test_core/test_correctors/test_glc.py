@@ -200,7 +200,7 @@ def test_subgraphs_of_the_wrong_size_are_skipped():
     features, labels, _ = planted(num_ids=10, size=20)
     labels = np.where(
         np.arange(200) < 100, labels, -1
-    )  # only some anchors find enough neighbours with members
+    )  # only some anchors find enough neighbors with members
     labels[:60] = np.arange(60) // 30
     glc = small_glc(
         clusters_per_subgraph=2, min_nodes=40, epochs=1, subgraphs_per_epoch=12, steps_per_subgraph=2
@@ -275,7 +275,7 @@ def test_cluster_links_does_not_depend_on_the_blocks(monkeypatch):
 def test_cluster_links_thresholds_are_strict():
     clique = sparse.csr_array(np.where(np.eye(6), 0, 0.6))
     assert (cluster_links(clique, link_threshold=0.6) == -1).all()
-    # Every image has 5 links and every pair 4 common neighbours.
+    # Every image has 5 links and every pair 4 common neighbors.
     assert (cluster_links(clique, link_threshold=0.5, overlap_threshold=0.8) == -1).all()
     assert (cluster_links(clique, link_threshold=0.5, overlap_threshold=0.79) == 0).all()
 
@@ -308,7 +308,7 @@ def test_predicted_links_are_the_dense_softmax(monkeypatch):
     ],
 )
 def test_an_edge_weighs_the_root_of_the_mean_probability_of_both_directions(forward, backward, linked):
-    """Edges weigh (1 - 0) times this root: images of a person are neighbours of each other alone. Edges below
+    """Edges weigh (1 - 0) times this root: images of a person are neighbors of each other alone. Edges below
     1 - 0.75 are cut, so the mean must be 0.0625."""
     features, _, truth = planted(num_ids=15, spread=0, noise=0)
     hub = np.arange(len(truth)) % 12 == (
@@ -437,7 +437,7 @@ def test_label_numbers_do_not_matter():
     np.testing.assert_array_equal(small_glc()(features, labels), small_glc()(features, renumbered))
 
 
-def test_training_sees_no_unlabelled_image():
+def test_training_sees_no_unlabeled_image():
     features, labels, _ = planted()
     changed = features.copy()
     changed[labels < 0] = features[0]
@@ -446,7 +446,7 @@ def test_training_sees_no_unlabelled_image():
     )
 
 
-def test_images_without_label_are_labelled():
+def test_images_without_label_are_labeled():
     features, labels, truth = planted(noise=0)
     assert (labels == -1).any()
     np.testing.assert_array_equal(small_glc()(features, labels), truth)
@@ -555,7 +555,7 @@ def test_divergence_is_an_error():
         small_glc(lr=1e20).fit(features, labels=labels)
 
 
-def test_fewer_images_than_neighbours_and_fewer_clusters_than_a_subgraph_takes():
+def test_fewer_images_than_neighbors_and_fewer_clusters_than_a_subgraph_takes():
     features, labels, truth = planted(num_ids=15, size=10, noise=0)
     corrected = small_glc(k=500, clusters_per_subgraph=10_000)(features, labels)
     assert adjusted_rand_score(corrected, truth) > 0.9

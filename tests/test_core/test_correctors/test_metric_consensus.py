@@ -70,7 +70,7 @@ def test_cameras_reach_labelers_and_correctors():
 @pytest.mark.parametrize('linking', ['communities', 'components'])
 def test_glc_learns_from_features_without_cameras(linking):
     features, cams, truth = seen_by_cameras()
-    centred = center_cameras(features, cams).numpy()
+    centered = center_cameras(features, cams).numpy()
     options = {
         'k': 12,
         'hidden_dim': 16,
@@ -83,7 +83,7 @@ def test_glc_learns_from_features_without_cameras(linking):
     plain, known, by_hand, ignored = (
         GLC(**options).fit(features, labels=truth),
         GLC(**options).fit(features, labels=truth, cam_ids=cams),
-        GLC(**options).fit(centred, labels=truth),
+        GLC(**options).fit(centered, labels=truth),
         GLC(**options, use_cameras=False).fit(features, labels=truth, cam_ids=cams),
     )
     assert known.history_ == pytest.approx(by_hand.history_, rel=1e-4)

@@ -52,9 +52,9 @@ def naive_voting(features, labels, k, rounds, min_share):
     similarities, ranks = dense_similarities(features), naive_ranks(features, k)
     for _ in range(rounds):
         result = labels.copy()
-        for i, neighbours in enumerate(ranks):
+        for i, neighbors in enumerate(ranks):
             votes, total = {}, 0
-            for j in neighbours:
+            for j in neighbors:
                 weight = max(similarities[i, j], 0)
                 total += weight
                 if labels[j] >= 0:

@@ -127,6 +127,6 @@ def test_knn_purity_is_that_of_a_double_loop():
     )
 
 
-def test_knn_purity_needs_more_images_than_neighbours():
+def test_knn_purity_needs_more_images_than_neighbors():
     with pytest.raises(ValueError, match='less than the 2 images'):
         knn_purity(np.eye(3), np.array([0, 1, -1]), k=2)

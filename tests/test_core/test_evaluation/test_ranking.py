@@ -11,11 +11,11 @@ from glc.core.evaluation import evaluate_ranking, rank_gallery
 def retrieval_task(num_queries=25, num_gallery=80, seed=0, num_ids=8, num_cams=3):
     """Features, identities (gallery: some unknown) and cameras of queries and gallery."""
     rng = np.random.default_rng(seed)
-    centres = rng.normal(size=(num_ids, 12))
+    centers = rng.normal(size=(num_ids, 12))
     query_pids = rng.integers(num_ids, size=num_queries)
     gallery_pids = rng.integers(-1, num_ids, size=num_gallery)
-    query = centres[query_pids] + 1.5 * rng.normal(size=(num_queries, 12))
-    gallery = centres[gallery_pids] + 1.5 * rng.normal(size=(num_gallery, 12))
+    query = centers[query_pids] + 1.5 * rng.normal(size=(num_queries, 12))
+    gallery = centers[gallery_pids] + 1.5 * rng.normal(size=(num_gallery, 12))
     query_cams, gallery_cams = (
         rng.integers(num_cams, size=num_queries),
         rng.integers(num_cams, size=num_gallery),

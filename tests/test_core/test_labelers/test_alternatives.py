@@ -65,7 +65,7 @@ def test_hdbscan_of_the_sparse_is_that_of_the_dense_distances(seed, options, agr
 
 
 def test_hdbscan_leaves_far_images_alone():
-    """Apart from two dense groups: one image with no neighbour nearer than 1, and a group that is too small."""
+    """Apart from two dense groups: one image with no neighbor nearer than 1, and a group that is too small."""
     groups = [np.eye(40)[[0] * 12], np.eye(40)[[1] * 12], np.eye(40)[[2] * 4], np.eye(40)[[3]]]
     features = np.concatenate(groups) + 0.02 * np.random.default_rng(0).normal(size=(29, 40))
     labels = JaccardHDBSCAN(k1=4, k2=1, min_samples=3)(features)

@@ -149,7 +149,7 @@ def test_a_subclass_gets_a_view_with_unit_features_and_cameras():
 def test_reference_partition_from_the_features(eps, least_agreement):
     """At eps 0.5 the stored features cannot tell: dithering them within their int8 rounding moves the index.
 
-    From the neighbours that the reference published the agreement is above 0.995 (see test_jaccard).
+    From the neighbors that the reference published the agreement is above 0.995 (see test_jaccard).
     """
     data = np.load(shared_data('labels/market1501_pass_vit_s.npz'))
     reference = np.load(shared_data('labels/market1501_reference_dbscan.npz'))

@@ -31,7 +31,7 @@ def check_order(result):
 
 
 @pytest.mark.usefixtures('small_lists')
-def test_finds_most_neighbours_at_their_exact_similarities():
+def test_finds_most_neighbors_at_their_exact_similarities():
     features = clustered_features(4000, 150, noise=0.12)
     exact, found = knn_graph(features, 30, 'torch'), knn_graph(features, 30, 'approximate')
     assert recall(found.indices, exact.indices) > 0.97
@@ -131,7 +131,7 @@ def test_auto_is_exact_up_to_a_limit(monkeypatch):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
-def test_gpu_finds_the_neighbours_of_the_cpu():
+def test_gpu_finds_the_neighbors_of_the_cpu():
     features = torch.from_numpy(clustered_features(5000, 300))
     expected = knn_graph(features, 15, 'approximate')
     assert recall(knn_graph(features.cuda(), 15, 'approximate').numpy()[0], expected.indices) > 0.999

@@ -108,7 +108,7 @@ def test_sums_do_not_depend_on_the_order_of_their_terms(monkeypatch):
         np.testing.assert_array_equal(part, first)
 
 
-def test_neighbours_that_repeat_count_as_the_kernels_count_them():
+def test_neighbors_that_repeat_count_as_the_kernels_count_them():
     features = clustered_features(40, 4)
     alone = KNNGraph(np.arange(40)[:, None].repeat(10, axis=1), np.ones((40, 10), np.float32))
     assert_same_rows(

@@ -20,7 +20,7 @@ def backend(request):
     return request.param
 
 
-def test_neighbours_equal_a_dense_sort(backend):
+def test_neighbors_equal_a_dense_sort(backend):
     features = clustered_features(90, 6)
     graph = knn_graph(features, 20, backend)
     np.testing.assert_array_equal(graph.indices, naive_ranks(features, 20))
@@ -49,7 +49,7 @@ def test_duplicates_and_zero_vectors_are_ordered_by_index_after_self(backend):
     np.testing.assert_array_equal(zero.similarities, 0)
 
 
-def test_more_duplicates_than_neighbours_among_others(backend):
+def test_more_duplicates_than_neighbors_among_others(backend):
     features = clustered_features(120, 5, seed=2)
     features[40:80] = features[0]
     graph = knn_graph(features, 6, backend)
@@ -57,7 +57,7 @@ def test_more_duplicates_than_neighbours_among_others(backend):
     np.testing.assert_array_equal(graph.indices[:, 0], np.arange(120))
 
 
-def test_fewer_images_than_neighbours(backend):
+def test_fewer_images_than_neighbors(backend):
     features = clustered_features(7, 2)
     graph = knn_graph(features, 30, backend)
     np.testing.assert_array_equal(graph.indices, naive_ranks(features, 7))
@@ -101,7 +101,7 @@ for backend in ['torch', 'faiss'] * 3:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
-def test_gpu_gives_the_neighbours_of_the_cpu():
+def test_gpu_gives_the_neighbors_of_the_cpu():
     features = torch.from_numpy(clustered_features(500, 9))
     expected = knn_graph(features, 15)
     backends = ('auto', 'torch', 'faiss') if importlib.util.find_spec('faiss') else ('auto', 'torch')

@@ -52,7 +52,7 @@ def label_config(images, work_dir, epochs: int = 1, **options) -> Config:
     return cfg
 
 
-def labelled_epochs(runner) -> list[int]:
+def labeled_epochs(runner) -> list[int]:
     return [record['step'] for record in records(runner) if 'pseudo_labels/clusters' in record]
 
 
@@ -60,7 +60,7 @@ def labelled_epochs(runner) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ('options', 'labelled', 'corrected'),
+    ('options', 'labeled', 'corrected'),
     [
         ({}, [0, 1, 2, 3, 4, 5, 6, 7], [0, 1, 2, 3, 4, 5, 6, 7]),
         ({'interval': 3}, [0, 3, 6], [0, 3, 6]),
@@ -70,9 +70,9 @@ def labelled_epochs(runner) -> list[int]:
         ({'correct_begin': 6, 'correct_interval': 3, 'frozen_epochs': [0]}, [1, 2, 3, 4, 5, 6, 7], [6]),
     ],
 )
-def test_epochs_that_label_and_correct(options, labelled, corrected):
+def test_epochs_that_label_and_correct(options, labeled, corrected):
     hook = PseudoLabelHook(JaccardDBSCAN(), **options)
-    assert [epoch for epoch in range(8) if hook.labels_anew(epoch)] == labelled
+    assert [epoch for epoch in range(8) if hook.labels_anew(epoch)] == labeled
     assert [epoch for epoch in range(8) if hook.corrects(epoch)] == corrected
 
 
@@ -87,7 +87,7 @@ def test_wrong_options():
 @pytest.mark.slow
 def test_frozen_epochs_keep_labels_and_centroids(images, tmp_path, extractions):
     runner = train(label_config(images, tmp_path, 4, frozen_epochs=[2, 3]))
-    assert labelled_epochs(runner) == [0, 1]
+    assert labeled_epochs(runner) == [0, 1]
     assert len(extractions) == 2
     second, last = (torch.load(tmp_path / f'epoch_{n}.pth')['pseudo_labels'] for n in (2, 4))
     assert torch.equal(second['labels'], last['labels'])
@@ -98,13 +98,13 @@ def test_frozen_epochs_keep_labels_and_centroids(images, tmp_path, extractions):
 def test_correction_schedule_and_log(images, tmp_path):
     options = dict(corrector=SMALL_GLC, correct_begin=1, correct_interval=2)
     runner = train(label_config(images, tmp_path, 3, **options))
-    labelled = [record for record in records(runner) if 'pseudo_labels/clusters' in record]
-    assert ['pseudo_labels/seconds/correct' in record for record in labelled] == [False, False, True]
+    labeled = [record for record in records(runner) if 'pseudo_labels/clusters' in record]
+    assert ['pseudo_labels/seconds/correct' in record for record in labeled] == [False, False, True]
     for name in ('seconds/extract', 'seconds/label', 'labels/bcubed_f'):
-        assert f'pseudo_labels/{name}' in labelled[0]
-    assert 'pseudo_labels/corrected/pairwise_f' in labelled[2]
-    assert ['pseudo_labels/change' in record for record in labelled] == [False, True, True]
-    for record, epoch in zip(labelled, (1, 2, 3), strict=True):
+        assert f'pseudo_labels/{name}' in labeled[0]
+    assert 'pseudo_labels/corrected/pairwise_f' in labeled[2]
+    assert ['pseudo_labels/change' in record for record in labeled] == [False, True, True]
+    for record, epoch in zip(labeled, (1, 2, 3), strict=True):
         labels = torch.load(tmp_path / f'epoch_{epoch}.pth')['pseudo_labels']['labels'].numpy()
         sizes = np.bincount(labels[labels >= 0])
         assert record['pseudo_labels/clusters'] == len(sizes)
@@ -140,7 +140,7 @@ def test_labels_of_another_run_are_not_taken_over(images, tmp_path):
     cfg.load_from = str(tmp_path / 'other.pth')
     cfg.default_hooks.pseudo_label.frozen_epochs = [0]
     cfg.work_dir = str(tmp_path / 'second')
-    assert labelled_epochs(train(cfg)) == [0]  # there is nothing to keep
+    assert labeled_epochs(train(cfg)) == [0]  # there is nothing to keep
     assert torch.load(tmp_path / 'second' / 'epoch_1.pth')['labeler']['threshold'] != 0.123
 
 
@@ -225,7 +225,7 @@ def test_a_later_labelling_without_clusters_keeps_the_labels_or_stops(images, tm
     first, second = (torch.load(tmp_path / 'kept' / f'epoch_{n}.pth')['pseudo_labels'] for n in (1, 2))
     assert torch.equal(first['labels'], second['labels'])
     assert torch.equal(first['centroids'], second['centroids'])
-    assert labelled_epochs(runner) == [0]
+    assert labeled_epochs(runner) == [0]
     (line,) = (line for line in log(runner).splitlines() if 'Keeping the labels of the last labeling' in line)
     assert 'WARNING' in line
     assert 'Epoch 1: FirstTimeLabeler' in line
