@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from glc.core.correctors.glc import GLC
     from glc.core.correctors.metric_consensus import MetricConsensus
     from glc.core.evaluation.ranking import evaluate_ranking
+    from glc.core.labelers.adaptive import AdaptiveConsensus
     from glc.core.labelers.jaccard import JaccardDBSCAN, JaccardMapEquation, MultiScaleConsensus
     from glc.core.labels import PseudoLabels
     from glc.core.memories.camera import CameraMemory
@@ -23,6 +24,7 @@ __version__ = '0.1.0'
 
 # The names above, imported at run time on first use; tests/test_exports.py compares them.
 _EXPORTS = {
+    'AdaptiveConsensus': 'glc.core.labelers.adaptive',
     'GLC': 'glc.core.correctors.glc',
     'JaccardDBSCAN': 'glc.core.labelers.jaccard',
     'JaccardMapEquation': 'glc.core.labelers.jaccard',
@@ -38,6 +40,7 @@ _EXPORTS = {
 
 __all__ = [
     'GLC',
+    'AdaptiveConsensus',
     'CameraMemory',
     'ClusterMemory',
     'FeatureView',

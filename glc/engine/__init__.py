@@ -4,6 +4,7 @@ from typing import Any
 
 from glc.core.correctors import GLC, LabelPropagation, MetricConsensus, NeighborVoting, NoCorrection
 from glc.core.labelers import (
+    AdaptiveConsensus,
     JaccardAgglomerative,
     JaccardDBSCAN,
     JaccardHDBSCAN,
@@ -32,6 +33,7 @@ from .optim import CPUAmpOptimWrapper, DecayMatricesConstructor
 from .runner import ReIDRunner
 
 for labeler in (
+    AdaptiveConsensus,
     JaccardAgglomerative,
     JaccardDBSCAN,
     JaccardHDBSCAN,

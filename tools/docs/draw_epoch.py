@@ -114,7 +114,7 @@ def main() -> None:
     out = parser.parse_args().out
 
     points = made_up_points()
-    labeler, corrector = JaccardDBSCAN(k1=20), GLC()
+    labeler, corrector = JaccardDBSCAN(k1=20), GLC(linking='communities', careful=False)
     features = np.column_stack([points, np.full(len(points), 2.5)])
     view = FeatureView(features, expected_k=max(labeler.expected_k, corrector.expected_k))
     labels = labeler(view)

@@ -9,6 +9,7 @@ default_hooks = dict(
             clip_norm=None,
             patience=None,
             linking='components',
+            careful=False,
             use_cameras=False,
         ),
         correct_begin=4,

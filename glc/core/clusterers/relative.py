@@ -20,10 +20,9 @@ class RelativeMapEquationClusterer(Clusterer):
     """Map equation communities of a graph whose edges are measured by what their two images are used to.
 
     With the similarity s = 1 - distance and m_i the mean of the 8 largest s of image i, the weight of an edge is
-    ``r_ij = s_ij / sqrt(m_i m_j)``. An edge stays if its distance is at most ``cut`` and its similarity at least that of
-    a chain of ``chain`` usual links, ``s_ij >= (m_i m_j) ** (chain / 2)``. The cut binds where features are weak, the
-    chain where they are strong: there even another person's image may be near, but not as near as those of the same
-    person.
+    ``r_ij = s_ij / sqrt(m_i m_j)``. An edge stays if its distance is at most ``cut``, and its similarity at least that
+    of a chain of ``chain`` usual links: ``s_ij >= (m_i m_j) ** (chain / 2)``. The cut binds where features are weak. The
+    chain binds where they are strong: there an image of another person may be near, but not as near as one of the same.
 
     Args:
         cut: See :mod:`glc.core.parameters`.

@@ -4,7 +4,7 @@ from glc.core.correctors.base import BaseCorrector, UnusableLabelsError
 from glc.core.correctors.glc import GLC
 from glc.core.correctors.link_network import LinkPredictor
 from glc.core.correctors.link_training import LinkTraining
-from glc.core.correctors.linking import CommunityLinking, ComponentLinking, cluster_links
+from glc.core.correctors.linking import CommunityLinking, ComponentLinking, ConsensusLinking, cluster_links
 from glc.core.correctors.metric_consensus import MetricConsensus
 from glc.core.correctors.propagation import LabelPropagation, NeighborVoting, NoCorrection
 
@@ -13,6 +13,7 @@ __all__ = [
     'BaseCorrector',
     'CommunityLinking',
     'ComponentLinking',
+    'ConsensusLinking',
     'LabelPropagation',
     'LinkPredictor',
     'LinkTraining',

@@ -14,6 +14,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from glc.core.correctors.base import follow_labels
 from glc.core.correctors.whitening import within_class_whitening
 from glc.core.evaluation.label_quality import label_quality
 from glc.core.labelers.adaptive import consensus
@@ -21,6 +22,7 @@ from glc.core.labels import as_unit_features, compact_labels, unit_centroids, wi
 from glc.core.neighbors.view import FeatureView
 
 _FAR = 0.02
+_RANDOM_SHARE = 0.05
 _UNSUPPORTED_SHARE = 0.004
 _TEACHES = -2.0
 _SAME = 0.965
@@ -37,12 +39,13 @@ def accept_changes(
     """Choose between labels, careful changes of them, and a proposal that clusters the images anew.
 
     Labels that know more than the graph are only changed where they look like noise: :func:`leave_far`,
-    :func:`join_halves`, :func:`take_in`. They are recognized by two signs.
+    :func:`join_halves`, :func:`take_in`; outliers follow the cluster that the graph puts them in where more than half of
+    it has one label. They are recognized by two signs.
 
     - They join images that the graph does not, more than labels made from such a graph would.
     - The metric that one half of their clusters teaches serves the other half as well as the graph's own clusters do.
 
-    Other labels give way to the proposal, unless they are (nearly) those of the graph: then nothing is to be gained.
+    Other labels give way to the proposal, unless they are nearly those of the graph: then little is to be gained.
 
     Args:
         view: Features of N images, and their cameras.
@@ -56,12 +59,13 @@ def accept_changes(
     graph = consensus(view, seed)
     links = similarities(graph.distance)
     changed = take_in(links, join_halves(links, leave_far(view.centered, links, labels), seed))
+    changed = follow_labels(changed, graph.labels, 0.5)
     parts = find_parts(view.centered, links, changed)
     unsupported = parts.size[parts.farness > _FAR].sum() / max(1, int((changed >= 0).sum()))
     if unsupported >= _UNSUPPORTED_SHARE and teaching(view.centered, changed, graph.labels, seed) > _TEACHES:
         return changed
-    if label_quality(labels, with_singletons(graph.labels))['pairwise_f'] >= _SAME:
-        return compact_labels(labels)
+    if label_quality(changed, with_singletons(graph.labels))['pairwise_f'] >= _SAME:
+        return changed
     return compact_labels(proposal)
 
 
@@ -122,11 +126,9 @@ def find_parts(features: Tensor, links: sparse.csr_array, labels: np.ndarray) ->
 
 
 def leave_far(features: Tensor, links: sparse.csr_array, labels: np.ndarray) -> np.ndarray:
-    """Split off parts of labels that are as far from the rest of their label as random people are.
+    """Take parts out of their label that are as far from the rest of it as random people are.
 
-    The farness of a random person's part is uniform in [0, 1], that of hard images of the same person is small. Twice
-    the parts above 0.5 estimate the random ones; parts above the threshold leave at which right exceed wrong splits
-    the most.
+    A part of several images becomes a cluster of its own, a single image an outlier.
 
     Args:
         features: Unit features (N, D).
@@ -134,22 +136,35 @@ def leave_far(features: Tensor, links: sparse.csr_array, labels: np.ndarray) -> 
         labels: Labels (N,), -1 = outlier, others 0..C-1.
 
     Returns:
-        Labels (N,) with new clusters.
+        Labels (N,), numbered without gaps.
     """
     parts = find_parts(features, links, labels)
-    larger = parts.size > 1
-    farness = parts.farness[larger]
+    labeled = labels >= 0
+    target = np.full(int(parts.of_image.max()) + 1, labels.max() + 1)
+    for group, count in (
+        (parts.size > 1, len(np.unique(labels[labeled]))),
+        (parts.size == 1, int(labeled.sum())),
+    ):
+        leaving = parts.number[group][_random(parts.farness[group], count)]
+        target[leaving] = -1 if (parts.size == 1)[group].all() else labels.max() + 2 + np.arange(len(leaving))
+    moved = target[parts.of_image]
+    return compact_labels(np.where(moved == labels.max() + 1, labels, moved))
+
+
+def _random(farness: np.ndarray, count: int) -> np.ndarray:
+    """Which parts (P,) lie as random people do.
+
+    The farness of a random person's part is uniform in [0, 1], that of hard images of the same person is small. Twice
+    the parts above 0.5 estimate the random ones. The threshold is that at which right exceed wrong ones the most. None
+    are random where these are few among ``count``: careful annotation has images that resemble nothing, too.
+    """
     random = 2 * (farness > 0.5).sum()
-    thresholds = np.append(np.unique(farness), 1.0)
+    thresholds = np.concatenate([[-1e-9], np.unique(farness), [1.0]])  # the first one: all of them
     above = len(farness) - np.searchsorted(np.sort(farness), thresholds, side='right')
     benefit = 2 * random * (1 - thresholds) - above
-    if benefit.max() <= 0:
-        return labels
-    leaving = parts.number[larger][farness > thresholds[benefit.argmax()]]
-    new_number = np.full(len(np.bincount(parts.of_image)), -1)
-    new_number[leaving] = labels.max() + 1 + np.arange(len(leaving))
-    moved = new_number[parts.of_image]
-    return np.where(moved >= 0, moved, labels)
+    if benefit.max() <= 0 or random < _RANDOM_SHARE * count:
+        return np.zeros(len(farness), bool)
+    return farness > thresholds[benefit.argmax()]
 
 
 def join_halves(links: sparse.csr_array, labels: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -185,7 +200,8 @@ def join_halves(links: sparse.csr_array, labels: np.ndarray, seed: int = 0) -> n
     halves = (density > middle).sum() / (of_halves > middle).mean()
     thresholds = np.append(np.unique(density), np.inf)
     reached = np.array([(of_halves > threshold).mean() for threshold in thresholds])
-    benefit = 2 * halves * reached - np.array([(density >= threshold).sum() for threshold in thresholds])
+    found = np.array([(density >= threshold).sum() for threshold in thresholds])
+    benefit = 3 * halves * reached - 2 * found  # right joins less twice the wrong ones: these cost more
     joined = density >= thresholds[benefit.argmax()]
     if benefit.max() <= 0 or not joined.any():
         return labels

@@ -13,12 +13,14 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from glc.core.correctors.base import BaseCorrector
+from glc.core.correctors.evidence import accept_changes
 from glc.core.correctors.link_network import LinkPredictor
 from glc.core.correctors.link_training import PUBLISHED_TRAINING, LinkTraining, Progress
 from glc.core.correctors.linking import (
     PUBLISHED_LINKING,
     CommunityLinking,
     ComponentLinking,
+    ConsensusLinking,
     Linking,
     LinkScorer,
 )
@@ -28,7 +30,8 @@ from glc.core.neighbors.view import FeatureView
 from glc.core.parameters import CAMERAS, SEED, HasMethods, Interval, Rules
 from glc.core.timing import Timings
 
-_LINKINGS: dict[str, CommunityLinking | ComponentLinking] = {
+_LINKINGS: dict[str, Linking] = {
+    'consensus': ConsensusLinking(),
     'communities': CommunityLinking(),
     'components': ComponentLinking(),
 }
@@ -46,9 +49,12 @@ class GLC(BaseCorrector):
     Args:
         k: Neighbors per image, itself included; with fewer images all of them are neighbors.
         training: The schedule of the training.
-        linking: How links become clusters: ``'communities'``
+        linking: How links become clusters: ``'consensus'``
+            (:class:`glc.core.correctors.linking.ConsensusLinking`), ``'communities'``
             (:class:`glc.core.correctors.linking.CommunityLinking`), ``'components'`` as published
             (:class:`glc.core.correctors.linking.ComponentLinking`), or such an object.
+        careful: Make only those changes that the features speak for, judged without the labels
+            (:func:`glc.core.correctors.evidence.accept_changes`). For a call; ``predict`` always clusters anew.
         use_cameras: See :mod:`glc.core.parameters`.
         seed: Seed of the weights and of all sampling; the global random state is left alone.
         device: Where the network runs, e.g. ``'cuda:1'``; None is a GPU if there is one, else the CPU.
@@ -59,7 +65,7 @@ class GLC(BaseCorrector):
         network_: The trained network.
         history_: Mean loss of every sub-graph trained on.
         heldout_: Loss of every sub-graph before it was trained on; empty without ``patience``.
-        timings_: Seconds of 'fit', 'knn', 'jaccard' (for communities), 'links' and 'cluster'.
+        timings_: Seconds of 'fit', 'knn', 'jaccard' (not for components), 'links', 'cluster' and 'evidence'.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -77,6 +83,7 @@ class GLC(BaseCorrector):
         'k': [Interval(Integral, 2, None, closed='left')],
         'training': [LinkTraining],
         'linking': [HasMethods('__call__')],
+        'careful': ['boolean'],
         **CAMERAS,
         **SEED,
         'device': [str, torch.device, None],
@@ -91,7 +98,8 @@ class GLC(BaseCorrector):
         *,
         k: int = 20,
         training: LinkTraining = _TRAINING,
-        linking: str | Linking = 'communities',
+        linking: str | Linking = 'consensus',
+        careful: bool = True,
         use_cameras: bool = True,
         seed: int = 0,
         device: str | torch.device | None = None,
@@ -105,6 +113,7 @@ class GLC(BaseCorrector):
                 raise ValueError(f'linking must be one of {", ".join(_LINKINGS)}, got {linking!r}')
             linking = _LINKINGS[linking]
         self.linking, changes = _changed(linking, changes)
+        self.careful = careful
         self.use_cameras = use_cameras
         self.seed = seed
         self.device = device
@@ -128,6 +137,7 @@ class GLC(BaseCorrector):
             'k': 50,
             'training': PUBLISHED_TRAINING,
             'linking': PUBLISHED_LINKING,
+            'careful': False,
             'use_cameras': False,
         }
         return cls(**{**numbers, **changes})
@@ -229,7 +239,11 @@ class GLC(BaseCorrector):
 
     def _correct(self, view: FeatureView[Any], labels: np.ndarray) -> np.ndarray:
         self._fit(view, labels)
-        return self._predict(view, labels)
+        proposal = self._predict(view, labels)
+        if not self.careful:
+            return proposal
+        with self.timings_.stage('evidence'):
+            return accept_changes(self._seen(view), labels, proposal, self.seed)
 
     def _fit(self, view: FeatureView[Any], labels: np.ndarray) -> None:
         with self.timings_.stage('fit'):

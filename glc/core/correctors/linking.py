@@ -10,10 +10,11 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from glc.core.clusterers import ComponentClusterer, MapEquationClusterer
-from glc.core.correctors.base import follow_labels
+from glc.core.clusterers import ComponentClusterer, MapEquationClusterer, RelativeMapEquationClusterer
+from glc.core.correctors.base import follow_labels, penalize_different_labels
 from glc.core.correctors.link_network import LinkPredictor, aggregate_neighbors, normalized_adjacency
 from glc.core.correctors.link_training import LinkTraining
+from glc.core.labelers.adaptive import AdaptiveConsensus, consensus
 from glc.core.neighbors.jaccard import as_scales
 from glc.core.neighbors.knn import KNNGraph
 from glc.core.neighbors.view import FeatureView
@@ -71,6 +72,21 @@ class LinkScorer:
         probabilities = self.probabilities(rows, neighbors.ravel())
         indptr = np.arange(num_images + 1) * per_image
         return sparse.csr_array((probabilities, neighbors.ravel(), indptr), shape=(num_images, num_images))
+
+    def weighted(self, distance: sparse.csr_array) -> sparse.csr_array:
+        """Multiply similarities by the root of the probability of the link, the mean of both directions.
+
+        Args:
+            distance: Symmetric sparse distances (N, N).
+
+        Returns:
+            Symmetric sparse distances (N, N) without a diagonal: 1 - sqrt(p) (1 - d).
+        """
+        edges = sparse.triu(distance, k=1).tocoo()
+        there, back = (self.probabilities(*ends) for ends in ((edges.row, edges.col), (edges.col, edges.row)))
+        similarity = (1 - edges.data) * np.sqrt((there + back) / 2)
+        upper = sparse.csr_array((1 - similarity, (edges.row, edges.col)), shape=edges.shape)
+        return upper + upper.T
 
 
 class Linking(Protocol):
@@ -148,16 +164,51 @@ class CommunityLinking:
         with timings.stage('jaccard'):
             distance = view.distance(self.scales, _K2, clusterer.reach)
         with timings.stage('links'):
-            edges = sparse.triu(distance, k=1).tocoo()
-            there, back = (
-                scorer.probabilities(*ends) for ends in ((edges.row, edges.col), (edges.col, edges.row))
-            )
-            similarity = (1 - edges.data) * np.sqrt((there + back) / 2)
-            upper = sparse.csr_array((1 - similarity, (edges.row, edges.col)), shape=edges.shape)
-            weighted = upper + upper.T
+            weighted = scorer.weighted(distance)
         with timings.stage('cluster'):
             clusters = clusterer(weighted)
             return clusters if labels is None else follow_labels(clusters, labels, self.follow_share)
+
+
+@dataclass(frozen=True)
+class ConsensusLinking:
+    """Communities of the graph of :func:`glc.core.labelers.adaptive.consensus`, weighted by the probabilities of links.
+
+    Every edge gets its similarity times the root of the probability of its link. The neighborhoods fit the number of
+    images per person, so there is no cut to choose.
+
+    Args:
+        label_weight: Share of its similarity that a pair with different labels loses
+            (:func:`glc.core.correctors.base.penalize_different_labels`).
+        min_cluster_size: See :mod:`glc.core.parameters`.
+
+    Raises:
+        ValueError: A parameter is out of range.
+    """
+
+    label_weight: float = 0.1
+    min_cluster_size: int = 2
+    expected_k = AdaptiveConsensus().expected_k
+
+    def __post_init__(self) -> None:
+        check_parameters(self, asdict(self), {'label_weight': SHARE, **MIN_CLUSTER_SIZE})
+
+    def __call__(
+        self,
+        view: FeatureView[Any],
+        scorer: LinkScorer,
+        labels: np.ndarray | None,
+        seed: int,
+        timings: Timings,
+    ) -> np.ndarray:
+        """Label all images; see :meth:`CommunityLinking.__call__`."""
+        distance = consensus(view, seed, timings).distance
+        with timings.stage('links'):
+            weighted = scorer.weighted(distance)
+        with timings.stage('cluster'):
+            if labels is not None:
+                weighted = penalize_different_labels(weighted, labels, self.label_weight)
+            return RelativeMapEquationClusterer(min_cluster_size=self.min_cluster_size, seed=seed)(weighted)
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,15 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from glc.core.clusterers import MapEquationClusterer
+from glc.core.clusterers import Clusterer, MapEquationClusterer, RelativeMapEquationClusterer
 from glc.core.correctors.base import (
     BaseCorrector,
     follow_labels,
     penalize_different_labels,
 )
+from glc.core.correctors.evidence import accept_changes
 from glc.core.correctors.whitening import within_class_whitening
+from glc.core.labelers.adaptive import AdaptiveConsensus, consensus, scales_for
 from glc.core.labelers.base import as_view
 from glc.core.labels import ArrayOrTensor, as_labels, compact_labels
 from glc.core.neighbors.jaccard import as_scales, unit_jaccard_distance
@@ -48,7 +50,9 @@ class MetricConsensus(BaseCorrector):
     as well as split ones together.
 
     Args:
-        k1: See :mod:`glc.core.parameters`.
+        k1: See :mod:`glc.core.parameters`. None takes the scales that fit the images per person
+            (:func:`glc.core.labelers.adaptive.consensus`), and edges that are strong for both of their images; then k2,
+            ``cut``, ``max_outliers`` and ``follow_share`` do not matter.
         k2: See :mod:`glc.core.parameters`.
         shrinkage: Weight of no change in the learned metric, in (0, 1]; 1 learns nothing.
         cut: See :class:`glc.core.clusterers.MapEquationClusterer`.
@@ -58,6 +62,8 @@ class MetricConsensus(BaseCorrector):
             (:func:`glc.core.correctors.base.penalize_different_labels`), which keeps labels that are nearly right.
         follow_share: See :mod:`glc.core.parameters`.
         backend: See :mod:`glc.core.parameters`; a view has its own.
+        careful: Make only those changes that the features speak for, judged without the labels
+            (:func:`glc.core.correctors.evidence.accept_changes`). For a call; ``predict`` always clusters anew.
         seed: Seed of the order in which images move between communities.
 
     Attributes:
@@ -78,12 +84,14 @@ class MetricConsensus(BaseCorrector):
 
     _parameter_constraints: ClassVar[Rules] = {
         **NEIGHBORHOODS,
+        'k1': [*NEIGHBORHOODS['k1'], None],
         'shrinkage': POSITIVE_SHARE,
         **AUTO_CUT,
         **MIN_CLUSTER_SIZE,
         'label_weight': SHARE,
         **FOLLOW,
         **SEARCH,
+        'careful': ['boolean'],
         **SEED,
     }
     mean_: Tensor
@@ -93,15 +101,16 @@ class MetricConsensus(BaseCorrector):
     def __init__(
         self,
         *,
-        k1: int | Sequence[int] = (10, 20, 40, 80),
+        k1: int | Sequence[int] | None = None,
         k2: int | Sequence[int] = 6,
         shrinkage: float = 0.3,
         cut: float | str = 'auto',
         max_outliers: float = 0.1,
-        min_cluster_size: int = 4,
+        min_cluster_size: int = 2,
         label_weight: float = 0.05,
         follow_share: float = 0.8,
         backend: str = 'auto',
+        careful: bool = True,
         seed: int = 0,
     ) -> None:
         self.k1 = k1
@@ -113,6 +122,7 @@ class MetricConsensus(BaseCorrector):
         self.label_weight = label_weight
         self.follow_share = follow_share
         self.backend = backend
+        self.careful = careful
         self.seed = seed
 
     def check(self) -> None:
@@ -122,7 +132,8 @@ class MetricConsensus(BaseCorrector):
             ValueError: One is out of range.
         """
         super().check()
-        as_scales(self.k1, self.k2)
+        if self.k1 is not None:
+            as_scales(self.k1, self.k2)
 
     def fit(
         self,
@@ -184,8 +195,8 @@ class MetricConsensus(BaseCorrector):
 
     @property
     def expected_k(self) -> int:
-        """The largest k1."""
-        return int(np.max(self.k1))
+        """The largest k1, or what the consensus needs."""
+        return AdaptiveConsensus().expected_k if self.k1 is None else int(np.max(self.k1))
 
     def _view(
         self,
@@ -197,7 +208,11 @@ class MetricConsensus(BaseCorrector):
 
     def _correct(self, view: FeatureView[Any], labels: np.ndarray) -> np.ndarray:
         self._fit(view, labels)
-        return self._predict(view, labels)
+        proposal = self._predict(view, labels)
+        if not self.careful:
+            return proposal
+        with self.timings_.stage('evidence'):
+            return accept_changes(view, labels, proposal, self.seed)
 
     def _fit(self, view: FeatureView[Any], labels: np.ndarray) -> None:
         with self.timings_.stage('fit'):
@@ -207,17 +222,24 @@ class MetricConsensus(BaseCorrector):
             self.metric_ = within_class_whitening(x[y >= 0], compact_labels(y[y >= 0]), self.shrinkage)
 
     def _predict(self, view: FeatureView[Any], labels: np.ndarray | None) -> np.ndarray:
-        clusterer = MapEquationClusterer(self.cut, self.max_outliers, self.min_cluster_size, self.seed)
-        x, k = view.centered, self.expected_k
+        clusterer: Clusterer
+        if self.k1 is None:
+            scales = as_scales(*scales_for(consensus(view, self.seed, self.timings_).sizes[-1]))
+            clusterer = RelativeMapEquationClusterer(min_cluster_size=self.min_cluster_size, seed=self.seed)
+        else:
+            scales = as_scales(self.k1, self.k2)
+            clusterer = MapEquationClusterer(self.cut, self.max_outliers, self.min_cluster_size, self.seed)
+        x, k = view.centered, max(scales)[0]
         with self.timings_.stage('knn'):
             learned = view.with_features((x - self.mean_.to(x)) @ self.metric_.to(x))
             views = [(x, view.neighbors(k)), (learned.centered, learned.graphs(k)[-1])]
         with self.timings_.stage('jaccard'):
-            scales = as_scales(self.k1, self.k2)
             distance = unit_jaccard_distance(views, scales, clusterer.reach, view.workers)
         with self.timings_.stage('cluster'):
             if labels is not None:
                 distance = penalize_different_labels(distance, labels, self.label_weight)
             clusters = clusterer(distance)
             self.cut_ = clusterer.cut_
-            return clusters if labels is None else follow_labels(clusters, labels, self.follow_share)
+            if labels is None or self.k1 is None:
+                return clusters
+            return follow_labels(clusters, labels, self.follow_share)

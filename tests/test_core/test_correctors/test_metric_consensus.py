@@ -41,7 +41,7 @@ def noisy(truth, kind, seed=0):
 def test_planted_noise_is_corrected(kind, with_cameras):
     features, cams, truth = seen_by_cameras(camera=1.2 if with_cameras else 0.0)
     labels = noisy(truth, kind)
-    corrector = MetricConsensus(k1=(6, 12), k2=3)
+    corrector = MetricConsensus(k1=(6, 12), k2=3, careful=False)
     corrected = corrector(features, labels, cams if with_cameras else None)
     before, after = (label_quality(found, truth) for found in (labels, corrected))
     assert after['pairwise_f'] > max(before['pairwise_f'], 0.95)
@@ -60,8 +60,8 @@ def test_cameras_reach_labelers_and_correctors():
     labels = MultiScaleConsensus(k1=(6, 12), k2=3)(features, cams)
     for method in (
         lambda cam_ids: MultiScaleConsensus(k1=(6, 12), k2=3)(features, cam_ids),
-        lambda cam_ids: MetricConsensus(k1=(6, 12), k2=3)(features, labels, cam_ids),
-        lambda cam_ids: GLC(k=12, **small)(features, labels, cam_ids),
+        lambda cam_ids: MetricConsensus(k1=(6, 12), k2=3, careful=False)(features, labels, cam_ids),
+        lambda cam_ids: GLC(k=12, careful=False, **small)(features, labels, cam_ids),
     ):
         known, unknown = (label_quality(method(cam_ids), truth)['pairwise_f'] for cam_ids in (cams, None))
         assert known > unknown
@@ -109,7 +109,13 @@ def test_unusable_labels_and_parameters():
     assert clone(MetricConsensus(k2=4)).get_params()['k2'] == 4
 
 
-@pytest.mark.parametrize('make', [lambda: MetricConsensus(k1=(6, 12), k2=3), lambda: GLC(device='cpu')])
+@pytest.mark.parametrize(
+    'make',
+    [
+        lambda: MetricConsensus(k1=(6, 12), k2=3, careful=False),
+        lambda: GLC(linking='communities', careful=False, device='cpu'),
+    ],
+)
 def test_images_that_resemble_nobody_follow_their_label(make):
     features, _, truth = seen_by_cameras(spread=0.3, camera=0.0)
     alone = np.arange(0, len(truth), 36)  # one image of every third person

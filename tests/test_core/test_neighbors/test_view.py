@@ -29,7 +29,10 @@ def searches(monkeypatch):
 
 def test_labeler_and_corrector_share_one_search(searches):
     features, cams, _ = seen_by_cameras()
-    labeler, corrector = MultiScaleConsensus(k1=(6, 12), k2=3), GLC(scales=(6, 20), k=12, **NETWORK)
+    labeler, corrector = (
+        MultiScaleConsensus(k1=(6, 12), k2=3),
+        GLC(linking='communities', careful=False, scales=(6, 20), k=12, **NETWORK),
+    )
     shared = FeatureView(features, cams, expected_k=max(labeler.expected_k, corrector.expected_k))
     labels = labeler(shared)
     corrected = corrector(shared, labels)
