@@ -536,6 +536,9 @@ def test_wrong_input(features, labels, message):
         ('link_threshold', -0.1),
         ('overlap_threshold', 'high'),
         ('lr', float('nan')),
+        ('clip_norm', 0),
+        ('clip_norm', -0.5),
+        ('patience', 0),
         ('seed', -1),
     ],
 )

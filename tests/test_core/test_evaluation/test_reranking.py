@@ -205,3 +205,7 @@ def test_bad_arguments():
     for method in (KReciprocalReranking(), QueryExpansion()):
         with pytest.raises(ValueError, match='have 15 values'):
             method(query[:, 1:], gallery)
+
+
+def test_default_of_query_expansion():
+    assert QueryExpansion().alpha == 3.0

@@ -64,6 +64,14 @@ def test_hdbscan_of_the_sparse_is_that_of_the_dense_distances(seed, options, agr
     assert adjusted_rand_score(dense, labels) >= agreement
 
 
+def test_hdbscan_takes_min_samples_from_the_cluster_size():
+    features = clustered_features(120, 9, noise=0.2)
+    default, same, other = (
+        JaccardHDBSCAN(4, samples, **SMALL)(features).tolist() for samples in (None, 4, 1)
+    )
+    assert default == same != other
+
+
 def test_hdbscan_leaves_far_images_alone():
     """Apart from two dense groups: one image with no neighbor nearer than 1, and a group that is too small."""
     groups = [np.eye(40)[[0] * 12], np.eye(40)[[1] * 12], np.eye(40)[[2] * 4], np.eye(40)[[3]]]

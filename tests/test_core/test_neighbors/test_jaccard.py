@@ -115,3 +115,12 @@ def test_reference_partition_from_the_reference_graph(eps):
     distance = jaccard_distance(features, max_distance=eps, graph=graph)
     labels = DBSCAN(eps=eps, min_samples=4, metric='precomputed').fit_predict(distance)
     assert adjusted_rand_score(reference[f'eps_{eps}'.replace('.', '_')], labels) >= 0.995
+
+
+def test_defaults_are_the_published_sizes():
+    features = clustered_features(120, 5, 0.4)
+    default, published, other = (
+        jaccard_distance(features, *sizes).toarray() for sizes in ((), (30, 6), (31, 6))
+    )
+    np.testing.assert_array_equal(default, published)
+    assert (default != other).any()

@@ -41,6 +41,14 @@ def test_labeler_and_corrector_share_one_search(searches):
     np.testing.assert_array_equal(corrected, corrector(features, labels, cams))
 
 
+@pytest.mark.parametrize(('cam_ids', 'found'), [(None, 15), (np.arange(60) % 2, 30)])
+def test_the_first_search_finds_what_is_expected(searches, cam_ids, found):
+    shared = FeatureView(clustered_features(60, 4), cam_ids, expected_k=15)
+    shared.neighbors(4)
+    shared.graphs(15)
+    assert searches == [found]
+
+
 def test_a_larger_k_serves_a_smaller_one(searches):
     features = clustered_features(60, 4)
     shared = FeatureView(features)
