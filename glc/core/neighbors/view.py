@@ -166,7 +166,9 @@ class FeatureView(Generic[ArrayOrTensor]):
         """Return the view with its features and neighbors on a device; this one if they are there."""
         if device == self.device:
             return self
-        return self._derived(self.features.to(device), self.cam_ids, found=self._found)
+        return self.remember(
+            device, lambda: self._derived(self.features.to(device), self.cam_ids, found=self._found)
+        )
 
     def alone(self) -> FeatureView[ArrayOrTensor]:
         """Return a view with the same features and neighbors whose work this process does by itself."""
