@@ -133,8 +133,8 @@ def _draw_all(root: Path, spec: SyntheticSpec, jobs: list[Job], workers: int | N
 
 def _write(task: tuple[str, SyntheticSpec, Job]) -> None:
     root, spec, job = task
-    camera = camera_of(spec.seed, job.cam_id)
-    image = draw(spec.seed, job)
+    camera = camera_of(spec, job.cam_id)
+    image = draw(spec, job)
     _, encoded = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, camera.quality])
     with open(os.path.join(root, job.path), 'wb') as file:
         file.write(encoded.tobytes())

@@ -51,15 +51,15 @@ def test_plan_follows_the_protocol():
 
 def test_images_depend_on_nothing_but_seed_and_job():
     planned = synthetic.plan(SPEC)[:4]
-    first = [synthetic.draw(1, job) for job in planned]
+    first = [synthetic.draw(SPEC, job) for job in planned]
     jobs.camera_of.cache_clear()
     jobs.person_of.cache_clear()
-    again = [synthetic.draw(1, job) for job in reversed(planned)][::-1]
+    again = [synthetic.draw(SPEC, job) for job in reversed(planned)][::-1]
     for one, other in zip(first, again, strict=True):
         assert one.shape == (128, 64, 3)
         assert one.dtype == np.uint8
         np.testing.assert_array_equal(one, other)
-    assert not np.array_equal(first[0], synthetic.draw(2, planned[0]))
+    assert not np.array_equal(first[0], synthetic.draw(replace(SPEC, seed=2), planned[0]))
     assert len({image.tobytes() for image in first}) == len(first)
 
 
@@ -110,7 +110,7 @@ def test_another_folder_is_not_touched(root, tmp_path):
 def test_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
     drawn = []
 
-    def draw(seed, job):
+    def draw(spec, job):
         if len(drawn) == 5:
             raise KeyboardInterrupt
         drawn.append(job)
