@@ -13,7 +13,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/_env.sh"
 usage() { sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 seed=0 work=work_dirs/quickstart
 source_ids=200 source_spec=(--train-ids 200 --train-images 8)
-target_spec=(--train-ids 120 --train-images 12 --test-ids 60 --test-images 8 --distractors 40)
+target_spec=(--train-ids 80 --train-images 16 --test-ids 60 --test-images 8 --distractors 40)
 source_options=() target_options=()
 while (($#)); do
     case $1 in
@@ -42,9 +42,9 @@ while (($#)); do
 done
 cd "$GLC_ROOT"
 work=$work/seed_$seed
-# The target has other people and outfits, fewer cameras, and cameras that differ more.
+# The target has other people and outfits, and fewer cameras, which differ less in color.
 source_spec+=(--test-ids 1 --test-images 4 --distractors 0 --junk 0 --seed $((2 * seed)))
-target_spec+=(--junk 0 --cameras 5 --spread 120 --seed $((2 * seed + 1)))
+target_spec+=(--junk 0 --cameras 5 --spread 80 --seed $((2 * seed + 1)))
 source_options+=("train_dataloader.dataset.data_root=$work/source_images" "model.head.num_classes=$source_ids")
 for loader in train val test; do target_options+=("${loader}_dataloader.dataset.data_root=$work/target_images"); done
 # Two checkpoints: while one is written, the other is complete.
