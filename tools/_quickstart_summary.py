@@ -42,10 +42,11 @@ def summary(work: Path) -> str:
         '',
         f'Adaptation without labels: {plain - source:+.1f} mAP. With correction of the labels: '
         f'{corrected - source:+.1f} mAP, {corrected - plain:+.1f} of them by the correction.',
-        'What the correction did to the labels (pairwise F against the identities, which training never sees), by epoch:',
+        'What the correction did to the labels (pairwise F against identities that training never sees), by epoch:',
     ]
     lines += [
-        f'  epoch {epoch + 1}: {before[epoch]:.1f} before, {score:.1f} after' for epoch, score in after.items()
+        f'  epoch {epoch + 1}: {before[epoch]:.1f} before, {score:.1f} after'
+        for epoch, score in after.items()
     ]
     lines += [
         f'In the last epoch, the run without correction learned from labels of {without[max(without)]:.1f}, '

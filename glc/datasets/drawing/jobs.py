@@ -49,7 +49,14 @@ class SyntheticSpec:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        least = {'train_images': 4, 'test_images': 4, 'train_ids': 1, 'test_ids': 1, 'cameras': 2, 'outfits': 1}
+        least = {
+            'train_images': 4,
+            'test_images': 4,
+            'train_ids': 1,
+            'test_ids': 1,
+            'cameras': 2,
+            'outfits': 1,
+        }
         for name, value in asdict(self).items():
             if value < least.get(name, 0):
                 raise ValueError(f'{name} must be at least {least.get(name, 0)}, got {value}')

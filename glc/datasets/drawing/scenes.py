@@ -70,7 +70,8 @@ class Camera:
         rng = np.random.default_rng(seed)
         return cls(
             seed=tuple(seed),
-            gain=rng.uniform(1 - 0.08 * spread, 1 + 0.08 * spread, 3).astype(np.float32) * rng.uniform(0.95, 1.05),
+            gain=rng.uniform(1 - 0.08 * spread, 1 + 0.08 * spread, 3).astype(np.float32)
+            * rng.uniform(0.95, 1.05),
             gamma=math.exp(spread * rng.uniform(-0.12, 0.12)),
             contrast=rng.uniform(1 - 0.12 * spread, 1 + 0.05 * spread),
             saturation=rng.uniform(1 - 0.2 * spread, 1 + 0.1 * spread),
