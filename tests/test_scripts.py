@@ -276,3 +276,15 @@ def test_summary_takes_the_later_log_of_an_epoch(tmp_path):
         (folder / 'scalars.json').write_text('\n'.join(lines))
     assert read_labels(tmp_path, 'labels') == {0: 10.0, 1: 25.0, 2: 37.5}
     assert read_labels(tmp_path, 'corrected') == {}
+
+
+def test_table_of_several_seeds(tmp_path):
+    table = runpy.run_path(str(ROOT / 'tools/_quickstart_summary.py'))['table']
+    works = [tmp_path / str(seed) for seed in range(3)]
+    for seed, work in enumerate(works):
+        work.mkdir()
+        for name in ('source', 'cluster_contrast', 'glc'):
+            (work / f'{name}.json').write_text(json.dumps({'reid/mAP': 10.0 + 2 * seed, 'reid/rank1': 20.0}))
+    assert table(works).splitlines()[2] == (
+        '| source network, not adapted | 12.0 ± 2.0 | 10.0, 12.0, 14.0 | 20.0 ± 0.0 | 20.0, 20.0, 20.0 |'
+    )

@@ -1,6 +1,10 @@
-"""What came out of ``quickstart.sh``, in words: ``python tools/_quickstart_summary.py WORK_DIR``."""
+"""What came out of ``quickstart.sh``: ``python tools/_quickstart_summary.py WORK_DIR``.
+
+Several work dirs, of several seeds, give one table of means, standard deviations and single scores.
+"""
 
 import json
+import statistics
 import sys
 from pathlib import Path
 
@@ -61,5 +65,23 @@ def summary(work: Path) -> str:
     return '\n'.join(lines)
 
 
+def table(works: list[Path]) -> str:
+    """Markdown table of several seeds, in the order of the work dirs."""
+    lines = [
+        '| | mAP, mean and standard deviation | single seeds | Rank-1 | single seeds |',
+        '|---|---|---|---|---|',
+    ]
+    for name, title in ROWS.items():
+        scores = [json.loads((work / f'{name}.json').read_text()) for work in works]
+        cells = []
+        for measure in ('reid/mAP', 'reid/rank1'):
+            values = [score[measure] for score in scores]
+            cells.append(f'{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}')
+            cells.append(', '.join(f'{value:.1f}' for value in values))
+        lines.append(f'| {title} | {" | ".join(cells)} |')
+    return '\n'.join(lines)
+
+
 if __name__ == '__main__':
-    print(summary(Path(sys.argv[1])))
+    folders = [Path(name) for name in sys.argv[1:]]
+    print(summary(folders[0]) if len(folders) == 1 else table(folders))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections import Counter
 from dataclasses import replace
 
@@ -96,6 +97,33 @@ def test_second_call_does_nothing(root):
     assert {path: path.stat().st_mtime_ns for path in root.rglob('*')} == before
 
 
+def test_folder_of_an_earlier_release_is_taken(root, tmp_path):
+    copy = tmp_path / 'data'
+    shutil.copytree(root, copy)
+    meta = json.loads((copy / 'meta.json').read_text())
+    for name in ('spread', 'haze', 'outfits'):
+        del meta['spec'][name]
+    (copy / 'meta.json').write_text(json.dumps(meta))
+    assert not make_synthetic(copy, SPEC)
+    with pytest.raises(FileExistsError, match='another synthetic data set'):
+        make_synthetic(copy, replace(SPEC, haze=60))
+
+
+def test_options_of_a_domain():
+    alike = [jobs.camera_of(replace(SPEC, spread=0), number) for number in range(3)]
+    for camera in alike:
+        assert (camera.gamma, camera.contrast, camera.saturation) == (1, 1, 1)
+        np.testing.assert_allclose(camera.gain, camera.gain[0])
+        np.testing.assert_array_equal(camera.slope, 0)
+    assert len({jobs.camera_of(SPEC, number).gamma for number in range(3)}) == 3
+    assert jobs.camera_of(replace(SPEC, haze=100), 0).scene.std() == 0
+    assert jobs.camera_of(replace(SPEC, haze=50), 0).scene.std() > jobs.camera_of(SPEC, 0).scene.std() > 0
+    colors = [jobs.person_of(replace(SPEC, outfits=1), number).upper.color for number in range(20)]
+    assert (
+        np.std(colors, axis=0).max() < 15 < np.std([jobs.person_of(SPEC, n).upper.color for n in range(20)])
+    )
+
+
 def test_another_folder_is_not_touched(root, tmp_path):
     before = digests(root)
     with pytest.raises(FileExistsError, match='another synthetic data set'):
@@ -129,7 +157,16 @@ def test_meta_tells_how_it_was_made(root):
 
 
 @pytest.mark.parametrize(
-    'arguments', [dict(cameras=1), dict(train_images=3), dict(seed=-1), dict(train_ids=9000, test_ids=1000)]
+    'arguments',
+    [
+        dict(cameras=1),
+        dict(train_images=3),
+        dict(seed=-1),
+        dict(train_ids=9000, test_ids=1000),
+        dict(outfits=0),
+        dict(haze=101),
+        dict(spread=401),
+    ],
 )
 def test_impossible_specs(arguments):
     with pytest.raises(ValueError, match=r'at (least|most)'):
