@@ -201,7 +201,7 @@ def test_quickstart_tells_what_happened_and_does_nothing_twice(quickstart, check
         assert 'randomness.seed=3' in call
     for line in (
         'source network, not adapted           30.0    60.0',
-        'Adaptation without labels: +12.0 mAP. With correction of the labels: +19.5 mAP, +7.5 of them',
+        'adaptation without correction is +12.0 mAP and with correction +19.5 mAP. Correction alone: +7.5 mAP.',
         'epoch 1: 50.0 before, 62.5 after',
         'learned from labels of 50.0, the run with correction from labels of 62.5',
         'work_dirs/quickstart/seed_3/ranked_glc.png',
@@ -212,7 +212,7 @@ def test_quickstart_tells_what_happened_and_does_nothing_twice(quickstart, check
     assert again[0] == 0
     assert again[2] == []
     assert 'nothing left to do' in again[1]
-    assert 'Adaptation without labels: +12.0 mAP' in again[1]
+    assert 'Correction alone: +7.5 mAP' in again[1]
     assert len(quickstart('--seed', '4')[2]) == len(calls), 'another seed has a folder of its own'
     (checkout / 'configs/part.py').write_text('number = 2\n')
     status, output, calls = quickstart('--seed', '3')

@@ -44,8 +44,8 @@ def summary(work: Path) -> str:
     source, plain, corrected = (scores[name]['reid/mAP'] for name in ROWS)
     lines += [
         '',
-        f'Adaptation without labels: {plain - source:+.1f} mAP. With correction of the labels: '
-        f'{corrected - source:+.1f} mAP, {corrected - plain:+.1f} of them by the correction.',
+        f'Against the source network, adaptation without correction is {plain - source:+.1f} mAP and with correction '
+        f'{corrected - source:+.1f} mAP. Correction alone: {corrected - plain:+.1f} mAP.',
         'What the correction did to the labels (pairwise F against identities that training never sees), by epoch:',
     ]
     lines += [

@@ -87,9 +87,28 @@ stage() {
     glc_step "[$step/$total] $title" "$work/logs/$name.log" "$@"
     touch "$work/$name.done"
 }
+# both SIDE MAIN: two of the functions below, with their arguments, side by side. SIDE has a log of its own; it is a
+# process group, which is stopped with this script.
+side=
+trap '[[ -z $side ]] || kill -- "-$side" 2>/dev/null || true' EXIT
+both() {
+    local log=$work/logs/${1// /_}.log
+    set -m
+    $1 >"$log" 2>&1 &
+    side=$!
+    set +m
+    $2 || return
+    if ! wait "$side"; then
+        side=
+        tail -n 25 "$log"
+        return 1
+    fi
+    side=
+}
+# draw DOMAIN
 draw() {
-    "$GLC_PYTHON" tools/dataset_tools/make_synthetic.py --out "$work/source_images" "${source_spec[@]}" &&
-        "$GLC_PYTHON" tools/dataset_tools/make_synthetic.py --out "$work/target_images" "${target_spec[@]}"
+    local -n spec=$1_spec
+    "$GLC_PYTHON" tools/dataset_tools/make_synthetic.py --out "$work/$1_images" "${spec[@]}"
 }
 # train CONFIG FOLDER OPTIONS...: goes on from the last complete checkpoint.
 train() {
@@ -111,40 +130,24 @@ adapt() {
     train "configs/$1/$leaf" "$work/$1" "model.backbone.init_cfg.checkpoint=$(checkpoint source)" \
         "${target_options[@]}" && evaluate "$1" "$(checkpoint "$1")"
 }
-# Side by side, one thread each; the shorter run has the evaluation of the source network too. It is a process group,
-# which is stopped with this script.
-other=
-trap '[[ -z $other ]] || kill -- "-$other"' EXIT
-adapt_both() {
-    set -m
-    { evaluate source "$(checkpoint source)" && adapt cluster_contrast; } >"$work/logs/cluster_contrast.log" 2>&1 &
-    other=$!
-    set +m
-    adapt glc || return
-    if ! wait "$other"; then
-        other=
-        tail -n 25 "$work/logs/cluster_contrast.log"
-        return 1
-    fi
-    other=
-}
+# The shorter run has the evaluation of the source network too.
+adapt_without() { evaluate source "$(checkpoint source)" && adapt cluster_contrast; }
+# draw_ranked NAME
 draw_ranked() {
-    local name
-    for name in source glc; do
-        "$GLC_PYTHON" tools/visualization/draw_ranked.py "configs/glc/$leaf" "$(checkpoint "$name")" \
-            --work-dir "$work/evaluation/$name" --out "$work/ranked_$name.png" --cfg-options "${target_options[@]}" ||
-            return
-    done
+    "$GLC_PYTHON" tools/visualization/draw_ranked.py "configs/glc/$leaf" "$(checkpoint "$1")" \
+        --work-dir "$work/evaluation/$1" --out "$work/ranked_$1.png" --cfg-options "${target_options[@]}"
 }
 
 glc_say "quick start in $GLC_ROOT; logs in $work/logs"
 glc_environment
 started=$SECONDS
-stage draw 'draw the images of both domains' draw
+stage draw 'draw the images of both domains' both 'draw source' 'draw target'
 stage source 'train on the source domain, with identities' \
     train configs/source/demo_synthetic_sup.py "$work/source" "${source_options[@]}"
-stage adapt 'adapt to the target domain, without labels: without and with correction, side by side' adapt_both
-stage ranked 'draw ranked results' draw_ranked
+stage adapt 'adapt to the target domain, without labels: without and with correction, side by side' \
+    both adapt_without 'adapt glc'
+stage ranked 'draw ranked results' both 'draw_ranked source' 'draw_ranked glc'
 "$GLC_PYTHON" tools/_quickstart_summary.py "$work" | tee "$work/summary.tmp"
 mv "$work/summary.tmp" "$work/summary.txt"
+[[ $work != *_small/* ]] || glc_say 'with --small, the scores mean nothing: the trainings are too short'
 glc_say "finished, $((SECONDS - started)) s after the installation"
