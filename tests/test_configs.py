@@ -397,3 +397,14 @@ def test_metafile_lists_every_leaf(folder):
     for model in metafile['Models']:
         assert model['In Collection'] == metafile['Collections'][0]['Name']
         assert (CONFIGS.parent / model['Config']).is_file()
+
+
+def test_own_images_trains_on_a_folder_without_identities():
+    cfg = load('own_images.py')
+    hooks = {name: HOOKS.build(hook) for name, hook in cfg.default_hooks.items()}
+    assert isinstance(hooks['pseudo_label'].corrector, GLC)
+    assert [TRANSFORMS.build(step) for step in hooks['pseudo_label'].pipeline]
+    assert cfg.train_dataloader.dataset.type == 'ImageFolderReID'
+    assert cfg.val_cfg is None
+    assert cfg.val_dataloader is None
+    MODELS.build(without_pretrained(cfg.model))

@@ -1,5 +1,8 @@
 """The shell scripts: their environment is complete or made again, and mistakes are explained."""
 
+import json
+import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -120,3 +123,168 @@ def test_several_machines_need_a_common_port():
     )
     assert done.returncode == 2
     assert 'MASTER_PORT' in done.stderr
+
+
+# ---------------------------------------------------------------- the quick start
+
+# Stands for every Python tool of the quick start: notes its call and leaves what the tool leaves.
+STUB = """
+import json, sys
+from pathlib import Path
+
+name, arguments = Path(sys.argv[0]).stem, sys.argv[1:]
+with Path('calls.log').open('a') as file:
+    print(name, *arguments, file=file)
+if Path('stop').exists() and Path('stop').read_text() in ' '.join([name, *arguments]):
+    sys.exit('stopped here')
+if name == 'train':
+    folder = Path(arguments[arguments.index('--work-dir') + 1])
+    (folder / 'time' / 'vis_data').mkdir(parents=True, exist_ok=True)
+    (folder / 'last_checkpoint').write_text(f'{folder}/epoch_1.pth')
+    record = {'step': 0, 'pseudo_labels/labels/pairwise_f': 0.5, 'pseudo_labels/corrected/pairwise_f': 0.625}
+    (folder / 'time' / 'vis_data' / 'scalars.json').write_text(json.dumps(record))
+if name == 'test':
+    out = Path(arguments[arguments.index('--out') + 1])
+    score = {'source': 30.0, 'cluster_contrast': 42.0, 'glc': 49.5}[out.stem]
+    out.write_text(json.dumps({'reid/mAP': score, 'reid/rank1': 2 * score}))
+"""
+
+
+@pytest.fixture
+def quickstart(checkout):
+    """Starts the quick start of a checkout whose tools are stubs; returns status, output, and the calls of tools."""
+    for name in ('train', 'test', 'dataset_tools/make_synthetic', 'visualization/draw_ranked'):
+        path = checkout / 'tools' / f'{name}.py'
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(STUB)
+    for name in ('quickstart.sh', '_quickstart_summary.py'):
+        shutil.copy(ROOT / 'tools' / name, checkout / 'tools')
+    for folder in ('glc', 'configs'):
+        (checkout / folder).mkdir()
+        (checkout / folder / 'part.py').write_text('number = 1\n')
+
+    def start(*arguments: str) -> tuple[int, str, list[str]]:
+        log = checkout / 'calls.log'
+        log.write_text('')
+        done = subprocess.run(
+            ['bash', checkout / 'tools/quickstart.sh', *arguments],
+            env={
+                'PATH': os.environ['PATH'],
+                'HOME': str(checkout.parent),
+                'PYTHON': str(checkout.parent / 'python'),
+                'GLC_ENV_DIR': str(checkout.parent / 'env'),
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout + done.stderr, log.read_text().splitlines()
+
+    return start
+
+
+def names(calls: list[str]) -> list[str]:
+    return [call.split()[0] for call in calls]
+
+
+def test_quickstart_tells_what_happened_and_does_nothing_twice(quickstart, checkout):
+    status, output, calls = quickstart('--seed', '3')
+    assert status == 0, output
+    assert sorted(names(calls)) == sorted(
+        ['make_synthetic'] * 2 + ['train'] * 3 + ['test'] * 3 + ['draw_ranked'] * 2
+    )
+    assert names(calls[:3]) == ['make_synthetic', 'make_synthetic', 'train']
+    adapted = [call for call in calls if call.startswith('train configs/') and '2synthetic' in call]
+    assert sorted(call.split()[1].split('/')[1] for call in adapted) == ['cluster_contrast', 'glc']
+    for call in adapted:
+        assert 'init_cfg.checkpoint=work_dirs/quickstart/seed_3/source/epoch_1.pth' in call
+        assert 'randomness.seed=3' in call
+    for line in (
+        'source network, not adapted           30.0    60.0',
+        'adaptation without correction is +12.0 mAP and with correction +19.5 mAP. Correction alone: +7.5 mAP.',
+        'epoch 1: 50.0 before, 62.5 after',
+        'learned from labels of 50.0, the run with correction from labels of 62.5',
+        'work_dirs/quickstart/seed_3/ranked_glc.png',
+        'python tools/train.py configs/own_images.py',
+    ):
+        assert line in output
+    again = quickstart('--seed', '3')
+    assert again[0] == 0
+    assert again[2] == []
+    assert 'nothing left to do' in again[1]
+    assert 'Correction alone: +7.5 mAP' in again[1]
+    assert len(quickstart('--seed', '4')[2]) == len(calls), 'another seed has a folder of its own'
+    (checkout / 'configs/part.py').write_text('number = 2\n')
+    status, output, calls = quickstart('--seed', '3')
+    assert 'code or settings have changed' in output
+    assert len(calls) == 10
+
+
+@pytest.mark.parametrize(
+    ('stop', 'left'),
+    [
+        ('train configs/source', {'make_synthetic': 0, 'train': 3, 'test': 3, 'draw_ranked': 2}),
+        ('train configs/glc', {'make_synthetic': 0, 'train': 1, 'test': 1}),
+        ('train configs/cluster_contrast', {'make_synthetic': 0, 'train': 1}),
+        ('draw_ranked', {'make_synthetic': 0, 'train': 0, 'test': 0, 'draw_ranked': 2}),
+    ],
+)
+def test_quickstart_goes_on_where_it_stopped(quickstart, checkout, stop, left):
+    (checkout / 'stop').write_text(stop)
+    status, output, _ = quickstart()
+    assert status == 1
+    assert 'stopped here' in output
+    assert 'FAILED' in output
+    (checkout / 'stop').unlink()
+    status, output, calls = quickstart()
+    assert status == 0, output
+    assert 'finished before' in output
+    for name, count in left.items():
+        # The side run is stopped wherever it is: what it has left is at most all of it.
+        assert count <= names(calls).count(name) <= count + (2 if 'glc' in stop or 'contrast' in stop else 0)
+    assert all('--resume' in call for call in calls if call.startswith('train'))
+
+
+def test_quickstart_refuses_what_it_did_not_make(quickstart, checkout):
+    foreign = checkout / 'work_dirs/quickstart/seed_0'
+    foreign.mkdir(parents=True)
+    (foreign / 'thesis.tex').touch()
+    status, output, calls = quickstart()
+    assert (status, calls) == (1, [])
+    assert 'was not made by this script' in output
+    assert (foreign / 'thesis.tex').exists()
+
+
+@pytest.mark.parametrize('arguments', [('--seed',), ('--seed', '-1'), ('--seed', '01'), ('--fast',)])
+def test_quickstart_explains_its_options(quickstart, arguments):
+    status, output, calls = quickstart(*arguments)
+    assert (status, calls) == (1, [])
+    assert '--seed' in output
+
+
+def test_summary_takes_the_later_log_of_an_epoch(tmp_path):
+    read_labels = runpy.run_path(str(ROOT / 'tools/_quickstart_summary.py'))['read_labels']
+    for time, scores in (('20260101_000000', (0.1, 0.2)), ('20260101_000001', (None, 0.25, 0.375))):
+        folder = tmp_path / time / 'vis_data'
+        folder.mkdir(parents=True)
+        records = [
+            {'step': step, 'pseudo_labels/labels/pairwise_f': score}
+            for step, score in enumerate(scores)
+            if score is not None
+        ]
+        lines = [json.dumps(record) for record in [*records, {'step': 0, 'loss': 1.0}]]
+        (folder / 'scalars.json').write_text('\n'.join(lines))
+    assert read_labels(tmp_path, 'labels') == {0: 10.0, 1: 25.0, 2: 37.5}
+    assert read_labels(tmp_path, 'corrected') == {}
+
+
+def test_table_of_several_seeds(tmp_path):
+    table = runpy.run_path(str(ROOT / 'tools/_quickstart_summary.py'))['table']
+    works = [tmp_path / str(seed) for seed in range(3)]
+    for seed, work in enumerate(works):
+        work.mkdir()
+        for name in ('source', 'cluster_contrast', 'glc'):
+            (work / f'{name}.json').write_text(json.dumps({'reid/mAP': 10.0 + 2 * seed, 'reid/rank1': 20.0}))
+    assert table(works).splitlines()[2] == (
+        '| source network, not adapted | 12.0 ± 2.0 | 10.0, 12.0, 14.0 | 20.0 ± 0.0 | 20.0, 20.0, 20.0 |'
+    )

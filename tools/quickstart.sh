@@ -1,22 +1,33 @@
 #!/usr/bin/env bash
-# From a fresh clone to trained networks, without any data: makes an environment outside the checkout, generates the
-# synthetic data set, evaluates the untrained network, trains it without and with label correction, evaluates both,
-# and draws ranked results. Safe to run again. Options:
+# From a fresh clone to adapted networks, without any data: makes an environment outside the checkout; draws two domains,
+# with people, cameras and clothes of their own; trains a small network on the first one with identities; adapts it to
+# the second one without labels, once without and once with label correction; scores all three there and draws ranked
+# results. Run again, it goes on where it was interrupted, and tells what came out where everything is there. Options:
+#   --seed N  other images and another training (default: 0)
 #   --small   fewer images and iterations: shows that everything runs, not that it learns
 # GLC_ENV_DIR and PYTHON are explained in tools/_env.sh.
 set -euo pipefail
 # shellcheck source=tools/_env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/_env.sh"
 
-usage() { sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
-data=data/synthetic work=work_dirs/quickstart generate=() overrides=()
+usage() { sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+seed=0 work=work_dirs/quickstart
+source_ids=200 source_spec=(--train-ids 200 --train-images 8)
+target_spec=(--train-ids 80 --train-images 16 --test-ids 60 --test-images 8 --distractors 40)
+source_options=() target_options=()
 while (($#)); do
     case $1 in
         --small)
-            data=data/synthetic_small work=work_dirs/quickstart_small
-            generate=(--train-ids 16 --train-images 12 --test-ids 8 --distractors 10 --junk 5)
-            overrides=(train_cfg.max_epochs=2 train_cfg.val_interval=2 train_dataloader.sampler.iterations=5
-                default_hooks.pseudo_label.correct_begin=1 default_hooks.pseudo_label.correct_interval=1)
+            work=work_dirs/quickstart_small
+            source_ids=24 source_spec=(--train-ids 24 --train-images 6)
+            target_spec=(--train-ids 16 --train-images 12 --test-ids 8 --test-images 6 --distractors 10)
+            source_options=(train_cfg.max_epochs=2 train_cfg.val_interval=2 train_dataloader.sampler.iterations=5)
+            target_options=("${source_options[@]}" default_hooks.pseudo_label.labeler.k1=10)
+            ;;
+        --seed)
+            seed=${2:-}
+            [[ $seed =~ ^(0|[1-9][0-9]{0,5})$ ]] || glc_fail "--seed needs a number of at most six digits, got '$seed'"
+            shift
             ;;
         -h | --help)
             usage
@@ -30,55 +41,113 @@ while (($#)); do
     shift
 done
 cd "$GLC_ROOT"
-for loader in train val test; do overrides+=("${loader}_dataloader.dataset.data_root=$data"); done
+work=$work/seed_$seed
+# The target has other people and outfits, and fewer cameras, which differ less in color.
+source_spec+=(--test-ids 1 --test-images 4 --distractors 0 --junk 0 --seed $((2 * seed)))
+target_spec+=(--junk 0 --cameras 5 --spread 80 --seed $((2 * seed + 1)))
+source_options+=("train_dataloader.dataset.data_root=$work/source_images" "model.head.num_classes=$source_ids")
+for loader in train val test; do target_options+=("${loader}_dataloader.dataset.data_root=$work/target_images"); done
+# Two checkpoints: while one is written, the other is complete.
+training=("randomness.seed=$seed" default_hooks.checkpoint.max_keep_ckpts=2)
+leaf=demo_synthetic2synthetic_uda.py
 
-# One thread: two that wait for each other are far slower where other processes share the cores.
+# One thread each: two that wait for each other are far slower where other processes share the cores.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
-total=7 step=0
-# run TITLE SCRIPT ARGUMENTS...: one step, logged in $work/logs.
-run() {
-    local title=$1
-    shift
-    step=$((step + 1))
-    glc_step "[$step/$total] $title" "$work/logs/$step.log" "$GLC_PYTHON" "$@"
+# What was made with other code or other settings is made again.
+settings() {
+    printf '%s\n' "${source_spec[@]}" "${target_spec[@]}" "${source_options[@]}" "${target_options[@]}"
+    find glc configs tools/quickstart.sh tools/train.py tools/test.py -name '*.py' -o -name quickstart.sh |
+        LC_ALL=C sort | xargs cat
 }
-# train FOLDER TITLE: the demo config of that folder of configs.
-train() {
-    run "train $2" tools/train.py "configs/$1/demo_synthetic.py" --work-dir "$work/$1" --no-validate \
-        --cfg-options "${overrides[@]}"
-}
-# evaluate NAME TITLE [CHECKPOINT]: scores into $work/NAME.json.
-evaluate() {
+glc_find_python
+key=$(settings | glc_hash)
+if [[ -e $work && ! -f $work/settings ]]; then
+    glc_fail "$work was not made by this script; move it away"
+elif [[ -e $work && $(<"$work/settings") != "$key" ]]; then
+    glc_say "code or settings have changed since $work was made: it is made again"
+    rm -rf "$work"
+elif [[ -f $work/summary.txt ]]; then
+    cat "$work/summary.txt"
+    glc_say "nothing left to do: $work has it all; delete it to run anew"
+    exit
+fi
+mkdir -p "$work/logs"
+printf '%s\n' "$key" >"$work/settings"
+
+total=4 step=0
+# stage NAME TITLE COMMAND...: one step, logged in $work/logs; skipped where it is finished.
+stage() {
     local name=$1 title=$2
     shift 2
-    run "evaluate $title" tools/test.py configs/glc/demo_synthetic.py "$@" --work-dir "$work/$name" \
-        --out "$work/$name.json" --cfg-options "${overrides[@]}"
+    step=$((step + 1))
+    if [[ -f $work/$name.done ]]; then
+        glc_say "[$step/$total] $title: finished before"
+        return
+    fi
+    glc_step "[$step/$total] $title" "$work/logs/$name.log" "$@"
+    touch "$work/$name.done"
 }
-# checkpoint FOLDER: the last checkpoint of a training.
+# both SIDE MAIN: two of the functions below, with their arguments, side by side. SIDE has a log of its own; it is a
+# process group, which is stopped with this script.
+side=
+trap '[[ -z $side ]] || kill -- "-$side" 2>/dev/null || true' EXIT
+both() {
+    local log=$work/logs/${1// /_}.log
+    set -m
+    $1 >"$log" 2>&1 &
+    side=$!
+    set +m
+    $2 || return
+    if ! wait "$side"; then
+        side=
+        tail -n 25 "$log"
+        return 1
+    fi
+    side=
+}
+# draw DOMAIN
+draw() {
+    local -n spec=$1_spec
+    "$GLC_PYTHON" tools/dataset_tools/make_synthetic.py --out "$work/$1_images" "${spec[@]}"
+}
+# train CONFIG FOLDER OPTIONS...: goes on from the last complete checkpoint.
+train() {
+    local config=$1 folder=$2
+    shift 2
+    "$GLC_PYTHON" tools/train.py "$config" --work-dir "$folder" --resume --no-validate \
+        --cfg-options "${training[@]}" "$@"
+}
+# evaluate NAME CHECKPOINT: scores on the target into $work/NAME.json.
+evaluate() {
+    "$GLC_PYTHON" tools/test.py "configs/glc/$leaf" "$2" --work-dir "$work/evaluation/$1" --out "$work/$1.json" \
+        --cfg-options "${target_options[@]}"
+}
+# checkpoint NAME: the last checkpoint of a training.
 checkpoint() { cat "$work/$1/last_checkpoint"; }
+# adapt NAME: the demo config of that folder of configs, from the source network; then its scores.
+adapt() {
+    [[ -f $work/$1.json ]] && return
+    train "configs/$1/$leaf" "$work/$1" "model.backbone.init_cfg.checkpoint=$(checkpoint source)" \
+        "${target_options[@]}" && evaluate "$1" "$(checkpoint "$1")"
+}
+# The shorter run has the evaluation of the source network too.
+adapt_without() { evaluate source "$(checkpoint source)" && adapt cluster_contrast; }
+# draw_ranked NAME
+draw_ranked() {
+    "$GLC_PYTHON" tools/visualization/draw_ranked.py "configs/glc/$leaf" "$(checkpoint "$1")" \
+        --work-dir "$work/evaluation/$1" --out "$work/ranked_$1.png" --cfg-options "${target_options[@]}"
+}
 
 glc_say "quick start in $GLC_ROOT; logs in $work/logs"
 glc_environment
 started=$SECONDS
-run 'generate the synthetic data set' tools/dataset_tools/make_synthetic.py --out "$data" "${generate[@]}"
-evaluate untrained 'the untrained network'
-train cluster_contrast 'without label correction (Cluster Contrast)'
-evaluate cluster_contrast 'Cluster Contrast' "$(checkpoint cluster_contrast)"
-train glc 'with label correction (GLC)'
-evaluate glc 'GLC' "$(checkpoint glc)"
-run 'draw ranked results' tools/visualization/draw_ranked.py configs/glc/demo_synthetic.py "$(checkpoint glc)" \
-    --work-dir "$work/ranked" --out "$work/ranked.png" --cfg-options "${overrides[@]}"
-
-"$GLC_PYTHON" - "$work" <<'EOF'
-import json
-import sys
-from pathlib import Path
-
-rows = {'untrained': 'untrained', 'cluster_contrast': 'Cluster Contrast', 'glc': 'GLC'}
-print(f'\n{"":18}{"mAP":>8}{"Rank-1":>8}   (percent, synthetic test split)')
-for name, title in rows.items():
-    scores = json.loads(Path(sys.argv[1], f'{name}.json').read_text())
-    print(f'{title:18}{scores["reid/mAP"]:8.1f}{scores["reid/rank1"]:8.1f}')
-EOF
-printf '\nranked results: %s\n' "$GLC_ROOT/$work/ranked.png"
+stage draw 'draw the images of both domains' both 'draw source' 'draw target'
+stage source 'train on the source domain, with identities' \
+    train configs/source/demo_synthetic_sup.py "$work/source" "${source_options[@]}"
+stage adapt 'adapt to the target domain, without labels: without and with correction, side by side' \
+    both adapt_without 'adapt glc'
+stage ranked 'draw ranked results' both 'draw_ranked source' 'draw_ranked glc'
+"$GLC_PYTHON" tools/_quickstart_summary.py "$work" | tee "$work/summary.tmp"
+mv "$work/summary.tmp" "$work/summary.txt"
+[[ $work != *_small/* ]] || glc_say 'with --small, the scores mean nothing: the trainings are too short'
 glc_say "finished, $((SECONDS - started)) s after the installation"

@@ -1,4 +1,4 @@
-# The generated data set, a small ResNet from random weights, sized for two CPU cores (tools/quickstart.sh).
+# The generated data set, a small ResNet from random weights, sized for two CPU cores.
 _base_ = [
     '../_base_/models/resnet10_small.py',
     '../_base_/settings/synthetic.py',

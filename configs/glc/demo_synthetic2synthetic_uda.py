@@ -3,7 +3,7 @@
 _base_ = [
     '../_base_/models/resnet10_small.py',
     '../_base_/settings/synthetic2synthetic_uda.py',
-    '../_base_/labelers/jaccard_dbscan_glc_cpu.py',
+    '../_base_/labelers/jaccard_dbscan_glc_default.py',
 ]
 model = dict(
     backbone=dict(init_cfg=dict(type='Pretrained', checkpoint='work_dirs/demo_synthetic_sup/epoch_10.pth')),

@@ -110,7 +110,8 @@ def _check_same(out: Path, spec: SyntheticSpec, jobs: list[Job]) -> None:
         found = json.loads((out / 'meta.json').read_text(encoding='utf-8'))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         raise FileExistsError(f"'{out}' exists and is not a synthetic data set: {advice}") from None
-    if found != _meta(spec, jobs):
+    # Folders of earlier releases do not say what could not be chosen then.
+    if found | {'spec': asdict(SyntheticSpec()) | found.get('spec', {})} != _meta(spec, jobs):
         made = f'{found.get("spec")}, generator {found.get("generator")}'
         raise FileExistsError(f"'{out}' holds another synthetic data set ({made}): {advice}")
     absent = [job.path for job in jobs if not (out / job.path).is_file()]
@@ -122,14 +123,14 @@ def _draw_all(root: Path, spec: SyntheticSpec, jobs: list[Job], workers: int | N
     workers = (os.cpu_count() or 1) if workers is None else workers
     tasks = [(str(root), spec, job) for job in jobs]
     bar = {'desc': 'drawing images', 'total': len(jobs), 'disable': None}
-    if workers <= 1:
-        for task in tqdm(tasks, **bar):
-            _write(task)
-        return
-    # Threads of OpenCV do not survive a fork, and a child that ends them waits for ever: end them before.
+    # One thread per process; set here, because OpenCV's threads may hang in a process that was forked beside them.
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
+        if workers <= 1:
+            for task in tqdm(tasks, **bar):
+                _write(task)
+            return
         with Pool(workers) as pool:
             for _ in tqdm(pool.imap_unordered(_write, tasks, chunksize=8), **bar):
                 pass
@@ -139,8 +140,8 @@ def _draw_all(root: Path, spec: SyntheticSpec, jobs: list[Job], workers: int | N
 
 def _write(task: tuple[str, SyntheticSpec, Job]) -> None:
     root, spec, job = task
-    camera = camera_of(spec.seed, job.cam_id)
-    image = draw(spec.seed, job)
+    camera = camera_of(spec, job.cam_id)
+    image = draw(spec, job)
     _, encoded = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, camera.quality])
     with open(os.path.join(root, job.path), 'wb') as file:
         file.write(encoded.tobytes())

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -53,15 +54,15 @@ def test_plan_follows_the_protocol():
 
 def test_images_depend_on_nothing_but_seed_and_job():
     planned = synthetic.plan(SPEC)[:4]
-    first = [synthetic.draw(1, job) for job in planned]
+    first = [synthetic.draw(SPEC, job) for job in planned]
     jobs.camera_of.cache_clear()
     jobs.person_of.cache_clear()
-    again = [synthetic.draw(1, job) for job in reversed(planned)][::-1]
+    again = [synthetic.draw(SPEC, job) for job in reversed(planned)][::-1]
     for one, other in zip(first, again, strict=True):
         assert one.shape == (128, 64, 3)
         assert one.dtype == np.uint8
         np.testing.assert_array_equal(one, other)
-    assert not np.array_equal(first[0], synthetic.draw(2, planned[0]))
+    assert not np.array_equal(first[0], synthetic.draw(replace(SPEC, seed=2), planned[0]))
     assert len({image.tobytes() for image in first}) == len(first)
 
 
@@ -110,6 +111,33 @@ def test_second_call_does_nothing(root):
     assert {path: path.stat().st_mtime_ns for path in root.rglob('*')} == before
 
 
+def test_folder_of_an_earlier_release_is_taken(root, tmp_path):
+    copy = tmp_path / 'data'
+    shutil.copytree(root, copy)
+    meta = json.loads((copy / 'meta.json').read_text())
+    for name in ('spread', 'haze', 'outfits'):
+        del meta['spec'][name]
+    (copy / 'meta.json').write_text(json.dumps(meta))
+    assert not make_synthetic(copy, SPEC)
+    with pytest.raises(FileExistsError, match='another synthetic data set'):
+        make_synthetic(copy, replace(SPEC, haze=60))
+
+
+def test_options_of_a_domain():
+    alike = [jobs.camera_of(replace(SPEC, spread=0), number) for number in range(3)]
+    for camera in alike:
+        assert (camera.gamma, camera.contrast, camera.saturation) == (1, 1, 1)
+        np.testing.assert_allclose(camera.gain, camera.gain[0])
+        np.testing.assert_array_equal(camera.slope, 0)
+    assert len({jobs.camera_of(SPEC, number).gamma for number in range(3)}) == 3
+    assert jobs.camera_of(replace(SPEC, haze=100), 0).scene.std() == 0
+    assert jobs.camera_of(replace(SPEC, haze=50), 0).scene.std() > jobs.camera_of(SPEC, 0).scene.std() > 0
+    colors = [jobs.person_of(replace(SPEC, outfits=1), number).upper.color for number in range(20)]
+    assert (
+        np.std(colors, axis=0).max() < 15 < np.std([jobs.person_of(SPEC, n).upper.color for n in range(20)])
+    )
+
+
 def test_another_folder_is_not_touched(root, tmp_path):
     before = digests(root)
     with pytest.raises(FileExistsError, match='another synthetic data set'):
@@ -124,7 +152,7 @@ def test_another_folder_is_not_touched(root, tmp_path):
 def test_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
     drawn = []
 
-    def draw(seed, job):
+    def draw(spec, job):
         if len(drawn) == 5:
             raise KeyboardInterrupt
         drawn.append(job)
@@ -143,7 +171,16 @@ def test_meta_tells_how_it_was_made(root):
 
 
 @pytest.mark.parametrize(
-    'arguments', [dict(cameras=1), dict(train_images=3), dict(seed=-1), dict(train_ids=9000, test_ids=1000)]
+    'arguments',
+    [
+        dict(cameras=1),
+        dict(train_images=3),
+        dict(seed=-1),
+        dict(train_ids=9000, test_ids=1000),
+        dict(outfits=0),
+        dict(haze=101),
+        dict(spread=401),
+    ],
 )
 def test_impossible_specs(arguments):
     with pytest.raises(ValueError, match=r'at (least|most)'):

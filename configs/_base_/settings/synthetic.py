@@ -1,4 +1,4 @@
-# The generated data set, sized for two CPU cores (tools/quickstart.sh).
+# The generated data set, sized for two CPU cores.
 _base_ = ['../datasets/synthetic.py', '../schedules/cpu_10e.py']
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 _cnn = dict(bn_group_size=32)

@@ -240,7 +240,7 @@ class _Painter:
         box = self._box(np.minimum(a, b) - reach, np.maximum(a, b) + reach)
         if box is None:
             return
-        y, x = np.mgrid[box]
+        y, x = np.ogrid[box]
         axis = b - a
         length = max(float(np.hypot(*axis)), 1.0)
         axis = axis / length
@@ -261,10 +261,11 @@ class _Painter:
         box = self._box(np.array([cx - width, cy - height]), np.array([cx + width, cy + height]))
         if box is None:
             return
-        y, x = np.mgrid[box]
+        y, x = np.ogrid[box]
         across, down = (x - cx) / width, (y - cy) / height
         inside = np.hypot(across, down) <= 1
-        self._fill(box, inside, across / np.sqrt(np.maximum(1 - down**2, 0.05)), down, paint)
+        aside = across / np.sqrt(np.maximum(1 - down**2, 0.05))
+        self._fill(box, inside, aside, np.broadcast_to(down, inside.shape), paint)
 
     def _box(self, low: Array, high: Array) -> tuple[slice, slice] | None:
         rows, columns = self.canvas.shape[:2]
@@ -275,13 +276,13 @@ class _Painter:
     def _fill(
         self, box: tuple[slice, slice], inside: Array, aside: Array, height: Array, paint: Paint
     ) -> None:
+        aside, height = aside[inside], height[inside]
         seen = np.arcsin(np.clip(aside, -1, 1))
         angle = _turned(seen, self.pose.heading)
         folds = 1 + 0.05 * np.sin(5 * angle + 40 * height + self.pose.phase)
         shade = 1 - self.pose.contrast * (1 - np.cos(seen - self.pose.light)) * 0.55
         color = paint(angle, height) * (folds * shade)[..., None]
-        region = self.canvas[box]
-        region[inside] = color[inside]
+        self.canvas[box][inside] = color
 
 
 def _plain(color: Array) -> Paint:

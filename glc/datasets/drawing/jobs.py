@@ -11,8 +11,6 @@ from ..market1501 import Market1501
 from .figures import CLOTH, LOWER, Person, pick
 from .scenes import Camera, Walk, render
 
-_OUTFITS = 60
-"""Color pairs that all people share."""
 _FRAMES = 4
 """Frames of one passage in front of a camera."""
 
@@ -29,10 +27,13 @@ class SyntheticSpec:
         distractors: Gallery images of people who are not searched.
         junk: Gallery images that missed the person.
         cameras: Cameras, 2 or more; each person passes some of them.
+        spread: How much the cameras differ in color and brightness, in percent.
+        haze: How pale the backgrounds are, in percent: the paler, the easier is the data set.
+        outfits: Color pairs of upper and lower clothes that all people share.
         seed: Any non-negative integer.
 
     Raises:
-        ValueError: If a number is too small, or there are more identities than four digits can name.
+        ValueError: If a number is too small or too large, or there are more identities than four digits can name.
     """
 
     train_ids: int = 100
@@ -42,13 +43,26 @@ class SyntheticSpec:
     distractors: int = 120
     junk: int = 60
     cameras: int = 6
+    spread: int = 100
+    haze: int = 70
+    outfits: int = 60
     seed: int = 0
 
     def __post_init__(self) -> None:
-        least = {'train_images': 4, 'test_images': 4, 'train_ids': 1, 'test_ids': 1, 'cameras': 2}
+        least = {
+            'train_images': 4,
+            'test_images': 4,
+            'train_ids': 1,
+            'test_ids': 1,
+            'cameras': 2,
+            'outfits': 1,
+        }
         for name, value in asdict(self).items():
             if value < least.get(name, 0):
                 raise ValueError(f'{name} must be at least {least.get(name, 0)}, got {value}')
+        for name, most in {'spread': 400, 'haze': 100}.items():
+            if getattr(self, name) > most:
+                raise ValueError(f'{name} must be at most {most}, got {getattr(self, name)}')
         if self.train_ids + self.test_ids + self.distractors + self.junk > 9999:
             raise ValueError('at most 9,999 identities, distractors and junk images together')
 
@@ -91,21 +105,21 @@ def plan(spec: SyntheticSpec) -> list[Job]:
     return jobs
 
 
-def draw(seed: int, job: Job) -> np.ndarray:
+def draw(spec: SyntheticSpec, job: Job) -> np.ndarray:
     """Draw one image of a plan; it depends on the arguments alone.
 
     Args:
-        seed: The seed of the data set.
+        spec: The data set.
         job: Which image.
 
     Returns:
         Image (128, 64, 3), uint8 BGR.
     """
-    camera = camera_of(seed, job.cam_id)
-    walk = Walk.sample(_rng(seed, 4, job.person, job.cam_id, job.frame // _FRAMES), camera)
-    rng = _rng(seed, 5, job.person, job.cam_id, job.frame)
-    passer_by = person_of(seed, 10000 + int(rng.integers(200)))
-    return render(person_of(seed, job.person), camera, walk, passer_by, rng, job.junk)
+    camera = camera_of(spec, job.cam_id)
+    walk = Walk.sample(_rng(spec.seed, 4, job.person, job.cam_id, job.frame // _FRAMES), camera)
+    rng = _rng(spec.seed, 5, job.person, job.cam_id, job.frame)
+    passer_by = person_of(spec, 10000 + int(rng.integers(200)))
+    return render(person_of(spec, job.person), camera, walk, passer_by, rng, job.junk)
 
 
 def _rng(*seed: int) -> np.random.Generator:
@@ -113,17 +127,17 @@ def _rng(*seed: int) -> np.random.Generator:
 
 
 @lru_cache(maxsize=64)
-def camera_of(seed: int, cam_id: int) -> Camera:
-    """Return a camera of the data set with this seed."""
-    return Camera.sample((seed, 0, cam_id))
+def camera_of(spec: SyntheticSpec, cam_id: int) -> Camera:
+    """Return a camera of a data set."""
+    return Camera.sample((spec.seed, 0, cam_id), spec.spread / 100, spec.haze / 100)
 
 
 @lru_cache(maxsize=1024)
-def person_of(seed: int, number: int) -> Person:
-    """Return a person of the data set with this seed."""
-    outfits = _rng(seed, 1)
-    pairs = [(pick(outfits, CLOTH), pick(outfits, LOWER)) for _ in range(_OUTFITS)]
-    rng = _rng(seed, 3, number)
+def person_of(spec: SyntheticSpec, number: int) -> Person:
+    """Return a person of a data set."""
+    outfits = _rng(spec.seed, 1)
+    pairs = [(pick(outfits, CLOTH), pick(outfits, LOWER)) for _ in range(spec.outfits)]
+    rng = _rng(spec.seed, 3, number)
     return Person.sample(rng, pick(rng, pairs))
 
 

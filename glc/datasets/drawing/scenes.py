@@ -18,8 +18,6 @@ _SCENE = (620, 1500)
 """Height and width of a background, in pixels of the canvas."""
 _HORIZON = 300
 """Row of a background where the ground starts."""
-_HAZE = 0.7
-"""How pale backgrounds are, 0 to 1: the paler, the easier is the data set."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +39,7 @@ class Camera:
         heading: Heading that people mostly have here, in radians.
         occlusion: Share of images where something stands in front.
         cut: How far crops miss the person, as a share of the height.
+        haze: How pale the background is, 0 to 1: the paler, the easier is the data set.
     """
 
     seed: tuple[int, ...]
@@ -57,32 +56,42 @@ class Camera:
     heading: float
     occlusion: float
     cut: float
+    haze: float
 
     @classmethod
-    def sample(cls, seed: Sequence[int]) -> 'Camera':
-        """Draw a random camera; the same for the same seed."""
+    def sample(cls, seed: Sequence[int], spread: float = 1.0, haze: float = 0.7) -> 'Camera':
+        """Draw a random camera; the same for the same arguments.
+
+        Args:
+            seed: Seeds of the camera.
+            spread: How much cameras differ in color and brightness; 0 is not at all.
+            haze: How pale the background is, 0 to 1.
+        """
         rng = np.random.default_rng(seed)
         return cls(
             seed=tuple(seed),
-            gain=rng.uniform(0.92, 1.08, 3).astype(np.float32) * rng.uniform(0.95, 1.05),
-            gamma=math.exp(rng.uniform(-0.12, 0.12)),
-            contrast=rng.uniform(0.88, 1.05),
-            saturation=rng.uniform(0.8, 1.1),
+            gain=rng.uniform(1 - 0.08 * spread, 1 + 0.08 * spread, 3).astype(np.float32)
+            * rng.uniform(0.95, 1.05),
+            gamma=math.exp(spread * rng.uniform(-0.12, 0.12)),
+            contrast=rng.uniform(1 - 0.12 * spread, 1 + 0.05 * spread),
+            saturation=rng.uniform(1 - 0.2 * spread, 1 + 0.1 * spread),
             blur=rng.uniform(0.15, 0.5),
             resolution=rng.uniform(0.75, 1.0),
             noise=rng.uniform(1, 3),
             quality=int(rng.integers(60, 93)),
-            slope=rng.uniform(-0.08, 0.08, 2).astype(np.float32),
+            slope=spread * rng.uniform(-0.08, 0.08, 2).astype(np.float32),
             light=rng.uniform(-1.2, 1.2),
             heading=rng.uniform(-math.pi, math.pi),
             occlusion=rng.uniform(0.04, 0.16),
             cut=rng.uniform(0.01, 0.03),
+            haze=haze,
         )
 
     @cached_property
     def scene(self) -> Array:
         """The background (H, W, 3) float32, larger than a canvas."""
-        return _scene(np.random.default_rng((*self.seed, 1)))
+        scene = _scene(np.random.default_rng((*self.seed, 1)))
+        return self.haze * 120 + (1 - self.haze) * np.clip(scene, 0, 255)
 
     def expose(self, canvas: Array, rng: np.random.Generator) -> Array:
         """Turn a canvas (H, W, 3) float32 into a finished image (128, 64, 3) uint8 BGR."""
@@ -145,7 +154,7 @@ def _scene(rng: np.random.Generator) -> Array:
             cv2.line(scene, (0, y), (columns, y), (ground * 0.78).tolist(), 3)
     for _ in range(rng.integers(10, 22)):
         _clutter(scene, rng)
-    return _HAZE * 120 + (1 - _HAZE) * np.clip(scene, 0, 255)
+    return scene
 
 
 def _dull(rng: np.random.Generator) -> Array:
