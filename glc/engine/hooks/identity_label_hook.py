@@ -5,10 +5,9 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from glc.engine.checks import check_train_dataloader
 from glc.engine.unwrap import unwrap
 from glc.registry import HOOKS
-
-from .pseudo_label_hook import check_train_dataloader
 
 
 @HOOKS.register_module()

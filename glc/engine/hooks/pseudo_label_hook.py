@@ -2,41 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
-from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from torch.utils.data import DataLoader
 
 from glc.core.correctors import BaseCorrector
 from glc.core.labelers import BaseLabeler
 from glc.core.labels import PseudoLabels
+from glc.engine.checks import check_cameras, check_train_dataloader
 from glc.engine.feature_extractor import FeatureExtractor
 from glc.engine.labeling import LabelEngine, TooFewClustersError
 from glc.engine.unwrap import unwrap
 from glc.registry import HOOKS, LABEL_CORRECTORS, PSEUDO_LABELERS
 
 from .mean_teacher_hook import feature_network
-
-
-def check_train_dataloader(loader: DataLoader) -> None:
-    """Check that a training loader batches by labels, in batches of the sampler's size.
-
-    Raises:
-        TypeError: If the sampler takes no labels.
-        ValueError: If the batch size is not the sampler's.
-    """
-    sampler: Any = loader.sampler
-    if not hasattr(sampler, 'assign_pseudo_labels'):
-        raise TypeError(f'{type(sampler).__name__} takes no pseudo labels: use PseudoIdentitySampler')
-    if loader.batch_size != sampler.batch_size:
-        raise ValueError(
-            f'train_dataloader.batch_size is {loader.batch_size}, the sampler gives batches of '
-            f'{sampler.batch_size} to each of {get_world_size()} processes: set batch_size to '
-            'num_ids x num_instances (divided by the number of processes where the Runner is built by hand)'
-        )
 
 
 @HOOKS.register_module()
@@ -121,7 +101,7 @@ class PseudoLabelHook(Hook):
             self.labeler.load_state_dict({})
         loader = runner.train_dataloader
         check_train_dataloader(loader)
-        self._check_cameras(runner)
+        check_cameras(unwrap(runner.model).memory, loader.dataset)
         pipeline = self.pipeline
         if pipeline is None:
             test_loader = runner.cfg.get('test_dataloader') or runner.cfg.get('val_dataloader')
@@ -182,17 +162,6 @@ class PseudoLabelHook(Hook):
             {f'pseudo_labels/{name}': value for name, value in scalars.items()}, step=runner.epoch
         )
         return labeling.pseudo
-
-    @staticmethod
-    def _check_cameras(runner: Runner) -> None:
-        unknown = int((runner.train_dataloader.dataset.cam_ids < 0).sum())
-        if unknown and 'cam_ids' in _needs(runner):
-            raise ValueError(
-                f'{type(unwrap(runner.model).memory).__name__} needs the camera of every image, {unknown} of '
-                f'{len(runner.train_dataloader.dataset)} training images have none: set '
-                "train_dataloader.dataset.pattern of ImageFolderReID, with a group 'cam', or take a memory without "
-                'cameras (model.head.memory.type=ClusterMemory)'
-            )
 
 
 def _needs(runner: Runner) -> tuple[str, ...]:
