@@ -11,7 +11,9 @@ from glc.engine import PseudoLabelHook
 from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS
 from tests.runs import HYBRID, hook_of, log, records, tiny_config, train
 
-SMALL_GLC = dict(type='GLC', k=6, epochs=1, subgraphs_per_epoch=4, min_nodes=10, min_cluster_size=2)
+SMALL_GLC = dict(
+    type='GLC', k=6, epochs=1, subgraphs_per_epoch=4, min_nodes=10, min_cluster_size=2, careful=False
+)
 ERRORS = {kind.__name__: kind for kind in (IndexError, RuntimeError, UnusableLabelsError, ValueError)}
 
 
