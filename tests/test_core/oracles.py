@@ -83,7 +83,9 @@ def people(sizes, noise=0.8, cameras=0, modes=1, mode_distance=0.7, dim=64, seed
     look = directions(num_people // 4 + 1)[rng.integers(num_people // 4 + 1, size=num_people)]
     center = (look + directions(num_people)) / 2**0.5
     mode = rng.normal(size=(num_people, modes, 6)) @ directions(6)
-    mode *= rng.uniform(0, mode_distance, size=(num_people, modes, 1)) / np.linalg.norm(mode, axis=2, keepdims=True)
+    mode *= rng.uniform(0, mode_distance, size=(num_people, modes, 1)) / np.linalg.norm(
+        mode, axis=2, keepdims=True
+    )
     x = center[truth] + noise * np.exp(0.3 * rng.normal(size=len(truth)))[:, None] * directions(len(truth))
     if modes > 1:
         x += mode[truth, rng.integers(modes, size=len(truth))]

@@ -65,7 +65,9 @@ def test_only_the_eight_strongest_count():
 def two_people(far, between):
     """Distances of two people with twelve images each: ``far`` within, ``between`` from one to the other."""
     identity = np.repeat([0, 1], 12)
-    return sparse.csr_array(np.where(identity[:, None] == identity, far, between) - far * np.eye(24)), identity
+    return sparse.csr_array(
+        np.where(identity[:, None] == identity, far, between) - far * np.eye(24)
+    ), identity
 
 
 def test_a_chain_binds_where_similarities_are_strong():
@@ -115,7 +117,9 @@ def test_graphs_without_edges():
     for distance in (sparse.csr_array((5, 5)), sparse.csr_array(1e-30 * np.eye(5))):
         assert relative_similarity(distance, 3.0).nnz == 0
         np.testing.assert_array_equal(RelativeMapEquationClusterer()(distance), -1)
-        np.testing.assert_array_equal(RelativeMapEquationClusterer(min_cluster_size=1)(distance), np.arange(5))
+        np.testing.assert_array_equal(
+            RelativeMapEquationClusterer(min_cluster_size=1)(distance), np.arange(5)
+        )
 
 
 def test_parameters():
