@@ -120,7 +120,7 @@ def with_singletons(labels: np.ndarray) -> np.ndarray:
         array([0, 2, 1, 3])
     """
     outliers = labels < 0
-    return np.where(outliers, labels.max() + outliers.cumsum(), labels)
+    return np.where(outliers, max(labels.max(), -1) + outliers.cumsum(), labels)
 
 
 def cluster_centroids(features: np.ndarray | Tensor, labels: np.ndarray | Tensor) -> Tensor:

@@ -64,3 +64,34 @@ def seen_by_cameras(num_ids=24, size=12, dim=32, spread=0.5, camera=1.2, seed=0)
     features = rng.normal(size=(num_ids, dim))[truth] + camera * rng.normal(size=(3, dim))[cams]
     features = features + spread * rng.normal(size=(len(truth), dim))
     return (features / np.linalg.norm(features, axis=1, keepdims=True)).astype(np.float32), cams, truth
+
+
+def people(sizes, noise=0.8, cameras=0, modes=1, mode_distance=0.7, dim=64, seed=0):
+    """Features (N, D) of people of so many images, their cameras or None, and identities; in random order.
+
+    Four people share a look, which makes up half of their variance. Images have noise of their own strength. A person
+    has as many modes of appearance, up to ``mode_distance`` from the center in six directions that all people share.
+    """
+    rng = np.random.default_rng(seed)
+
+    def directions(*shape):
+        x = rng.normal(size=(*shape, dim))
+        return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+    num_people = len(sizes)
+    truth = np.repeat(np.arange(num_people), sizes)
+    look = directions(num_people // 4 + 1)[rng.integers(num_people // 4 + 1, size=num_people)]
+    center = (look + directions(num_people)) / 2**0.5
+    mode = rng.normal(size=(num_people, modes, 6)) @ directions(6)
+    mode *= rng.uniform(0, mode_distance, size=(num_people, modes, 1)) / np.linalg.norm(
+        mode, axis=2, keepdims=True
+    )
+    x = center[truth] + noise * np.exp(0.3 * rng.normal(size=len(truth)))[:, None] * directions(len(truth))
+    if modes > 1:
+        x += mode[truth, rng.integers(modes, size=len(truth))]
+    cams = rng.integers(cameras, size=len(truth)) if cameras else None
+    if cameras:
+        x += 0.5 * directions(cameras)[cams]
+    order = rng.permutation(len(truth))
+    x = x / np.linalg.norm(x, axis=1, keepdims=True)
+    return x[order].astype(np.float32), cams if cams is None else cams[order], truth[order]

@@ -8,7 +8,13 @@ from scipy import sparse
 from glc import FeatureView
 from glc.core.correctors import GLC, BaseCorrector, LabelPropagation, MetricConsensus, NeighborVoting
 from glc.core.correctors.link_network import aggregate_neighbors, normalized_adjacency
-from glc.core.labelers import JaccardDBSCAN, JaccardLeiden, KMeansLabeler, MultiScaleConsensus
+from glc.core.labelers import (
+    AdaptiveConsensus,
+    JaccardDBSCAN,
+    JaccardLeiden,
+    KMeansLabeler,
+    MultiScaleConsensus,
+)
 from glc.core.neighbors.jaccard import jaccard_distance, reciprocal_encodings
 from glc.core.neighbors.knn import knn_graph
 from tests.test_core.foreign_device import FOREIGN, ForeignDevice
@@ -19,10 +25,13 @@ NETWORK = {'k': 12, 'hidden_dim': 16, 'epochs': 1, 'subgraphs_per_epoch': 1, 'st
 METHODS = {
     'dbscan': lambda device: JaccardDBSCAN(**JACCARD),
     'approximate': lambda device: JaccardDBSCAN(**JACCARD, backend='approximate'),
+    'adaptive': lambda device: AdaptiveConsensus(),
     'consensus': lambda device: MultiScaleConsensus(k1=(6, 12), k2=3),
     'leiden': lambda device: JaccardLeiden(**JACCARD),
     'k-means': lambda device: KMeansLabeler(8),
     'metric': lambda device: MetricConsensus(k1=(6, 12), k2=3),
+    'metric default': lambda device: MetricConsensus(),
+    'metric anew': lambda device: MetricConsensus(careful=False),
     'glc': lambda device: GLC(**NETWORK, device=device),
     'glc components': lambda device: GLC(**NETWORK, linking='components', device=device),
     'voting': lambda device: NeighborVoting(k=8),

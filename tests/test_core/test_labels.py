@@ -6,7 +6,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glc.core.labels import PseudoLabels, as_labels, as_unit_features, cluster_centroids, compact_labels
+from glc.core.labels import (
+    PseudoLabels,
+    as_labels,
+    as_unit_features,
+    cluster_centroids,
+    compact_labels,
+    with_singletons,
+)
 
 LABELS = st.lists(st.integers(-2, 6), min_size=1, max_size=40)
 
@@ -81,6 +88,17 @@ def test_compact_labels_equals_plain_renumbering(labels, min_size):
     assert isinstance(tensor, torch.Tensor)
     assert tensor.tolist() == expected
     np.testing.assert_array_equal(compact_labels(result), result)
+
+
+@settings(deadline=None, max_examples=40)
+@given(labels=LABELS)
+def test_singletons_get_new_numbers_of_their_own(labels):
+    given = np.array(labels)
+    result = with_singletons(given)
+    assert result.min() >= 0
+    assert given.tolist() == labels
+    for label, found in zip(labels, result.tolist(), strict=True):
+        assert (found == label) if label >= 0 else (result.tolist().count(found) == 1 and found not in labels)
 
 
 def test_centroids_equal_plain_means():

@@ -49,13 +49,15 @@ def accept_changes(
 
     Args:
         view: Features of N images, and their cameras.
-        labels: Labels (N,), -1 = outlier, others 0..C-1.
+        labels: Labels (N,), -1 = outlier, others 0..C-1. Where all are outliers, the proposal is taken.
         proposal: Labels (N,) of a corrector.
         seed: Seed of the drawn halves and queries.
 
     Returns:
         int64 labels (N,): -1 = outlier, others 0..C-1.
     """
+    if labels.max() < 0:
+        return compact_labels(proposal)
     graph = consensus(view, seed)
     links = similarities(graph.distance)
     changed = take_in(links, join_halves(links, leave_far(view.centered, links, labels), seed))

@@ -6,7 +6,7 @@ from sklearn.cluster import DBSCAN
 from sklearn.metrics import adjusted_rand_score
 
 import glc.core.neighbors.jaccard_numba
-from glc.core.neighbors.jaccard import jaccard_distance
+from glc.core.neighbors.jaccard import as_scales, jaccard_distance
 from glc.core.neighbors.knn import KNNGraph, knn_graph
 from tests.test_core.oracles import clustered_features, naive_jaccard
 from tests.utils import shared_data
@@ -35,6 +35,30 @@ def test_equals_the_dense_definition(num_images, k1, k2, noise):
     features = clustered_features(num_images, 6, noise, seed=k1)
     distance = jaccard_distance(features, k1, k2)
     np.testing.assert_allclose(as_dense(distance), naive_jaccard(features, k1, k2), atol=1e-6)
+
+
+@pytest.mark.parametrize('k2', [2, [2, 4, 6], (1, 1, 1)])
+def test_several_scales_give_the_mean_each_with_its_k2(k2):
+    features = clustered_features(70, 5, 0.3)
+    each = k2 if isinstance(k2, list | tuple) else [k2] * 3
+    expected = [naive_jaccard(features, *scale) for scale in zip((4, 9, 15), each, strict=True)]
+    distance = jaccard_distance(features, (4, 9, 15), k2)
+    np.testing.assert_allclose(as_dense(distance), np.mean(expected, axis=0), atol=1e-6)
+
+
+def test_scales():
+    assert as_scales(5, 3) == as_scales([5], (3,)) == ((5, 3),)
+    assert as_scales((5, 9), 3) == as_scales(np.array([5, 9]), [3, 3]) == ((5, 3), (9, 3))
+    assert as_scales([5, 9], [4, 2]) == ((5, 4), (9, 2))
+    for k1, k2 in (((5, 9), (1, 2, 3)), (5, (1, 2))):
+        with pytest.raises(ValueError, match='as many as k1'):
+            as_scales(k1, k2)
+    for k1, k2 in (((5, 9), (6, 2)), ((5, 9), (2, 0)), ((3, 9), 4)):
+        with pytest.raises(ValueError, match='1 <= k2 <= k1'):
+            as_scales(k1, k2)
+    for k1, k2 in (((), ()), (5.0, 2), (5, 2.0), ((5, 9), (2.0, 3))):
+        with pytest.raises(ValueError, match='must be integers'):
+            as_scales(k1, k2)
 
 
 @pytest.mark.parametrize('max_distance', [0.0, 0.3, 0.6])

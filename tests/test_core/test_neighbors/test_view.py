@@ -73,6 +73,9 @@ def test_what_a_view_computes_is_what_the_functions_compute():
     distance = mean_jaccard_distance([(centered, plain), (centered, balanced)], (6, 12), 3, 0.8)
     np.testing.assert_array_equal(shared.distance((6, 12), 3, 0.8).toarray(), distance.toarray())
     assert shared.distance((6, 12), 3, 0.8) is shared.distance([6, 12], 3, 0.8)
+    several = mean_jaccard_distance([(centered, plain), (centered, balanced)], (6, 12), (2, 3), 0.8)
+    np.testing.assert_array_equal(shared.distance((6, 12), (2, 3), 0.8).toarray(), several.toarray())
+    assert abs(several - distance).max() > 0.01
     assert shared.distance((6, 12), 3, 0.5).data.max() <= 0.5 < distance.data.max()
 
 
@@ -103,6 +106,20 @@ def test_a_view_without_cameras():
     assert plain is shared.without_cameras()
     np.testing.assert_array_equal(plain.neighbors(6).indices, knn_graph(features, 6).indices)
     np.testing.assert_array_equal(JaccardDBSCAN(k1=12, k2=3)(shared), JaccardDBSCAN(k1=12, k2=3)(features))
+
+
+def test_a_view_remembers_by_key():
+    shared, calls = FeatureView(clustered_features(20, 2)), []
+
+    def make(value):
+        return lambda: calls.append(value) or value
+
+    assert [shared.remember(key, make(key)) for key in ('a', ('a', 1), 'a', ('a', 1))] == ['a', ('a', 1)] * 2
+    assert calls == ['a', ('a', 1)]
+    assert shared.remember('none', make(None)) is None
+    assert shared.remember('none', make(3)) is None
+    other = shared.with_features(shared.features)
+    assert other.remember('a', make(7)) == 7
 
 
 @pytest.mark.parametrize('kind', [np.asarray, torch.as_tensor])

@@ -1,0 +1,243 @@
+"""AdaptiveConsensus against the best of many fixed neighborhoods and cuts, which were chosen with the identities."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.metrics import adjusted_rand_score
+
+from glc import FeatureView
+from glc.core.clusterers import DBSCANClusterer, MapEquationClusterer, RelativeMapEquationClusterer
+from glc.core.evaluation import label_quality
+from glc.core.labelers import JaccardDBSCAN
+from glc.core.labelers.adaptive import LOOSEST, AdaptiveConsensus, consensus, mean_size, scales_for
+from glc.core.neighbors import view as view_module
+from tests.test_core.oracles import clustered_features, people, seen_by_cameras
+from tests.utils import shared_data
+
+MARGIN = 0.02
+
+
+def scores(labels, truth):
+    quality = label_quality(labels, truth)
+    return np.array([quality['pairwise_f'], quality['bcubed_f']])
+
+
+def best_of_fixed(view, truth):
+    """The best pairwise F and the best BCubed F that multi-scale communities and DBSCAN reach with fixed numbers."""
+    found = [
+        scores(MapEquationClusterer(cut, 0.1, 2)(view.distance(scales, 3, 0.8)), truth)
+        for scales in ((3, 5, 8), (5, 10, 20), (10, 20, 40), (20, 40, 80))
+        for cut in (0.4, 0.5, 0.6, 0.7, 0.8)
+    ]
+    plain = view.without_cameras()
+    found += [
+        scores(DBSCANClusterer(eps, samples)(plain.distance(k1, min(k1, 6), 0.7)), truth)
+        for k1 in (4, 8, 15, 30)
+        for eps in (0.3, 0.4, 0.5, 0.6, 0.7)
+        for samples in (2, 4)
+    ]
+    return np.max(found, axis=0)
+
+
+def long_tailed():
+    """Images of 70 people: 2 to about 50 each, most have few."""
+    return np.random.default_rng(1).geometric(0.08, size=70) + 2
+
+
+SETS = {
+    '3': (np.full(200, 3), 1.2),
+    '4': (np.full(150, 4), 1.0),
+    '6': (np.full(100, 6), 0.8),
+    '10': (np.full(60, 10), 0.8),
+    '20': (np.full(30, 20), 1.0),
+    '50': (np.full(20, 50), 0.8),
+    'long-tailed': (long_tailed(), 0.7),
+}
+HARDER = {
+    '3 far apart': (np.full(200, 3), 0.6, 'neighborhoods start with those for four images'),
+    '50 faint': (np.full(20, 50), 1.2, 'clusters hardly grow with the first neighborhoods'),
+    'long-tailed faint': (long_tailed(), 1.0, 'clusters of several people ask for ever larger neighborhoods'),
+}
+CASES = [pytest.param(*case, id=name) for name, case in SETS.items()] + [
+    pytest.param(sizes, noise, id=name, marks=pytest.mark.xfail(strict=True, reason=reason))
+    for name, (sizes, noise, reason) in HARDER.items()
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('cameras', [0, 3])
+@pytest.mark.parametrize(('sizes', 'noise'), CASES)
+def test_about_as_good_as_the_best_fixed_numbers(sizes, noise, cameras):
+    features, cams, truth = people(sizes, noise, cameras)
+    view = FeatureView(features, cams)
+    best = best_of_fixed(view, truth)
+    found = scores(AdaptiveConsensus()(view), truth)
+    assert (found >= best - MARGIN).all(), f'{found} of {best}'
+
+
+def test_neighborhoods_grow_with_the_images_per_person():
+    final = []
+    for count in (4, 10, 20, 50):
+        labeler = AdaptiveConsensus()
+        labeler(people(np.full(600 // count, count), noise=0.9)[0])
+        assert labeler.sizes_[-1] <= 1.5 * count
+        final.append(labeler.sizes_[-1])
+    assert final == sorted(set(final))
+
+
+@pytest.mark.parametrize(('cameras', 'use_cameras'), [(0, True), (3, True), (3, False)])
+@pytest.mark.parametrize('count', [4, 20])
+def test_the_last_size_made_the_labels(count, cameras, use_cameras):
+    features, cams, truth = people(np.full(400 // count, count), 0.8, cameras)
+    labeler = AdaptiveConsensus(use_cameras=use_cameras)
+    labels = labeler(features, cams)
+    view = FeatureView(features, cams if use_cameras else None)
+    distance = view.distance(*scales_for(labeler.sizes_[-1]), LOOSEST)
+    np.testing.assert_array_equal(labels, RelativeMapEquationClusterer()(distance))
+    assert scores(labels, truth).min() > 0.6
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_sizes_follow_the_clusters(seed):
+    """Every step is to 1.2 times the mean size of the clusters, at most by half; a step without response is undone."""
+    features, _, _ = people(np.full(40, 15), noise=0.7 + 0.15 * seed, seed=seed)
+    sizes = consensus(view := FeatureView(features)).sizes
+    assert sizes[0] == 4
+    taken_back = sizes[-1] < sizes[-2]
+    tried = sizes[:-1] if taken_back else sizes
+    assert len(tried) > 1
+    if taken_back:
+        assert sizes[-1] == tried[-2]
+    means = []
+    for size in tried:
+        labels = RelativeMapEquationClusterer()(view.distance(*scales_for(size), LOOSEST))
+        means.append(np.bincount(labels[labels >= 0]).mean())
+    for i, (size, following) in enumerate(pairwise(tried)):
+        assert following == pytest.approx(min(1.2 * means[i], 1.5 * size))
+        assert following >= 1.04 * size
+    responses = np.log(means[1:] / np.array(means[:-1])) / np.log(np.array(tried[1:]) / tried[:-1])
+    assert (responses[:-1] >= 0.2).all()
+    assert (responses[-1] < 0.2) == taken_back
+    assert taken_back or 1.2 * means[-1] < 1.04 * tried[-1]
+
+
+@pytest.mark.parametrize('size', [1, 3.4, 4, 7.7, 24, 200])
+def test_scales_for_so_many_images(size):
+    k1, k2 = scales_for(size)
+    for first, second, share in zip(k1, k2, (0.7, 1.2, 1.8, 2.6), strict=True):
+        assert first == max(3, round(share * size))
+        assert second == min(first, max(1, round(share * size / 4)))
+
+
+def test_mean_size():
+    assert mean_size(np.array([1, 0, 1, -1, 1, 0, 0, 2])) == pytest.approx(7 / 3)
+    assert mean_size(np.array([-1, -1])) == 1
+
+
+def test_cameras_matter():
+    features, cams, truth = seen_by_cameras()
+    known, ignored = (AdaptiveConsensus(use_cameras=use)(features, cams) for use in (True, False))
+    np.testing.assert_array_equal(ignored, AdaptiveConsensus()(features))
+    assert (scores(known, truth) > scores(ignored, truth) + 0.1).all()
+
+
+@pytest.mark.parametrize('cameras', [0, 3])
+@pytest.mark.parametrize('seed', range(3))
+def test_permuting_images_permutes_labels(seed, cameras):
+    features, cams, _ = people(np.full(25, 12), 0.7, cameras, seed=seed)
+    order = np.random.default_rng(seed).permutation(len(features))
+    labels = AdaptiveConsensus()(features, cams)
+    permuted = AdaptiveConsensus()(features[order], cams if cams is None else cams[order])
+    assert adjusted_rand_score(labels[order], permuted) > 0.999
+    np.testing.assert_array_equal(labels[order] < 0, permuted < 0)
+
+
+def test_one_seed_gives_one_result_that_a_view_keeps():
+    features, cams, _ = people(np.full(30, 10), 0.8, 3)
+    view = FeatureView(features, cams)
+    labels = AdaptiveConsensus(seed=3)(view)
+    np.testing.assert_array_equal(AdaptiveConsensus(seed=3)(features, cams), labels)
+    assert consensus(view, 3) is consensus(view, 3)
+    assert consensus(view, 3).labels is not consensus(view, 4).labels
+    np.testing.assert_array_equal(consensus(view, 4).labels, AdaptiveConsensus(seed=4)(features, cams))
+    assert consensus(view, 3).distance.data.max() <= LOOSEST
+    before = consensus(view, 3).distance.copy()
+    JaccardDBSCAN(use_cameras=True)(view)
+    np.testing.assert_array_equal(consensus(view, 3).distance.toarray(), before.toarray())
+
+
+def test_one_search_serves_up_to_24_images_per_person(monkeypatch):
+    searched = []
+    original = view_module.unit_knn_graph
+
+    def counted(x, k, *args, **kwargs):
+        searched.append(k)
+        return original(x, k, *args, **kwargs)
+
+    monkeypatch.setattr(view_module, 'unit_knn_graph', counted)
+    labeler = AdaptiveConsensus()
+    labeler(people(np.full(20, 20), 0.8)[0])
+    assert searched == [labeler.expected_k] == [62]
+    assert set(labeler.timings_) == {'knn', 'jaccard', 'cluster'}
+    assert all(seconds > 0 for seconds in labeler.timings_.values())
+
+
+def test_output_is_of_the_kind_of_the_input():
+    features, cams, _ = people(np.full(20, 10), 0.8, 3)
+    expected = AdaptiveConsensus()(features, cams)
+    assert expected.dtype == np.int64
+    for kind in (torch.from_numpy(features), torch.from_numpy(features).double() * 7):
+        labels = AdaptiveConsensus()(kind, torch.from_numpy(cams))
+        assert labels.dtype == torch.int64
+        np.testing.assert_array_equal(labels, expected)
+    labeler = AdaptiveConsensus(seed=2)
+    np.testing.assert_array_equal(clone(labeler).fit_predict(features), labeler(features))
+    assert clone(labeler).get_params() == {'backend': 'auto', 'use_cameras': True, 'seed': 2}
+    for wrong in ({'seed': -1}, {'backend': 'gpu'}, {'use_cameras': 2}):
+        with pytest.raises(ValueError, match=f"'{next(iter(wrong))}' parameter|must be one of"):
+            AdaptiveConsensus(**wrong)(features)
+    assert labeler.advice(0)
+
+
+def test_degenerate_inputs():
+    labeler = AdaptiveConsensus()
+    assert labeler(np.ones((1, 4))).tolist() == [-1]
+    for count in (2, 3):
+        assert set(labeler(np.eye(4)[:count])) <= {-1, 0}
+    np.testing.assert_array_equal(labeler(np.ones((1, 4)), np.array([3])), -1)
+    for count in (3, 10, 70):
+        for features in (np.ones((count, 4)), np.zeros((count, 4))):
+            np.testing.assert_array_equal(labeler(features), 0)
+            np.testing.assert_array_equal(labeler(features, np.arange(count) % 3), 0)
+    few = labeler(clustered_features(9, 2, noise=0.05))  # fewer images than neighbors
+    assert few.shape == (9,)
+    features = clustered_features(60, 4, noise=0.1)
+    labels = labeler(np.concatenate([features, features]))
+    np.testing.assert_array_equal(labels[:60], labels[60:])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('name', 'least'),
+    [
+        ('market1501_pass_vit_s', (0.885, 0.91)),
+        ('market1501_weak_256d', (0.76, 0.80)),
+        ('cuhk03_osnet_x0_25', (0.55, 0.625)),
+    ],
+)
+def test_real_features(name, least):
+    features, cams, truth = real_images(name)
+    assert (scores(AdaptiveConsensus()(features, cams), truth) >= least).all()
+
+
+def real_images(name):
+    """Features, cameras and identities of stored real images."""
+    data = np.load(shared_data(f'labels/{name}.npz'))
+    if 'feature_scale' in data:
+        features = data['features_int8'] * data['feature_scale'][:, None]
+    else:
+        features = data['features'].astype(np.float32)
+    return features, data['cam'].astype(np.int64), data['pid'].astype(np.int64)
