@@ -101,7 +101,8 @@ def test_label_quality_of_all_pairs_and_a_document(run, features, tmp_path):
     assert table[3][0] == labelers[1]
     assert table[3][2].startswith("InvalidParameterError: The 'eps' parameter of JaccardDBSCAN")
     noisy = {row[0]: row for row in table if row[0].startswith('true') and row[1] == 'NoCorrection'}
-    assert noisy.keys() == {f'true, 50 % {kind}' for kind in ('merged', 'split', 'outliers')}
+    assert noisy.keys() == {'true', *(f'true, 50 % {kind}' for kind in ('merged', 'split', 'outliers'))}
+    assert noisy['true'][2:] == [perfect, perfect, '1.000', '2', '0']
     kept = noisy['true, 50 % outliers']
     assert kept[2:] == [perfect, perfect, '1.000', '2', '20']
 

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from _data import planted_noise, shift_by_camera, synthetic_identities
 
 import glc.engine  # noqa: F401 (registers the components)
+from glc import FeatureView
 from glc.core.evaluation import label_quality
 from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS, Registry
 
@@ -36,10 +37,11 @@ DOCUMENT = """# Label quality
 
 Labels of every labeler, and what every corrector makes of them, scored against the true identities.
 
-- Labels `true, 10 % merged` are not a labeler's. They are the true identities, of which 10 % were joined in pairs
+- Labels `true` are not a labeler's, but the true identities. Of `true, 10 % merged`, 10 % were joined in pairs
   (`split`: cut into halves; `outliers`: 10 % of the images have no label).
 - Scores: `glc.core.evaluation.label_quality`.
-- Seconds depend on the machine. Compare them within a table only.
+- Seconds depend on the machine. Compare them within a table only. All share one view of the features, so what it
+  computes (neighbors, consensus) is in the seconds of the first one that needs it.
 
 Written by
 
@@ -113,26 +115,29 @@ def table(title: str, columns: str) -> list[str]:
 
 
 def score_pairs(
-    data: Data, labelers: dict[str, Callable[[], np.ndarray]], correctors: dict[str, Any]
+    view: FeatureView[np.ndarray],
+    pids: np.ndarray,
+    sources: dict[str, Callable[[], np.ndarray]],
+    correctors: dict[str, Any],
 ) -> Iterator[str]:
     """The two tables of one input, line by line; lines of the first come when their labels are there."""
     yield from table(
         'Outliers as clusters of their own:', f'{SCORES} | clusters | outliers | label s | correct s'
     )
     kept = table('Images with a cluster only:', f'{SCORES} | clusters | outliers')
-    for labels_name, label in labelers.items():
+    for labels_name, label in sources.items():
         labels, label_seconds = attempt(label)
         if labels is None:
             yield f'| {labels_name} | | {label_seconds} |'
             continue
         for name, corrector in correctors.items():
-            corrected, seconds = attempt(partial(corrector, data.features, labels, cam_ids=data.cams))
+            corrected, seconds = attempt(partial(corrector, view, labels))
             row = f'| {labels_name} | {name} |'
             if corrected is None:
                 yield f'{row} {seconds} |'
                 continue
-            yield f'{row} {scores(corrected, data.pids, "singletons")} | {label_seconds} | {seconds} |'
-            kept.append(f'{row} {scores(corrected, data.pids, "dropped")} |')
+            yield f'{row} {scores(corrected, pids, "singletons")} | {label_seconds} | {seconds} |'
+            kept.append(f'{row} {scores(corrected, pids, "dropped")} |')
     yield from kept
 
 
@@ -184,9 +189,8 @@ def parse_args() -> argparse.Namespace:
         '--planted',
         nargs='*',
         type=float,
-        default=[],
         metavar='SHARE',
-        help='take the true identities with this share of merged, split or missing ones as labels too',
+        help='take the true identities as labels too, as they are and with each share merged, split or missing',
     )
     parser.add_argument('--seed', type=int, default=0, help='of made-up features and planted noise')
     parser.add_argument('--output', type=Path, metavar='FILE', help='write a Markdown document too')
@@ -205,13 +209,16 @@ def main() -> None:
 
     lines = []
     for name, data in inputs.items():
-        sources = {text: partial(labeler, data.features, data.cams) for text, labeler in labelers.items()}
-        for kind in KINDS_OF_NOISE:
-            for share in args.planted:
-                noisy = partial(planted_noise, data.pids, kind, share, args.seed)
-                sources[f'true, {100 * share:g} % {kind}'] = noisy
+        expected_k = max(part.expected_k for part in chain(labelers.values(), correctors.values()))
+        view = FeatureView(data.features, data.cams, expected_k=expected_k)
+        sources = {text: partial(labeler, view) for text, labeler in labelers.items()}
+        if args.planted is not None:
+            sources['true'] = partial(np.copy, data.pids)
+        for kind, share in product(KINDS_OF_NOISE, args.planted or []):
+            noisy = partial(planted_noise, data.pids, kind, share, args.seed)
+            sources[f'true, {100 * share:g} % {kind}'] = noisy
         title = f'{name}: {len(data.pids):,} images, {len(np.unique(data.pids)):,} identities'
-        for line in chain(['', f'## {title}'], score_pairs(data, sources, correctors)):
+        for line in chain(['', f'## {title}'], score_pairs(view, data.pids, sources, correctors)):
             lines.append(line)
             print(line, flush=True)
     if args.output:
