@@ -21,8 +21,8 @@ class RelativeMapEquationClusterer(Clusterer):
 
     With the similarity s = 1 - distance and m_i the mean of the 8 largest s of image i, the weight of an edge is
     ``r_ij = s_ij / sqrt(m_i m_j)``. An edge stays if its distance is at most ``cut``, and its similarity at least that
-    of a chain of ``chain`` usual links: ``s_ij >= (m_i m_j) ** (chain / 2)``. The cut binds where features are weak. The
-    chain binds where they are strong: there an image of another person may be near, but not as near as one of the same.
+    of a chain of ``chain`` usual links: ``s_ij >= (m_i m_j) ** (chain / 2)``. The cut binds where features are weak.
+    The chain binds where they are strong: an image of another person may be near, but not as near as one of the same.
 
     Args:
         cut: See :mod:`glc.core.parameters`.

@@ -39,8 +39,8 @@ def accept_changes(
     """Choose between labels, careful changes of them, and a proposal that clusters the images anew.
 
     Labels that know more than the graph are only changed where they look like noise: :func:`leave_far`,
-    :func:`join_halves`, :func:`take_in`; outliers follow the cluster that the graph puts them in where more than half of
-    it has one label. They are recognized by two signs.
+    :func:`join_halves`, :func:`take_in`; outliers follow the cluster that the graph puts them in where more than half
+    of it has one label. They are recognized by two signs.
 
     - They join images that the graph does not, more than labels made from such a graph would.
     - The metric that one half of their clusters teaches serves the other half as well as the graph's own clusters do.
