@@ -22,6 +22,7 @@ from glc.core.labels import as_unit_features, compact_labels, unit_centroids, wi
 from glc.core.neighbors.view import FeatureView
 
 _FAR = 0.02
+_OTHER_IDEA = 0.6
 _RANDOM_SHARE = 0.05
 _UNSUPPORTED_SHARE = 0.004
 _TEACHES = -2.0
@@ -38,23 +39,25 @@ def accept_changes(
 ) -> np.ndarray:
     """Choose between labels, careful changes of them, and a proposal that clusters the images anew.
 
-    Labels that know more than the graph are only changed where they look like noise: :func:`leave_far`,
-    :func:`join_halves`, :func:`take_in`; and outliers follow the cluster in which the graph puts them, where more than
-    half of it has one label. Such labels are recognized by two signs.
+        Labels that know more than the graph are only changed where they look like noise: :func:`leave_far`,
+            :func:`join_halves`, :func:`take_in`; and outliers follow the cluster in which the graph puts them, where more than
+        half of it has one label. Such labels are recognized by two signs.
 
-    - They join images that the graph does not, more than labels made from such a graph would.
-    - The metric that one half of their clusters teaches serves the other half as well as the graph's own clusters do.
+        - They join images that the graph does not, more than labels made from such a graph would.
+        - The metric that one half of their clusters teaches serves the other half as well as the graph's own clusters do.
 
-    Other labels give way to the proposal, unless they are nearly those of the graph: then little is to be gained.
+        Where the graph does not even hold most images with the main part of their label, it has another idea of what a
+    person is, and no say. Other labels give way to the proposal, unless they are nearly those of the graph: then little
+    is to be gained.
 
     Args:
-        view: Features of N images, and their cameras.
-        labels: Labels (N,), -1 = outlier, others 0..C-1. Where all are outliers, the proposal is taken.
-        proposal: Labels (N,) of a corrector.
-        seed: Seed of the drawn halves and queries.
+            view: Features of N images, and their cameras.
+            labels: Labels (N,), -1 = outlier, others 0..C-1. Where all are outliers, the proposal is taken.
+            proposal: Labels (N,) of a corrector.
+            seed: Seed of the drawn halves and queries.
 
-    Returns:
-        int64 labels (N,): -1 = outlier, others 0..C-1.
+        Returns:
+            int64 labels (N,): -1 = outlier, others 0..C-1.
     """
     if labels.max() < 0:
         return compact_labels(proposal)
@@ -63,7 +66,10 @@ def accept_changes(
     changed = take_in(links, join_halves(links, leave_far(view.centered, links, labels), seed))
     changed = follow_labels(changed, graph.labels, 0.5)
     parts = find_parts(view.centered, links, changed)
-    unsupported = parts.size[parts.farness > _FAR].sum() / max(1, int((changed >= 0).sum()))
+    labeled = max(1, int((changed >= 0).sum()))
+    if parts.size.sum() >= _OTHER_IDEA * labeled:
+        return changed
+    unsupported = parts.size[parts.farness > _FAR].sum() / labeled
     if unsupported >= _UNSUPPORTED_SHARE and teaching(view.centered, changed, graph.labels, seed) > _TEACHES:
         return changed
     if label_quality(changed, with_singletons(graph.labels))['pairwise_f'] >= _SAME:
