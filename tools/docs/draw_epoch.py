@@ -57,7 +57,7 @@ def show_crops(ax: Axes) -> None:
     by_person: dict[int, list[np.ndarray]] = {}
     for job in plan(spec):
         if job.path.startswith('bounding_box_train'):
-            by_person.setdefault(job.person, []).append(draw(spec.seed, job)[..., ::-1])
+            by_person.setdefault(job.person, []).append(draw(spec, job)[..., ::-1])
     crops = [images[place] for place in (0, 9) for images in by_person.values()]
     for number, crop in enumerate(crops):
         row, column = divmod(number, 4)
