@@ -21,7 +21,7 @@ class RelativeMapEquationClusterer(Clusterer):
 
     With the similarity s = 1 - distance and m_i the mean of the 8 largest s of image i, the weight of an edge is
     ``r_ij = s_ij / sqrt(m_i m_j)``. An edge stays if its distance is at most ``cut``, and its similarity at least that
-        of a chain of ``chain`` usual links: ``s_ij >= (m_i m_j) ** (chain / 2)``. The cut binds where features are weak,
+    of a chain of ``chain`` usual links: ``s_ij >= (m_i m_j) ** (chain / 2)``. The cut binds where features are weak,
     the chain where they are strong: there even an image of another person may be near, but nearer ones are usual.
 
     Args:

@@ -39,25 +39,25 @@ def accept_changes(
 ) -> np.ndarray:
     """Choose between labels, careful changes of them, and a proposal that clusters the images anew.
 
-        Labels that know more than the graph are only changed where they look like noise: :func:`leave_far`,
-            :func:`join_halves`, :func:`take_in`; and outliers follow the cluster in which the graph puts them, where more than
-        half of it has one label. Such labels are recognized by two signs.
+    Labels that know more than the graph are only changed where they look like noise: :func:`leave_far`,
+    :func:`join_halves`, :func:`take_in`; and outliers follow the cluster in which the graph puts them, where more than
+    half of it has one label. Such labels are recognized by two signs.
 
-        - They join images that the graph does not, more than labels made from such a graph would.
-        - The metric that one half of their clusters teaches serves the other half as well as the graph's own clusters do.
+    - They join images that the graph does not, more than labels made from such a graph would.
+    - The metric that one half of their clusters teaches serves the other half as well as the graph's own clusters do.
 
-        Where the graph does not even hold most images with the main part of their label, it has another idea of what a
+    Where the graph does not even hold most images with the main part of their label, it has another idea of what a
     person is, and no say. Other labels give way to the proposal, unless they are nearly those of the graph: then little
     is to be gained.
 
     Args:
-            view: Features of N images, and their cameras.
-            labels: Labels (N,), -1 = outlier, others 0..C-1. Where all are outliers, the proposal is taken.
-            proposal: Labels (N,) of a corrector.
-            seed: Seed of the drawn halves and queries.
+        view: Features of N images, and their cameras.
+        labels: Labels (N,), -1 = outlier, others 0..C-1. Where all are outliers, the proposal is taken.
+        proposal: Labels (N,) of a corrector.
+        seed: Seed of the drawn halves and queries.
 
-        Returns:
-            int64 labels (N,): -1 = outlier, others 0..C-1.
+    Returns:
+        int64 labels (N,): -1 = outlier, others 0..C-1.
     """
     if labels.max() < 0:
         return compact_labels(proposal)
@@ -149,12 +149,10 @@ def leave_far(features: Tensor, links: sparse.csr_array, labels: np.ndarray) -> 
     parts = find_parts(features, links, labels)
     labeled = labels >= 0
     target = np.full(int(parts.of_image.max()) + 1, labels.max() + 1)
-    for group, count in (
-        (parts.size > 1, len(np.unique(labels[labeled]))),
-        (parts.size == 1, int(labeled.sum())),
-    ):
+    for alone, count in ((False, len(np.unique(labels[labeled]))), (True, int(labeled.sum()))):
+        group = (parts.size == 1) == alone
         leaving = parts.number[group][_random(parts.farness[group], count)]
-        target[leaving] = -1 if (parts.size == 1)[group].all() else labels.max() + 2 + np.arange(len(leaving))
+        target[leaving] = -1 if alone else labels.max() + 2 + np.arange(len(leaving))
     moved = target[parts.of_image]
     return compact_labels(np.where(moved == labels.max() + 1, labels, moved))
 
