@@ -92,8 +92,8 @@ def relative_similarity(distance: sparse.csr_array, chain: float) -> sparse.csr_
     edges = rows != cols
     rows, cols, similarity = rows[edges], cols[edges], similarity[edges]
     starts = np.concatenate([[0], np.bincount(rows, minlength=distance.shape[0]).cumsum()])
-    usual = np.sqrt(_mean_of_strongest(starts, similarity, _STRONGEST))
-    both = usual[rows] * usual[cols]
+    usual = _mean_of_strongest(starts, similarity, _STRONGEST)
+    both = np.sqrt(usual[rows] * usual[cols])  # exact where both are equal: a pair that has only each other
     relative = similarity / both
     kept = similarity >= both**chain
     return sparse.csr_array((relative[kept], (rows[kept], cols[kept])), shape=distance.shape)
