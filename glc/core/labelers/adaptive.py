@@ -25,6 +25,8 @@ _PER_MEAN = 1.2
 _LARGEST_STEP = 1.5
 _SMALLEST_STEP = 1.04
 _LEAST_RESPONSE = 0.2
+_STRONG_RESPONSE = 0.7
+_FEWEST_PEOPLE = 8
 _EXPECTED_SIZE = 24
 
 
@@ -48,8 +50,9 @@ class AdaptiveConsensus(BaseLabeler):
 
     Neighborhoods that fit the images per person matter more than any cut. Neighborhoods start small and grow as long as
     the clusters grow with them: up to 1.2 times the mean size of the clusters, and not by a step to which the clusters
-    hardly respond. The labeler assumes nothing about the data set: not how many images a person has, how good the
-    features are, or how many images belong to nobody else.
+    hardly respond. One step beyond is tried, since small neighborhoods may find pieces only. It counts where the
+    clusters grow nearly as much as the neighborhoods. The labeler assumes nothing about the data set: not how many
+    images a person has, how good the features are, or how many images belong to nobody else.
 
     - Scales: k1 = 0.7, 1.2, 1.8 and 2.6 times the images per person, k2 = k1 / 4; the mean of the Jaccard distances,
       by plain and by camera-balanced neighbors.
@@ -112,19 +115,21 @@ def consensus(view: FeatureView[Any], seed: int = 0, timings: Timings | None = N
 
 
 def _consensus(view: FeatureView[Any], seed: int, timings: Timings) -> Consensus:
-    sizes: list[float] = []
-    size, best, mean = _SMALLEST, None, 1.0
+    sizes = [_SMALLEST]
+    best = _cluster_at(view, _SMALLEST, seed, timings)
     while True:
-        sizes.append(size)
-        distance, labels = _cluster_at(view, size, seed, timings)
-        grown = mean_size(labels)
-        if best is not None and log(grown / mean) < _LEAST_RESPONSE * log(sizes[-1] / sizes[-2]):
-            return Consensus((*sizes, sizes[-2]), *best)
-        best, mean = (distance, labels), grown
-        following = min(_PER_MEAN * mean, _LARGEST_STEP * size)
-        if following < _SMALLEST_STEP * size or size >= len(view):
+        size, mean = sizes[-1], mean_size(best[1])
+        fitting = min(_PER_MEAN * mean, _LARGEST_STEP * size)
+        fits = fitting < _SMALLEST_STEP * size
+        following = min(_LARGEST_STEP * size if fits else fitting, len(view) / _FEWEST_PEOPLE)
+        if following <= size:
             return Consensus(tuple(sizes), *best)
-        size = following
+        found = _cluster_at(view, following, seed, timings)
+        response = log(mean_size(found[1]) / mean) / log(following / size)
+        if response < (_STRONG_RESPONSE if fits else _LEAST_RESPONSE):
+            return Consensus((*sizes, following, size), *best)
+        sizes.append(following)
+        best = found
 
 
 def _cluster_at(
