@@ -57,19 +57,24 @@ SETS = {
     'long-tailed': (long_tailed(), 0.7),
 }
 HARDER = {
-    '3': (np.full(200, 3), 1.2, 'neighborhoods start with those for four images; fails with cameras only'),
     '3 far apart': (np.full(200, 3), 0.6, 'neighborhoods start with those for four images'),
     'long-tailed faint': (long_tailed(), 1.0, 'clusters of several people ask for ever larger neighborhoods'),
 }
-CASES = [pytest.param(*case, id=name) for name, case in SETS.items()] + [
-    pytest.param(sizes, noise, id=name, marks=pytest.mark.xfail(strict=name != '3', reason=reason))
-    for name, (sizes, noise, reason) in HARDER.items()
+CASES = [
+    pytest.param(*case, cameras, id=f'{name}-{cameras}') for name, case in SETS.items() for cameras in (0, 3)
 ]
+CASES += [
+    pytest.param(
+        sizes, noise, cameras, id=f'{name}-{cameras}', marks=pytest.mark.xfail(strict=True, reason=reason)
+    )
+    for name, (sizes, noise, reason) in HARDER.items()
+    for cameras in (0, 3)
+]
+CASES.append(pytest.param(np.full(200, 3), 1.2, 0, id='3-0'))  # with cameras it misses the margin
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('cameras', [0, 3])
-@pytest.mark.parametrize(('sizes', 'noise'), CASES)
+@pytest.mark.parametrize(('sizes', 'noise', 'cameras'), CASES)
 def test_about_as_good_as_the_best_fixed_numbers(sizes, noise, cameras):
     features, cams, truth = people(sizes, noise, cameras)
     view = FeatureView(features, cams)
