@@ -20,7 +20,8 @@ LOOSEST = 0.75
 
 _K1_PER_IMAGE = np.array([0.7, 1.2, 1.8, 2.6])
 _K2_PER_K1 = 0.25
-_SMALLEST = 4.0
+_SMALLEST = 3.0
+_SECOND = 4.0
 _PER_MEAN = 1.2
 _LARGEST_STEP = 1.5
 _SMALLEST_STEP = 1.04
@@ -48,11 +49,11 @@ class Consensus:
 class AdaptiveConsensus(BaseLabeler):
     """Multi-scale Jaccard communities whose neighborhoods follow the number of images per person.
 
-    Neighborhoods that fit the images per person matter more than any cut. Neighborhoods start small and grow as long as
-    the clusters grow with them: up to 1.2 times the mean size of the clusters, and not by a step to which the clusters
-    hardly respond. One step beyond is tried, since small neighborhoods may find pieces only. It counts where the
-    clusters grow nearly as much as the neighborhoods. The labeler assumes nothing about the data set: not how many
-    images a person has, how good the features are, or how many images belong to nobody else.
+    Neighborhoods that fit the images per person matter more than any cut. Neighborhoods start with those for three
+    images and grow as long as the clusters grow with them: up to 1.2 times the mean size of the clusters, and not by a
+    step to which the clusters hardly respond. One step beyond is tried, since small neighborhoods may find pieces only.
+    It counts where the clusters grow nearly as much as the neighborhoods. The labeler assumes nothing about the data
+    set: not how many images a person has, how good the features are, or how many images belong to nobody else.
 
     - Scales: k1 = 0.7, 1.2, 1.8 and 2.6 times the images per person, k2 = k1 / 4; the mean of the Jaccard distances,
       by plain and by camera-balanced neighbors.
@@ -117,11 +118,13 @@ def consensus(view: FeatureView[Any], seed: int = 0, timings: Timings | None = N
 def _consensus(view: FeatureView[Any], seed: int, timings: Timings) -> Consensus:
     sizes = [_SMALLEST]
     best = _cluster_at(view, _SMALLEST, seed, timings)
+    most = max(_SECOND, len(view) / _FEWEST_PEOPLE)
     while True:
         size, mean = sizes[-1], mean_size(best[1])
-        fitting = min(_PER_MEAN * mean, _LARGEST_STEP * size)
+        largest = _LARGEST_STEP * size if size > _SMALLEST else _SECOND
+        fitting = min(_PER_MEAN * mean, largest)
         fits = fitting < _SMALLEST_STEP * size
-        following = min(_LARGEST_STEP * size if fits else fitting, len(view) / _FEWEST_PEOPLE)
+        following = min(largest if fits else fitting, most)
         if following <= size:
             return Consensus(tuple(sizes), *best)
         found = _cluster_at(view, following, seed, timings)
