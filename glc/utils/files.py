@@ -1,0 +1,64 @@
+"""Files that are complete or not there."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ['atomic_file']
+
+
+@contextmanager
+def atomic_file(path: str | Path) -> Iterator[Path]:
+    """Write a file beside its place, and put it there when it is complete and on the disk.
+
+    Whatever ends the writing, an error, a kill or a full disk, an earlier file of that name stays as it was. An error
+    leaves nothing behind.
+
+    Args:
+        path: The file to write. Its folder is made. A link is followed.
+
+    Yields:
+        The path to write to, in the same folder and with the same ending.
+
+    Raises:
+        OSError: The folder or the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with atomic_file(Path(folder, 'scores.json')) as path:
+        ...         _ = path.write_text('{}')
+        ...     [file.name for file in Path(folder).iterdir()]
+        ['scores.json']
+    """
+    target = Path(os.path.realpath(path))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(
+        prefix=f'.{target.stem}.', suffix=f'.part{target.suffix}', dir=target.parent
+    )
+    os.close(handle)
+    part = Path(name)
+    try:
+        part.chmod(target.stat().st_mode if target.exists() else 0o666 & ~_umask())
+        yield part
+        _to_disk(part)
+        part.replace(target)
+        _to_disk(target.parent)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
