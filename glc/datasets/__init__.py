@@ -2,6 +2,7 @@
 
 from . import samplers, transforms
 from .base import BaseReIDDataset, Counts, Draw, Record
+from .concat import ConcatDataset, pipeline_of
 from .cuhk03 import CUHK03
 from .drawing import SyntheticSpec
 from .dukemtmc import DukeMTMCreID, OccludedDuke
@@ -18,6 +19,7 @@ __all__ = [
     'CUHK03',
     'MSMT17',
     'BaseReIDDataset',
+    'ConcatDataset',
     'Counts',
     'Draw',
     'DukeMTMCreID',
@@ -33,6 +35,7 @@ __all__ = [
     'SyntheticSpec',
     'VeRi776',
     'make_synthetic',
+    'pipeline_of',
     'samplers',
     'transforms',
 ]

@@ -91,6 +91,9 @@ class LUPerson(BaseReIDDataset):
         data_list = _Lines(records.text, partial(_info, self._folder, self.lmdb))
         return self._readable(data_list) if self.unreadable == 'skip' else data_list
 
+    def _column(self, key: str) -> np.ndarray:
+        return np.full(len(self), -1)
+
     @property
     def _folder(self) -> str:
         return '' if self.lmdb else self.source
