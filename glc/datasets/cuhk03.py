@@ -75,12 +75,12 @@ class CUHK03(BaseReIDDataset):
     def scan(self, part: str) -> list[Record]:
         """List the images of one part that are listed and present."""
         protocol = os.path.join(self.data_root, f'cuhk03_new_protocol_config_{self.boxes}.mat')
-        folder = os.path.join(self.boxes, MARKET_FOLDERS[part])
         if os.path.isfile(protocol):
             return self._listed(protocol, part)
-        if os.path.isdir(os.path.join(self.data_root, self.boxes)):
-            return scan_folder(self, folder, _NAMES)
-        raise self.missing(protocol, os.path.join(self.data_root, folder))
+        folders = os.path.join(self.data_root, self.boxes)
+        if os.path.isdir(folders):
+            return scan_folder(self, os.path.join(self.boxes, MARKET_FOLDERS[part]), _NAMES)
+        raise self.missing(protocol, folders)
 
     def _listed(self, protocol: str, part: str) -> list[Record]:
         names, pids, cams = _read_protocol(protocol, part)
