@@ -21,5 +21,5 @@ def training_features(cfg: Config, checkpoint: str | None = None) -> tuple[Tenso
     """
     runner = build_for_test(cfg, checkpoint)
     loader = cfg.test_dataloader
-    dataset = DATASETS.build(cfg.train_dataloader.dataset).with_pipeline(pipeline_of(loader.dataset))
+    dataset = DATASETS.build(cfg.train_dataloader.dataset).with_pipeline(pipeline_of(loader.dataset) or ())
     return FeatureExtractor(dataset, loader.batch_size, loader.num_workers)(runner.model), dataset

@@ -56,29 +56,37 @@ class ConcatDataset(BaseReIDDataset):
         for dataset in self.datasets:
             dataset.full_init()
         _check_each_once(self.datasets)
-        names = [dataset.metainfo.get('dataset_name', type(dataset).__name__) for dataset in self.datasets]
-        self._metainfo['dataset_name'] = ' + '.join(names)
-        lines = [
-            f"  {name} in '{dataset.data_root}': {len(dataset):,} images, {_number(dataset.pids):,} identities, "
-            f'{_number(dataset.cam_ids):,} cameras'
-            for name, dataset in zip(names, self.datasets, strict=True)
-        ]
-        title = f'{len(lines)} data sets, identities and cameras kept apart:'
-        print_log('\n'.join([title, *lines]), logger='current')
+        self._metainfo['dataset_name'] = ' + '.join(map(_name, self.datasets))
+        print_log('\n'.join(self._summary()), logger='current')
         return _Joined(self.datasets)
 
+    def _summary(self) -> list[str]:
+        parts = [
+            f"  {_name(dataset)} in '{dataset.data_root}': {len(dataset):,} images, "
+            f'{_number(dataset.pids):,} identities, {_number(dataset.cam_ids):,} cameras'
+            for dataset in self.datasets
+        ]
+        return [f'{len(parts)} data sets, identities and cameras kept apart:', *parts]
 
-def pipeline_of(dataset: Mapping[str, Any]) -> Sequence[dict | Callable]:
+
+def pipeline_of(dataset: Mapping[str, Any]) -> Sequence[dict | Callable] | None:
     """Return the pipeline in the config of a data set; that of a ``ConcatDataset`` is what all of its parts have.
 
+    Returns:
+        The transforms; None where the config has none.
+
     Raises:
-        ValueError: If there is none, or the parts have different ones.
+        ValueError: If the parts of a ``ConcatDataset`` have different ones.
+
+    Example:
+        >>> from glc.datasets import pipeline_of
+        >>> part = dict(type='Market1501', pipeline=[dict(type='LoadReIDImage')])
+        >>> pipeline_of(dict(type='ConcatDataset', datasets=[part, part]))
+        [{'type': 'LoadReIDImage'}]
     """
-    if 'pipeline' in dataset:
-        pipeline: Sequence[dict | Callable] = dataset['pipeline']
+    if dataset.get('pipeline') is not None or not dataset.get('datasets'):
+        pipeline: Sequence[dict | Callable] | None = dataset.get('pipeline')
         return pipeline
-    if not dataset.get('datasets'):
-        raise ValueError(f'the data set {dataset.get("type")} has no pipeline: give it one')
     first, *others = map(pipeline_of, dataset['datasets'])
     if any(other != first for other in others):
         raise ValueError(
@@ -149,6 +157,11 @@ def _check_each_once(datasets: Sequence[BaseReIDDataset]) -> None:
                 f"'{first[1]}': its person would have two identities. Give another data_root or split"
             )
         firsts[first] = number
+
+
+def _name(dataset: BaseReIDDataset) -> str:
+    name: str = dataset.metainfo.get('dataset_name', type(dataset).__name__)
+    return name
 
 
 def _number(ids: np.ndarray) -> int:

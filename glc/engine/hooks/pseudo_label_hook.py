@@ -106,9 +106,9 @@ class PseudoLabelHook(Hook):
         pipeline = self.pipeline
         if pipeline is None:
             test_loader = runner.cfg.get('test_dataloader') or runner.cfg.get('val_dataloader')
-            if test_loader is None:
-                raise ValueError('PseudoLabelHook needs a pipeline where the config has no test_dataloader')
-            pipeline = pipeline_of(test_loader.dataset)
+            pipeline = pipeline_of(test_loader.dataset) if test_loader else None
+        if pipeline is None:
+            raise ValueError('PseudoLabelHook needs a pipeline where the config has no test_dataloader')
         dataset = loader.dataset.with_pipeline(pipeline)
         self._extract = FeatureExtractor(dataset, self.batch_size, self.num_workers)
         if self.pseudo is not None and len(self.pseudo.labels) != len(dataset):
