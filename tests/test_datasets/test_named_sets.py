@@ -1,6 +1,7 @@
 """The usual data sets by name, on miniatures in their published layouts; and messages about layouts that differ."""
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,8 @@ import pytest
 from mmengine.config import Config
 from scipy.io import loadmat, savemat
 
-from glc.datasets import CUHK03, MSMT17, DukeMTMCreID, Market1501, OccludedDuke, PersonX, VeRi776
-from glc.registry import DATASETS
+from glc.datasets import CUHK03, MSMT17, DukeMTMCreID, Market1501, OccludedDuke, PersonX, VeRi776, pipeline_of
+from glc.registry import DATASETS, PSEUDO_LABELERS
 
 from .layouts import (
     MARKET_LIKE,
@@ -290,3 +291,51 @@ def test_msmt_lists_may_come_from_elsewhere(tmp_path):
         text = (root / name).read_text()
         (root / name).write_bytes(b'\xef\xbb\xbf' + text.replace('\n', '\r\n\r\n').encode())
     assert len(MSMT17(root, check='off')) == 3
+
+
+def test_leaves_of_the_documentation(tmp_path):
+    """The configs in docs/datasets.md load, and their data sets are read."""
+    (tmp_path / 'configs').mkdir()
+    (tmp_path / 'configs/_base_').symlink_to(BASES.parent)
+    blocks = re.findall(
+        r'^```python\n# (\S+\.py)\n(.*?)^```$',
+        (BASES.parents[2] / 'docs/datasets.md').read_text(),
+        re.MULTILINE | re.DOTALL,
+    )
+    assert [name for name, _ in blocks] == ['configs/veri_usl.py', 'configs/market_msmt_usl.py']
+    for name, block in blocks:
+        (tmp_path / name).write_text(block)
+    veri, both = (Config.fromfile(tmp_path / name) for name, _ in blocks)
+    for cfg in (veri, both):
+        assert cfg.model.bn_group_size == 64
+        assert PSEUDO_LABELERS.build(cfg.default_hooks.pseudo_label.labeler)
+        assert cfg.train_cfg.max_epochs == 50
+    write_market_like(tmp_path / 'veri', 'VeRi776')
+    dataset = DATASETS.build(
+        {**veri.train_dataloader.dataset, 'data_root': str(tmp_path / 'veri'), 'check': 'off'}
+    )
+    assert dataset[0]['inputs'].shape == (3, 224, 224)
+    write_market(tmp_path / 'market')
+    write_msmt(tmp_path / 'msmt')
+    both.merge_from_dict(
+        {
+            'train_dataloader.dataset.datasets.0.data_root': str(tmp_path / 'market'),
+            'train_dataloader.dataset.datasets.1.data_root': str(tmp_path / 'msmt'),
+            'train_dataloader.dataset.check': 'off',
+        }
+    )
+    joined = DATASETS.build(both.train_dataloader.dataset)
+    assert joined.metainfo['dataset_name'] == 'Market1501 + MSMT17_V1'
+    assert {tuple(joined[index]['inputs'].shape) for index in range(6)} == {(3, 256, 128)}
+    assert pipeline_of(both.test_dataloader.dataset)[1]['scale'] == (128, 256)
+
+
+def test_counts_in_the_documentation_are_those_that_are_checked():
+    table = (BASES.parents[2] / 'docs/datasets.md').read_text().partition('## A data set')[0]
+    for kind in ROOTS:
+        (row,) = (line for line in table.splitlines() if line.startswith(f'| `{kind.__name__}`'))
+        dataset = kind('data', lazy_init=True)
+        train, query, gallery = (dataset.expected_counts(part) for part in dataset.parts)
+        counts = ', '.join(f'{part.images:,} ({part.ids:,})' for part in (train, query, gallery))
+        assert f'{counts}, {train.cams}' in row
+        assert any(f'`{path.name}`' in row for path in BASES.glob('*.py'))
