@@ -133,6 +133,8 @@ def test_leaf_is_model_setting_and_labels(leaf):
         taken_up['model'] = '_vit'
     if 'dbscan' in labels.stem:
         taken_up['default_hooks'] = '_dbscan'
+        if model.stem.startswith('vit') and setting.stem.endswith('_uda'):
+            taken_up |= {'model': '_published_vit', 'default_hooks': '_published_dbscan'}
     if 'restart' in labels.stem:
         taken_up['param_scheduler'] = '_restart_schedule'
     stated = {part.targets[0].id: part.value for part in own}
@@ -229,7 +231,10 @@ def test_an_option_of_the_command_line_removes_the_corrector(trained, name):
 
 @pytest.mark.parametrize('name', PUBLISHED)
 def test_published_differs_in_labels_only(name):
+    """A multi neck leaves out its last norm as well."""
     default, other = load(f'glc/{name.removesuffix("_published")}.py'), load(f'glc/{name}.py')
+    if other.model.neck.get('multi'):
+        assert other.model.neck.pop('unit') is False
     default.default_hooks.pseudo_label = other.default_hooks.pseudo_label
     assert default.to_dict() == other.to_dict()
 
@@ -250,13 +255,15 @@ def test_restart_changes_nothing_but_the_restart(name):
 def test_leaf_holds_the_numbers_of_its_recipe(name):
     cfg = load(f'glc/{name}.py')
     eps, fusion, multi, group = next(recipe for setting, recipe in RECIPES.items() if setting in name)
+    as_given = dict(unit_features=False) if multi and name.startswith('vit') else {}
     assert cfg.default_hooks.pseudo_label.labeler == dict(
-        type='JaccardDBSCAN', eps=eps, min_samples=4, k1=30, k2=6
+        type='JaccardDBSCAN', eps=eps, min_samples=4, k1=30, k2=6, **as_given
     )
     assert cfg.model.bn_group_size == group
     if name.startswith('vit'):
         assert cfg.model.neck.get('fusion', 'cat') == fusion
         assert cfg.model.neck.get('multi', False) == multi
+        assert cfg.model.neck.get('unit', True) != multi
     assert (cfg.model.head.memory.mode, cfg.model.head.memory.momentum) == ('hard', 0.2)
     assert cfg.train_dataloader.sampler == dict(
         type='PseudoIdentitySampler', num_ids=32, num_instances=8, iterations=200

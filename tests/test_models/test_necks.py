@@ -53,8 +53,18 @@ def test_fusion_of_tokens(multi, fusion, num_tokens):
             ]
             cls, *parts = (unit(apply_norm(norm, token)) for norm, token in zip(norms, image, strict=False))
             torch.testing.assert_close(result, unit(fused(cls, parts, fusion)))
+            neck.unit = False
+            torch.testing.assert_close(neck(image[None])[0], fused(cls, parts, fusion))
+            neck.unit = True
         else:
             torch.testing.assert_close(result, unit(apply_norm(neck.bottleneck, fused(cls, parts, fusion))))
+
+
+def test_only_a_multi_neck_may_leave_out_the_last_norm():
+    tokens = torch.randn(6, 4, 5, dtype=torch.float64)
+    single, multi = (trained_neck(num_tokens=4, multi=multi, unit=False) for multi in (False, True))
+    torch.testing.assert_close(single(tokens).norm(dim=1), torch.ones(6, dtype=torch.float64))
+    assert (multi(tokens).norm(dim=1) > 1).all()
 
 
 @pytest.mark.parametrize('shape', [(6, 5), (6, 1, 5)])

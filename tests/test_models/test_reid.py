@@ -56,6 +56,19 @@ def test_labels_are_looked_up_by_sample_index():
         net.loss(inputs, samples(0, 1, 2, 3))
 
 
+def test_loss_is_of_unit_features():
+    """A neck whose features are not of unit length changes nothing in training."""
+    net, inputs = model(), torch.randn(4, 3, 64, 32)
+    labels = PseudoLabels.from_features(torch.eye(6, 32), torch.arange(6))
+    losses = []
+    for scale in (1, 3):
+        net.assign_pseudo_labels(labels)
+        neck = net.neck.forward
+        net.neck.forward = lambda x, neck=neck, scale=scale: scale * neck(x)
+        losses.append(net.loss(inputs, samples(5, 0, 4, 3))['loss_contrast'])
+    torch.testing.assert_close(*losses)
+
+
 def test_loss_needs_labels_and_modes_are_checked():
     with pytest.raises(RuntimeError, match='is PseudoLabelHook among the hooks'):
         model().loss(torch.randn(2, 3, 64, 32), samples(0, 1))
