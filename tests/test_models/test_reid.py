@@ -39,6 +39,20 @@ def test_preprocessor_equals_a_loop_over_pixels(channels_last):
             assert inputs[number, channel, row, column].item() == pytest.approx(expected, abs=1e-5)
 
 
+def test_erased_boxes_with_a_seed_hold_noise_of_their_own():
+    images = [torch.zeros(3, 64, 64, dtype=torch.uint8)] * 3
+    boxes = [dict(erase_box=(8, 4, 40, 50), erase_seed=seed) for seed in (1, 1, 2)]
+    data_samples = [ReIDDataSample(metainfo=box) for box in boxes]
+    inputs = ReIDDataPreprocessor(MEAN, STD)({'inputs': images, 'data_samples': data_samples})['inputs']
+    first, same, other = inputs[:, :, 8:48, 4:54]
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+    assert abs(float(first.mean())) < 0.05
+    assert abs(float(first.std()) - 1) < 0.05
+    inputs[:, :, 8:48, 4:54] = inputs[:, :, :1, :1]
+    assert (inputs == inputs[:, :, :1, :1]).all()
+
+
 def test_labels_are_looked_up_by_sample_index():
     net = model()
     features = torch.nn.functional.normalize(torch.randn(6, 32))
