@@ -73,7 +73,7 @@ HOOKS = _child('hook', root.HOOKS, 'engine')
 METRICS = _child('metric', root.METRICS, 'evaluation')
 VISUALIZERS = _child('visualizer', root.VISUALIZERS, 'visualization')
 MODEL_WRAPPERS = _child('model_wrapper', root.MODEL_WRAPPERS, 'engine')
-OPTIMIZERS = _child('optimizer', root.OPTIMIZERS)
+OPTIMIZERS = _child('optimizer', root.OPTIMIZERS, 'engine')
 OPTIM_WRAPPERS = _child('optim_wrapper', root.OPTIM_WRAPPERS, 'engine')
 OPTIM_WRAPPER_CONSTRUCTORS = _child(
     'optimizer wrapper constructor', root.OPTIM_WRAPPER_CONSTRUCTORS, 'engine'

@@ -398,7 +398,10 @@ def test_pretraining_numbers_are_the_published_ones(name):
     assert (head.hidden_channels, head.bottleneck_channels, head.num_outputs) == (2048, 256, 65536)
     loss = PartDistillationLoss(2, **cfg.model.distillation)
     assert (loss.student_temperature, loss.teacher_temperature, loss.centre_momentum) == (0.1, 0.04, 0.9)
-    assert (cfg.train_dataloader.batch_size, cfg.train_cfg.max_epochs) == (8 * 128, 100)
+    batch = 8 * (64 if arch == 'base' else 128)
+    assert (cfg.train_dataloader.batch_size, cfg.train_cfg.max_epochs) == (batch, 100)
+    assert cfg.model.get('bn_group_size') is None
+    assert cfg.get('sync_bn') == ('torch' if stem == 'ics' else None)
     assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
     assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=5e-4, weight_decay=0.04)
     assert cfg.auto_scale_lr == dict(enable=True, base_batch_size=256)
@@ -406,7 +409,7 @@ def test_pretraining_numbers_are_the_published_ones(name):
     assert (hook.teacher_momentum, hook.final_weight_decay) == (0.996, 0.4)
     assert (hook.frozen_epochs, hook.clip_norm) == (1, 3.0)
 
-    per_epoch, lr = 4, 5e-4 * 1024 / 256
+    per_epoch, lr = 4, 5e-4 * batch / 256
     optimizer = torch.optim.AdamW([torch.zeros(1, requires_grad=True)], lr=lr)
     schedulers = [
         PARAM_SCHEDULERS.get(step.pop('type')).build_iter_from_epoch(

@@ -61,6 +61,11 @@ def prepare_config(cfg: Config, launcher: str = 'none', amp: bool = False) -> Co
             'device_ids': None,
             'broadcast_buffers': False,
         }
+    if cfg.get('sync_bn') and not torch.cuda.is_available():
+        cfg.pop('sync_bn')
+        print_log(
+            f'sync_bn needs GPUs: each of {get_world_size()} processes has its own statistics', 'current'
+        )
     if amp or cfg.get('optim_wrapper', {}).get('type') == 'AmpOptimWrapper':
         _set_precision(cfg.optim_wrapper)
     share_batch(cfg, get_world_size())
