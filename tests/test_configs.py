@@ -19,7 +19,7 @@ import glc.apis
 import glc.engine
 import glc.models
 from glc.core.correctors import GLC
-from glc.core.labelers import JaccardDBSCAN, MultiScaleConsensus
+from glc.core.labelers import JaccardDBSCAN, JaccardMapEquation, MultiScaleConsensus
 from glc.core.losses import PartDistillationLoss
 from glc.core.memories import ClusterMemory
 from glc.registry import (
@@ -50,7 +50,7 @@ COMPOSED = sorted(
     path.relative_to(CONFIGS).as_posix()
     for folder in ('glc', 'source', 'cluster_contrast')
     for path in (CONFIGS / folder).glob('*.py')
-    if '../glc/' not in path.read_text()
+    if '_base_ = [' in path.read_text()
 )
 
 # eps, fusion and multi neck (None: not part of the setting), images per BatchNorm group
@@ -113,7 +113,10 @@ def test_leaf_is_short_and_builds_its_parts(leaf):
         leaf.startswith('cluster_contrast/') or 'published' in leaf or 'restart' in leaf or 'demo' in leaf
     )
     labeler = getattr(label_hook.labeler, 'labeler', label_hook.labeler)
-    assert isinstance(labeler, JaccardDBSCAN if dbscan else MultiScaleConsensus)
+    if 'infomap' in leaf:
+        assert labeler.get_params() == JaccardMapEquation(cut=0.5, k1=15, k2=4).get_params()
+    else:
+        assert isinstance(labeler, JaccardDBSCAN if dbscan else MultiScaleConsensus)
     assert isinstance(label_hook.corrector, (GLC, type(None)))
     assert (label_hook.corrector is None) == (leaf.startswith('cluster_contrast/') or 'hybrid' in leaf)
     assert isinstance(MEMORY_BANKS.build(cfg.model.head.memory), ClusterMemory)

@@ -110,15 +110,14 @@ class LUPerson(BaseReIDDataset):
     def _names(self) -> np.ndarray:
         """Return the text of the list, as uint8: a first line, then the sorted names."""
         if self.chosen is not None:
-            return np.frombuffer(
-                b'\n' + b''.join(os.fsencode(name) + b'\n' for name in self._chosen()), np.uint8
-            )
+            names = map(os.fsencode, self._first_names(self.chosen))
+            return np.frombuffer(b'\n' + b''.join(name + b'\n' for name in names), np.uint8)
         stamp = f'# {os.stat(self._dated()).st_mtime_ns}\n'.encode()
         with suppress(OSError), open(self.list_file, 'rb') as file:
             if file.readline() == stamp:
                 return np.memmap(file, np.uint8, 'r')
-        names = self._lmdb_keys() if self.lmdb else map(os.fsencode, self.list_images(self.source))
-        text = stamp + b''.join(name + b'\n' for name in names)
+        found = self._lmdb_keys() if self.lmdb else map(os.fsencode, self.list_images(self.source))
+        text = stamp + b''.join(name + b'\n' for name in found)
         # Several processes may write at once: each its own file, put in place in one step.
         unfinished = f'{self.list_file}.{uuid.uuid4().hex}'
         try:

@@ -337,9 +337,22 @@ def test_resnet_ibn_is_the_first_norm_of_the_first_three_stages():
         assert isinstance(module, IBN) == wanted, name
 
 
+@pytest.mark.parametrize('depth', [18, 34, 152])
+def test_resnet_of_other_depths_computes_what_torchvision_computes(depth):
+    reference = getattr(torchvision.models, f'resnet{depth}')(num_classes=2).eval()
+    model = ResNet(depth, last_stride=2).eval()
+    model.load_state_dict({k: v for k, v in reference.state_dict().items() if not k.startswith('fc.')})
+    images = torch.randn(1, 3, 64, 32)
+    output = model(images)
+    assert output.shape == (1, model.out_channels, 2, 1)
+    torch.testing.assert_close(reference.fc(output.mean((2, 3))), reference(images))
+    with torch.device('meta'):
+        assert ResNet(depth)(torch.zeros(1, 3, 64, 32)).shape == (1, model.out_channels, 4, 2)
+
+
 def test_resnet_wrong_arguments():
-    with pytest.raises(ValueError, match='50, 101, got 18'):
-        ResNet(18)
+    with pytest.raises(ValueError, match='50, 101, 152, got 20'):
+        ResNet(20)
     with pytest.raises(ValueError, match='last_stride must be 1 or 2, got 3'):
         ResNet(50, last_stride=3)
 
