@@ -28,7 +28,7 @@ class ConcatDataset(BaseReIDDataset):
         **common: Arguments that all data sets are to have instead of their own: ``pipeline``, ``check``, ...
 
     Raises:
-        TypeError: If ``common`` is given and a data set is built already.
+        TypeError: If ``common`` is given and a data set is built already, or one is no :class:`BaseReIDDataset`.
         ValueError: If there is no data set, or one is given twice.
 
     Example:
@@ -45,8 +45,10 @@ class ConcatDataset(BaseReIDDataset):
     def __init__(
         self, datasets: Sequence[Mapping | BaseReIDDataset], lazy_init: bool = False, **common: Any
     ) -> None:
-        if not datasets:
-            raise ValueError('ConcatDataset: datasets is empty, give at least one')
+        if not datasets or isinstance(datasets, Mapping):
+            raise ValueError(
+                f'ConcatDataset: datasets must be a list of data sets or configs, got {datasets!r}'
+            )
         self.datasets = [_build(dataset, {'lazy_init': lazy_init, **common}) for dataset in datasets]
         super().__init__('', serialize_data=False, lazy_init=lazy_init)
         self.pipeline = _PipelineByPart([dataset.pipeline for dataset in self.datasets])
@@ -134,8 +136,10 @@ class _PipelineByPart:
 
 def _build(dataset: Mapping | BaseReIDDataset, arguments: Mapping[str, Any]) -> BaseReIDDataset:
     if isinstance(dataset, Mapping):
-        built: BaseReIDDataset = DATASETS.build({**dataset, **arguments})
-        return built
+        dataset = DATASETS.build({**dataset, **arguments})
+        arguments = {}
+    if not isinstance(dataset, BaseReIDDataset):
+        raise TypeError(f'ConcatDataset: a part is a {type(dataset).__name__}, not a BaseReIDDataset')
     given = sorted(arguments.keys() - {'lazy_init'})
     if given:
         raise TypeError(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import ConfigDict
+from mmengine.dataset import BaseDataset
 from torch.utils.data import DataLoader
 
 from glc.core.neighbors import FeatureView
@@ -154,7 +155,10 @@ def test_unlabeled_millions_are_not_listed_one_by_one(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ('datasets', 'common', 'error', 'said'),
     [
-        ([], {}, ValueError, 'datasets is empty'),
+        ([], {}, ValueError, r'must be a list .*got \[\]'),
+        (dict(type='Market1501', data_root='data'), {}, ValueError, 'must be a list .*data_root'),
+        ([BaseDataset(lazy_init=True)], {}, TypeError, 'a part is a BaseDataset'),
+        (['data/market1501'], {}, TypeError, 'a part is a str'),
         ([Listed('a'), Listed('b'), Listed('a')], {}, ValueError, "0 and 2 .*a/train0.png'.*two identities"),
         ([Listed('a')], {'check': 'warn'}, TypeError, 'check cannot be set of a Listed'),
     ],

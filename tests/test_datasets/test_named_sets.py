@@ -184,16 +184,18 @@ def test_base_config_reads_its_data_set_at_its_size(tmp_path, base):
 
 
 @pytest.mark.parametrize('depth', ['one', 'one/two'])
-@pytest.mark.parametrize('kind', ROOTS)
-def test_data_set_at_another_depth_is_found(tmp_path, kind, depth):
+@pytest.mark.parametrize(
+    ('kind', 'folder'), [*ROOTS.items(), (MSMT17, 'train'), (MSMT17, 'bounding_box_train')]
+)
+def test_data_set_at_another_depth_is_found(tmp_path, kind, folder, depth):
     root = tmp_path / 'root'
-    (root / depth / ROOTS[kind]).mkdir(parents=True)
-    (root / '__MACOSX' / ROOTS[kind]).mkdir(parents=True)
+    (root / depth / folder).mkdir(parents=True)
+    (root / '__MACOSX' / folder).mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match=f"'{root / depth}': set data_root") as caught:
         kind(root, check='off')
     assert caught.match(f"'{root}/[^']*' does not exist")
     with pytest.raises(FileNotFoundError, match=f"'{root / depth}': set data_root"):
-        kind(root / depth / ROOTS[kind], check='off')  # a folder of the data set instead of its root
+        kind(root / depth / folder, check='off')  # a folder of the data set instead of its root
 
 
 def test_renamed_root_is_found_beside(tmp_path):
