@@ -1,7 +1,6 @@
 """LUPerson (Fu et al., CVPR 2021): unlabeled person images for pre-training."""
 
 import os
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -12,8 +11,13 @@ import numpy as np
 from mmengine.logging import print_log
 
 from glc.registry import DATASETS
+from glc.utils.files import atomic_file
 
-from .base import BaseReIDDataset, Counts, Record, is_image
+from .base import BaseReIDDataset, Counts, Record
+from .walk import is_image
+
+_RULES = 2
+"""Version of what is listed: raise it when other files of the same folder are."""
 
 
 @DATASETS.register_module()
@@ -97,22 +101,17 @@ class LUPerson(BaseReIDDataset):
 
     def _names(self) -> np.ndarray:
         """Return the text of the list, as uint8: a first line, then the sorted names."""
-        stamp = f'# {os.stat(self._dated()).st_mtime_ns}\n'.encode()
+        stamp = f'# {_RULES} {os.stat(self._dated()).st_mtime_ns}\n'.encode()
         with suppress(OSError), open(self.list_file, 'rb') as file:
             if file.readline() == stamp:
                 return np.memmap(file, np.uint8, 'r')
         names = self._lmdb_keys() if self.lmdb else map(os.fsencode, self.list_images(self.source))
         text = stamp + b''.join(name + b'\n' for name in names)
-        # Several processes may write at once: each its own file, put in place in one step.
-        unfinished = f'{self.list_file}.{uuid.uuid4().hex}'
         try:
-            with open(unfinished, 'wb') as file:
-                file.write(text)
-            os.replace(unfinished, self.list_file)
+            with atomic_file(self.list_file) as path:
+                path.write_bytes(text)
         except OSError as error:
             print_log(f'LUPerson: the list of images is not kept ({error})', logger='current')
-            with suppress(OSError):
-                os.remove(unfinished)
         return np.frombuffer(text, np.uint8)
 
     def _dated(self) -> str:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from glc.registry import DATASETS
 
-from .base import BaseReIDDataset, Counts, Record, is_image
+from .base import BaseReIDDataset, Counts, Record
 
 
 @DATASETS.register_module()
@@ -71,7 +71,7 @@ class MSMT17(BaseReIDDataset):
     def scan(self, part: str) -> list[Record]:
         """List the images of one part that are listed and present."""
         folder = self._image_folder(part)
-        present = _files_below(folder)
+        present = set(self.list_images(folder, deep=True))
         lines: list[str] = []
         for name in self.lists[part]:
             path = os.path.join(self.data_root, name)
@@ -104,15 +104,3 @@ class MSMT17(BaseReIDDataset):
             raise self.missing(folder)
         self._metainfo['dataset_name'] = f'MSMT17_{self.version}'
         return folder
-
-
-def _files_below(folder: str) -> set[str]:
-    """List the image files in a folder and its direct sub-folders, relative to it."""
-    found = set()
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if is_image(entry.name):
-                found.add(entry.name)
-            elif entry.is_dir():
-                found.update(os.path.join(entry.name, name) for name in os.listdir(entry.path))
-    return found

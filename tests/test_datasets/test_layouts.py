@@ -155,7 +155,7 @@ def test_luperson_list_elsewhere_or_nowhere(tmp_path, monkeypatch):
     assert os.listdir(tmp_path / 'root') == ['images']
     logged = []
     monkeypatch.setattr('glc.datasets.luperson.print_log', lambda message, **_: logged.append(message))
-    assert len(LUPerson(tmp_path / 'root', check='off', list_file=tmp_path / 'absent' / 'names')) == 1
+    assert len(LUPerson(tmp_path / 'root', check='off', list_file=tmp_path / 'names' / 'names')) == 1
     assert 'not kept' in logged[0]
 
 
@@ -268,9 +268,7 @@ def test_image_folder_errors(tmp_path):
     with pytest.raises(RuntimeError, match='no usable image'):
         ImageFolderReID(tmp_path)
     write_image(tmp_path / 'x.jpg')
-    with pytest.raises(ValueError, match=r'does not match .x\.jpg'):
+    with pytest.raises(ValueError, match=r"does not match 1 of 1 train images, such as 'x\.jpg'"):
         ImageFolderReID(tmp_path, pattern=r'c(?P<cam>\d)')
-    with pytest.raises(ValueError, match='not an integer'):
-        ImageFolderReID(tmp_path, pattern=r'(?P<pid>\w)')
     with pytest.raises(FileNotFoundError, match='query'):
         ImageFolderReID(tmp_path, split='test')
