@@ -296,8 +296,8 @@ class BaseReIDDataset(BaseDataset):
         self._passed_over[place] = ', '.join(sorted(others) + found.left_out[:5])
         if found.left_out:
             print_log(
-                f"{type(self).__name__}: left out {len(found.left_out):,} in '{place}' (no regular file, or a folder that "
-                f'was read already): {_first(found.left_out)}',
+                f"{type(self).__name__}: left out {len(found.left_out):,} in '{place}' (no regular file, or a folder "
+                f'that was read already): {_first(found.left_out)}',
                 logger='current',
                 level=logging.WARNING,
             )
