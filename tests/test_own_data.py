@@ -135,3 +135,21 @@ def test_from_a_folder_to_a_picture(project, run, tmp_path, known):
     else:
         run(test, *options)
         assert 0 < json.loads(Path('scores.json').read_text())['reid/mAP'] <= 100
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'leaf', sorted(path.stem for path in (ROOT / 'configs/glc').glob('*_image_folder.py'))
+)
+def test_every_leaf_trains(project, run, tmp_path, leaf):
+    write_crops(tmp_path / 'data/my_images', 'none')
+    for path in sorted(Path('data/my_images').glob('*.*'))[16:]:
+        path.unlink()
+    sizes = [option for option in SMALL if 'pipeline' not in option and 'iterations' not in option]
+    run(
+        ['python', 'tools/train.py', f'configs/glc/{leaf}.py', '--work-dir', 'run', '--cfg-options', *sizes],
+        'train_dataloader.sampler.iterations=1',
+        'default_hooks.pseudo_label.labeler.type=KMeansLabeler',
+        'default_hooks.pseudo_label.labeler.num_clusters=2',
+    )
+    assert Path('run/epoch_1.pth').stat().st_size > 1e5
