@@ -3,7 +3,6 @@
 import io
 import os
 import pickle
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -14,8 +13,13 @@ import numpy as np
 from mmengine.logging import print_log
 
 from glc.registry import DATASETS
+from glc.utils.files import atomic_file
 
-from .base import BaseReIDDataset, Counts, Record, is_image
+from .base import BaseReIDDataset, Counts, Record
+from .walk import is_image
+
+_RULES = 2
+"""Version of what is listed: raise it when other files of the same folder are."""
 
 
 @DATASETS.register_module()
@@ -115,22 +119,17 @@ class LUPerson(BaseReIDDataset):
         if self.chosen is not None:
             names = map(os.fsencode, self._first_names(self.chosen))
             return np.frombuffer(b'\n' + b''.join(name + b'\n' for name in names), np.uint8)
-        stamp = f'# {os.stat(self._dated()).st_mtime_ns}\n'.encode()
+        stamp = f'# {_RULES} {os.stat(self._dated()).st_mtime_ns}\n'.encode()
         with suppress(OSError), open(self.list_file, 'rb') as file:
             if file.readline() == stamp:
                 return np.memmap(file, np.uint8, 'r')
         found = self._lmdb_keys() if self.lmdb else map(os.fsencode, self.list_images(self.source))
         text = stamp + b''.join(name + b'\n' for name in found)
-        # Several processes may write at once: each its own file, put in place in one step.
-        unfinished = f'{self.list_file}.{uuid.uuid4().hex}'
         try:
-            with open(unfinished, 'wb') as file:
-                file.write(text)
-            os.replace(unfinished, self.list_file)
+            with atomic_file(self.list_file) as path:
+                path.write_bytes(text)
         except OSError as error:
             print_log(f'LUPerson: the list of images is not kept ({error})', logger='current')
-            with suppress(OSError):
-                os.remove(unfinished)
         return np.frombuffer(text, np.uint8)
 
     def _first_names(self, path: str) -> list[str]:

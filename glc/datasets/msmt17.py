@@ -9,7 +9,7 @@ from mmengine.logging import print_log
 
 from glc.registry import DATASETS
 
-from .base import BaseReIDDataset, Counts, Record, is_image
+from .base import BaseReIDDataset, Counts, Record
 from .lookup import absolute
 from .market_layout import MARKET_FOLDERS, NameScheme, scan_folder
 
@@ -115,7 +115,7 @@ class MSMT17(BaseReIDDataset):
             raise self.missing(folder)
         lists = self.lists[part]
         lines = [line for name in lists for line in self._read_list(name)]
-        present = _files_below(folder)
+        present = set(self.list_images(folder, deep=True))
         if lines and present and present.isdisjoint(line.path for line in lines):
             raise ValueError(
                 f'MSMT17: no path of {" and ".join(lists)} is below {absolute(folder)}: they list '
@@ -190,15 +190,3 @@ class _Line(NamedTuple):
     pid: int
     cam_id: int
     place: str
-
-
-def _files_below(folder: str) -> set[str]:
-    """List the image files in a folder and its direct sub-folders, relative to it."""
-    found = set()
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if is_image(entry.name):
-                found.add(entry.name)
-            elif entry.is_dir():
-                found.update(os.path.join(entry.name, name) for name in os.listdir(entry.path))
-    return found

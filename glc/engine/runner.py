@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 
 from glc.checkpoints import load_checkpoint_file, load_model_checkpoint
+from glc.datasets.checks import warn_of_overlap
 from glc.engine.unwrap import unwrap
 
 __all__ = ['ReIDRunner']
@@ -16,6 +17,13 @@ class ReIDRunner(Runner):
 
     A checkpoint that a run has written, with the state of its training, is left to mmengine.
     """
+
+    def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """Build the evaluation loop as mmengine does; during a training, warn of files that are in both sets."""
+        built = super().build_val_loop(loop)
+        if isinstance(self._train_loop, BaseLoop):
+            warn_of_overlap(self._train_loop.dataloader.dataset, built.dataloader.dataset)
+        return built
 
     def load_checkpoint(
         self,

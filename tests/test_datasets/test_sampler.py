@@ -148,3 +148,31 @@ def test_bad_input():
         make([0, 0, 1, 1], [0] * 5)
     with pytest.raises(RuntimeError, match='assign_pseudo_labels'):
         iter(PseudoIdentitySampler(SimpleNamespace(cam_ids=np.zeros(3))))
+
+
+@pytest.mark.parametrize(
+    'labels',
+    [
+        torch.tensor([0.0, 0.0, 1.0, 1.0]),
+        torch.tensor([0.0, 0.0, 1.0, float('nan')]),
+        torch.tensor([0.0, 0.0, 1.0, 1.0], dtype=torch.float16),
+        np.array([0.5, 0, 1, 1]),
+        torch.zeros(4, dtype=torch.complex64),
+        torch.zeros(4, 1, dtype=torch.int64),
+        [0, 0, 1, 1.5],
+    ],
+)
+def test_labels_that_are_no_integers_are_refused(labels):
+    sampler = make([0, 0, 1, 1], [0] * 4)
+    before = list(sampler)
+    with pytest.raises(ValueError, match=r'labels must be an .* array of integers, got torch'):
+        sampler.assign_labels(labels)
+    assert list(sampler) == before
+
+
+@pytest.mark.parametrize('kind', [torch.int32, torch.uint8, torch.int64])
+def test_integers_of_every_kind_are_labels(kind):
+    sampler = make([0, 0, 1, 1], [0] * 4)
+    before = list(sampler)
+    sampler.assign_labels(torch.tensor([0, 0, 1, 1], dtype=kind))
+    assert list(sampler) == before

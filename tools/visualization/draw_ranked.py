@@ -65,6 +65,9 @@ def main() -> None:
 
     out = args.out or Path(cfg.work_dir, 'ranked.png')
     out.parent.mkdir(parents=True, exist_ok=True)
+    names = dataset.paths
+    for query, places in zip(queries, ranking, strict=True):
+        print(f'{names[query]}: {" ".join(names[gallery[places[places >= 0]]])}')
     draw_ranked_results(paths[queries], paths[gallery], ranking, matches).save(out)
     print(f'{len(queries)} queries, {matches[:, 0].mean():.0%} right at rank 1: {out}')
 

@@ -9,7 +9,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from glc.core.labels import PseudoLabels
+from glc.core.labels import PseudoLabels, as_labels
 from glc.datasets.base import BaseReIDDataset, Draw
 from glc.registry import DATA_SAMPLERS
 
@@ -87,8 +87,12 @@ class PseudoIdentitySampler(Sampler[Draw]):
         self.assign_labels(pseudo.labels)
 
     def assign_labels(self, labels: Tensor) -> None:
-        """Draw from the clusters or identities of these labels (N,) from now on."""
-        clusters = labels.cpu().numpy()
+        """Draw from the clusters or identities of these labels (N,) from now on.
+
+        Raises:
+            ValueError: If the labels are no integers, or not one per image.
+        """
+        clusters = as_labels(labels).cpu().numpy()
         if len(clusters) != len(self.cam_ids):
             raise ValueError(f'{len(clusters)} pseudo labels for a data set of {len(self.cam_ids)} images')
         order = np.argsort(clusters, kind='stable')
