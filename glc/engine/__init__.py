@@ -20,6 +20,7 @@ from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS
 from .feature_extractor import FeatureExtractor
 from .hooks import (
     AverageBatchNormHook,
+    CheckpointHook,
     EpochSeedHook,
     IdentityLabelHook,
     MeanTeacherHook,
@@ -65,6 +66,7 @@ PSEUDO_LABELERS.register_module(name='SelfPacedReliability', module=build_self_p
 __all__ = [
     'AverageBatchNormHook',
     'CPUAmpOptimWrapper',
+    'CheckpointHook',
     'DecayMatricesConstructor',
     'EpochSeedHook',
     'FeatureExtractor',

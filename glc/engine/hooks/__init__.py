@@ -1,6 +1,7 @@
 """Hooks: when things happen in a run. The algorithms are in ``glc.core``."""
 
 from .average_batchnorm_hook import AverageBatchNormHook
+from .checkpoint_hook import CheckpointHook
 from .epoch_seed_hook import EpochSeedHook
 from .identity_label_hook import IdentityLabelHook
 from .mean_teacher_hook import MeanTeacherHook
@@ -12,6 +13,7 @@ from .time_budget_hook import TimeBudgetHook
 
 __all__ = [
     'AverageBatchNormHook',
+    'CheckpointHook',
     'EpochSeedHook',
     'IdentityLabelHook',
     'MeanTeacherHook',
