@@ -28,6 +28,7 @@ from .hooks import (
     PseudoLabelHook,
     RestartHook,
     SelfDistillationHook,
+    SignalHook,
     TimeBudgetHook,
 )
 from .optim import CPUAmpOptimWrapper, DecayMatricesConstructor
@@ -77,5 +78,6 @@ __all__ = [
     'ReIDRunner',
     'RestartHook',
     'SelfDistillationHook',
+    'SignalHook',
     'TimeBudgetHook',
 ]

@@ -9,6 +9,7 @@ from .plain_checkpoint_hook import PlainCheckpointHook
 from .pseudo_label_hook import PseudoLabelHook
 from .restart_hook import RestartHook
 from .self_distillation_hook import SelfDistillationHook
+from .signal_hook import SignalHook
 from .time_budget_hook import TimeBudgetHook
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     'PseudoLabelHook',
     'RestartHook',
     'SelfDistillationHook',
+    'SignalHook',
     'TimeBudgetHook',
 ]

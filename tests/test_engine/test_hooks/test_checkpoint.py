@@ -230,9 +230,9 @@ def test_a_run_goes_on_in_a_moved_folder_with_the_evaluation_that_was_cut_off(im
     cfg = tiny_config(images, tmp_path / 'whole', train_cfg__max_epochs=2, train_cfg__val_interval=1)
     cfg.default_hooks.checkpoint.max_keep_ckpts = 1
     train(cfg)
-    whole = {name: content for name, content in files_of_run(tmp_path / 'whole').items()}
+    whole = files_of_run(tmp_path / 'whole')
 
-    def killed(*_):
+    def killed(*_, **__):
         raise Killed
 
     cfg.work_dir = str(tmp_path / 'cut')
