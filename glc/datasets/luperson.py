@@ -1,7 +1,6 @@
 """LUPerson (Fu et al., CVPR 2021): unlabeled person images for pre-training."""
 
 import os
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -12,6 +11,7 @@ import numpy as np
 from mmengine.logging import print_log
 
 from glc.registry import DATASETS
+from glc.utils.files import atomic_file
 
 from .base import BaseReIDDataset, Counts, Record, is_image
 
@@ -103,16 +103,12 @@ class LUPerson(BaseReIDDataset):
                 return np.memmap(file, np.uint8, 'r')
         names = self._lmdb_keys() if self.lmdb else map(os.fsencode, self.list_images(self.source))
         text = stamp + b''.join(name + b'\n' for name in names)
-        # Several processes may write at once: each its own file, put in place in one step.
-        unfinished = f'{self.list_file}.{uuid.uuid4().hex}'
+        # Several processes may write at once.
         try:
-            with open(unfinished, 'wb') as file:
-                file.write(text)
-            os.replace(unfinished, self.list_file)
+            with atomic_file(self.list_file) as path:
+                path.write_bytes(text)
         except OSError as error:
             print_log(f'LUPerson: the list of images is not kept ({error})', logger='current')
-            with suppress(OSError):
-                os.remove(unfinished)
         return np.frombuffer(text, np.uint8)
 
     def _dated(self) -> str:

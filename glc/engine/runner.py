@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import broadcast_object_list, is_main_process, master_only
+from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.runner import Runner
 from torch import nn
 
@@ -69,9 +69,10 @@ class ReIDRunner(Runner):
                 self.logger.warning(f'{error.name} in epoch {self.epoch + 1}: {_how_to_go_on(folder)}')
                 raise
 
-    @master_only
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
         """Write a checkpoint as mmengine does: it is complete or not there, and no signal interrupts it."""
+        if not is_main_process():
+            return
         with self._signals.postponed(), atomic_file(Path(out_dir, filename)) as path:
             super().save_checkpoint(str(path.parent), path.name, *args, **kwargs)
 

@@ -18,7 +18,15 @@ from mmengine.logging import print_log
 from glc.checkpoints import load_checkpoint_file
 from glc.utils.files import atomic_file
 
-__all__ = ['check_sums', 'checkpoints_in', 'locked', 'newest_checkpoint', 'point_to', 'pointed_to', 'starting_point']
+__all__ = [
+    'check_sums',
+    'checkpoints_in',
+    'locked',
+    'newest_checkpoint',
+    'point_to',
+    'pointed_to',
+    'starting_point',
+]
 
 POINTER = 'last_checkpoint'
 LOCK = '.lock'
@@ -36,11 +44,15 @@ def checkpoints_in(folder: str | Path, template: str) -> dict[int, Path]:
     Returns:
         The files by their number, in ascending order.
     """
-    pattern = re.compile(r'(\d+)'.join(map(re.escape, template.split('{}'))))
+    pattern = _pattern(template)
     folder = Path(folder)
     files = [path for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
     found = ((pattern.fullmatch(path.name), path) for path in files)
     return dict(sorted((int(match[1]), path) for match, path in found if match))
+
+
+def _pattern(template: str) -> re.Pattern:
+    return re.compile(r'(\d+)'.join(map(re.escape, template.split('{}'))))
 
 
 def point_to(checkpoint: str | Path) -> None:
@@ -71,9 +83,11 @@ def newest_checkpoint(folder: str | Path, templates: Sequence[str] = TEMPLATES) 
         The file; None where the folder has no checkpoint.
 
     Raises:
-        RuntimeError: If it has some, and none can be read.
+        RuntimeError: If it has some, or has lost the one that is named, and none can be read.
     """
-    kinds = [list(reversed(checkpoints_in(folder, template).values())) for template in dict.fromkeys(templates)]
+    kinds = [
+        list(reversed(checkpoints_in(folder, template).values())) for template in dict.fromkeys(templates)
+    ]
     named = pointed_to(folder)
     passed_over: dict[str, str] = {}
     found: list[tuple[int, Path]] = []
@@ -90,7 +104,7 @@ def newest_checkpoint(folder: str | Path, templates: Sequence[str] = TEMPLATES) 
     where = os.path.abspath(folder)
     reasons = ''.join(f'\n  {name}: {reason}' for name, reason in passed_over.items())
     if not found:
-        if any(kinds):
+        if any(kinds) or any(_pattern(template).fullmatch(named or '') for template in templates):
             raise RuntimeError(
                 f"no checkpoint in '{where}' can be read:{reasons}\nGo on from another file with --resume FILE and "
                 'another --work-dir, or delete these files to start anew'
@@ -99,9 +113,7 @@ def newest_checkpoint(folder: str | Path, templates: Sequence[str] = TEMPLATES) 
         return None
     chosen = max(found)[1]
     if passed_over:
-        print_log(
-            f"going on from '{chosen}'; passed over:{reasons}", logger='current', level=logging.WARNING
-        )
+        print_log(f"going on from '{chosen}'; passed over:{reasons}", logger='current', level=logging.WARNING)
     return chosen
 
 
@@ -150,7 +162,9 @@ def check_sums(path: str | Path) -> None:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
         if damaged is not None:
-            raise RuntimeError(f"'{os.path.abspath(path)}' is damaged: the checksum of {damaged} is not the one written")
+            raise RuntimeError(
+                f"'{os.path.abspath(path)}' is damaged: the checksum of {damaged} is another one"
+            )
 
 
 @contextmanager
@@ -171,9 +185,10 @@ def locked(folder: str | Path) -> Iterator[None]:
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EAGAIN):
                 file.seek(0)
+                other = file.read().strip() or 'unknown'
                 raise RuntimeError(
-                    f"'{os.path.abspath(folder)}' is in use by a training, {file.read().strip() or 'unknown'}: wait for "
-                    'it, stop it, or take another --work-dir'
+                    f"'{os.path.abspath(folder)}' is in use by a training, {other}: wait for it, stop it, or take "
+                    'another --work-dir'
                 ) from None
             print_log(
                 f"'{folder}' cannot be locked ({error.strerror}): start no other training in it",

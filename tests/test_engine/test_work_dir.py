@@ -23,7 +23,11 @@ def write(folder, *numbers, template='epoch_{}.pth', pointer=None, iterations=10
     """Checkpoints of a run; returns the folder."""
     folder.mkdir(exist_ok=True)
     for number in numbers:
-        content = {'meta': {'iter': iterations * number}, 'message_hub': {}, 'state_dict': {'a': torch.ones(999)}}
+        content = {
+            'meta': {'iter': iterations * number},
+            'message_hub': {},
+            'state_dict': {'a': torch.ones(999)},
+        }
         torch.save(content, folder / template.format(number))
     if pointer is not None:
         (folder / 'last_checkpoint').write_text(pointer)
@@ -152,6 +156,15 @@ def test_nothing_there_is_a_start_from_the_beginning(tmp_path, said, resume):
     assert starting_point(folder, resume, None) == (True, str(folder / 'epoch_3.pth'))
 
 
+def test_a_lost_checkpoint_is_named(tmp_path):
+    folder = write(tmp_path / 'run', pointer='epoch_7.pth')
+    with pytest.raises(
+        RuntimeError, match=rf"'{folder}' can be read:\n  last_checkpoint: names .*'epoch_7.pth'"
+    ):
+        starting_point(folder, 'auto', None)
+    assert starting_point(folder, False, None) == (False, None)
+
+
 def test_weights_to_start_from_are_for_the_first_start(tmp_path):
     assert starting_point(tmp_path / 'run', 'auto', 'weights.pth') == (False, 'weights.pth')
     folder = write(tmp_path / 'run', 3)
@@ -164,8 +177,14 @@ def test_a_run_is_not_overwritten(tmp_path, monkeypatch, name):
     folder.mkdir()
     (folder / name).write_bytes(b'half')
     templates = ('epoch_{}.pth', 'iter_{}.pth', 'step-{}')
-    for resume, load_from in ((False, None), (False, 'weights.pth'), (True, tmp_path / 'other' / 'epoch_1.pth')):
-        with pytest.raises(RuntimeError, match=rf"'{folder}' has checkpoints .*{name}.*--resume.*--work-dir.*delete"):
+    for resume, load_from in (
+        (False, None),
+        (False, 'weights.pth'),
+        (True, tmp_path / 'other' / 'epoch_1.pth'),
+    ):
+        with pytest.raises(
+            RuntimeError, match=rf"'{folder}' has checkpoints .*{name}.*--resume.*--work-dir.*delete"
+        ):
             starting_point(folder, resume, load_from, templates)
     monkeypatch.chdir(tmp_path)
     for own in (folder / name, f'run/{name}', f'run/../run/{name}'):
@@ -190,7 +209,10 @@ def test_a_second_training_is_refused_until_the_first_one_is_dead(tmp_path):
         [sys.executable, '-S', '-c', HOLD, str(tmp_path / '.lock')], stdout=subprocess.PIPE, text=True
     ) as other:
         assert other.stdout.readline() == 'held\n'
-        with pytest.raises(RuntimeError, match=f"'{tmp_path}' is in use by a training, process 7 on host"), locked(tmp_path):
+        with (
+            pytest.raises(RuntimeError, match=f"'{tmp_path}' is in use by a training, process 7 on host"),
+            locked(tmp_path),
+        ):
             pass
         other.kill()
     with locked(tmp_path):

@@ -1,5 +1,6 @@
 """Checkpoints that no kill, no full disk and no other run can take away."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook as _CheckpointHook
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
+from glc.checkpoints import load_checkpoint_file, write_checkpoint_file
 from glc.engine.work_dir import POINTER, checkpoints_in, point_to
 from glc.registry import HOOKS
 from glc.utils.files import unfinished_files
@@ -14,7 +16,7 @@ from glc.utils.files import unfinished_files
 
 @HOOKS.register_module()
 class CheckpointHook(_CheckpointHook):
-    """mmengine's hook, except that a checkpoint goes when its successor is on the disk and ``last_checkpoint`` names it.
+    """mmengine's hook, but a checkpoint goes when its successor is on the disk and ``last_checkpoint`` names it.
 
     A run removes files in its own folder only, and only older ones: after a resume too, it keeps ``max_keep_ckpts``
     checkpoints and one best checkpoint of each score. ``last_checkpoint`` lies beside them and holds a file name, so
@@ -69,7 +71,9 @@ class CheckpointHook(_CheckpointHook):
                 if path.name == name:
                     self._set_best(key, number, path)
         if self._lacks_evaluation(runner):
-            runner.logger.info(f'the evaluation of {own.name} was cut off, or is of another run: it comes first')
+            runner.logger.info(
+                f'the evaluation of {own.name} was cut off, or is of another run: it comes first'
+            )
             runner.val_loop.run()
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
@@ -115,10 +119,21 @@ class CheckpointHook(_CheckpointHook):
             )
             runner.logger.info(f"The best checkpoint with {score:0.4f} {key} is saved to '{best[key]}'.")
         # What was written at this step before the evaluation does not know its outcome.
-        if (best and self.interval > 0) or self.last_ckpt == str(self._folder / self.filename_tmpl.format(step)):
+        if (best and self.interval > 0) or self.last_ckpt == str(
+            self._folder / self.filename_tmpl.format(step)
+        ):
             self._save_checkpoint_with_step(runner, step, _meta(runner))
         for key, path in best.items():
             self._set_best(key, step, path)
+
+    def _publish_model(self, runner: Runner, ckpt_path: str) -> None:
+        """Write the part of a checkpoint that is to be published, under a name with its digest."""
+        if is_main_process():
+            content = load_checkpoint_file(ckpt_path)
+            digest = hashlib.sha256(Path(ckpt_path).read_bytes()).hexdigest()
+            target = Path(ckpt_path).with_suffix('').as_posix() + f'-{digest[:8]}.pth'
+            write_checkpoint_file({key: content[key] for key in self.published_keys if key in content}, target)
+            runner.logger.info(f"'{ckpt_path}' is published as '{target}'.")
 
     def _set_best(self, key: str, number: int, path: Path) -> None:
         """Take a file as the best one of a score, and remove earlier ones."""

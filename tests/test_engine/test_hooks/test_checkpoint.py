@@ -2,6 +2,7 @@
 
 import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -34,7 +35,12 @@ class FakeRunner:
         loop = EpochBasedTrainLoop if by_epoch else IterBasedTrainLoop
         self.train_loop = loop.__new__(loop)
         self.train_loop.__dict__.update(
-            _epoch=0, _iter=0, _max_epochs=max_epochs, _max_iters=max_epochs, val_begin=1, val_interval=val_interval
+            _epoch=0,
+            _iter=0,
+            _max_epochs=max_epochs,
+            _max_iters=max_epochs,
+            val_begin=1,
+            val_interval=val_interval,
         )
         self.train_loop.dynamic_milestones, self.train_loop.dynamic_intervals = [0], [val_interval]
         self.work_dir = str(folder)
@@ -43,19 +49,23 @@ class FakeRunner:
         self.logger = SimpleNamespace(info=lambda line: None)
         self.val_loop = SimpleNamespace(run=self.evaluate)
         self.by_epoch, self.val_interval, self.max_epochs = by_epoch, val_interval, max_epochs
+        self.train_dataloader = [None]
         self.total, self.evaluations, self.metric = 0, [], 'reid/mAP'
 
     epoch = property(lambda self: self.train_loop.epoch)
     iter = property(lambda self: self.train_loop.iter)
     max_iters = property(lambda self: self.train_loop.max_iters)
-    train_dataloader = [None]
 
     @property
     def done(self):
         return self.epoch if self.by_epoch else self.iter
 
     def save_checkpoint(self, out_dir, filename, meta, **_):
-        content = {'meta': meta, 'message_hub': dict(self.message_hub.runtime_info), 'state_dict': {'total': self.total}}
+        content = {
+            'meta': meta,
+            'message_hub': dict(self.message_hub.runtime_info),
+            'state_dict': {'total': self.total},
+        }
         with atomic_file(Path(out_dir, filename)) as path:
             path.write_bytes(b'half')
             writing()
@@ -137,10 +147,8 @@ def test_a_kill_between_any_two_operations_changes_nothing(tmp_path, monkeypatch
         folder = tmp_path / str(moment)
         with monkeypatch.context() as patch:
             count = kill_at(patch, moment)
-            try:
+            with suppress(Killed):
                 FakeRunner(folder, **runner).train(CheckpointHook(**options))
-            except Killed:
-                pass
             alive = count[0] <= moment
         FakeRunner(folder, **runner).train(CheckpointHook(**options))
         assert files(folder) == whole, moment
@@ -149,7 +157,9 @@ def test_a_kill_between_any_two_operations_changes_nothing(tmp_path, monkeypatch
 
 
 def test_what_a_run_leaves(tmp_path):
-    FakeRunner(tmp_path).train(CheckpointHook(interval=1, max_keep_ckpts=2, save_best='reid/mAP', rule='greater'))
+    FakeRunner(tmp_path).train(
+        CheckpointHook(interval=1, max_keep_ckpts=2, save_best='reid/mAP', rule='greater')
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         'best_reid_mAP_epoch_4.pth',
         'epoch_5.pth',
@@ -164,7 +174,11 @@ def test_old_files_go_after_a_resume_and_newer_ones_stay(tmp_path):
     (tmp_path / 'last_checkpoint').write_text('epoch_4.pth')
     (tmp_path / '.epoch_4.abc.part.pth').write_bytes(b'half')
     FakeRunner(tmp_path, max_epochs=4).train(CheckpointHook(interval=1, max_keep_ckpts=2))
-    assert [path.name for path in sorted(tmp_path.glob('*.pth'))] == ['epoch_3.pth', 'epoch_4.pth', 'epoch_5.pth']
+    assert [path.name for path in sorted(tmp_path.glob('*.pth'))] == [
+        'epoch_3.pth',
+        'epoch_4.pth',
+        'epoch_5.pth',
+    ]
     assert not list(tmp_path.glob('.*'))
 
 
@@ -206,6 +220,18 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     assert files(tmp_path) == before
 
 
+def test_publishing_keeps_the_named_parts(tmp_path):
+    hook = CheckpointHook(interval=1, save_best='reid/mAP', rule='greater', published_keys=['meta', 'state_dict'])
+    runner = FakeRunner(tmp_path, max_epochs=2)
+    runner.train(hook)
+    hook.after_train(runner)
+    published = sorted(path for path in tmp_path.glob('*-????????.pth'))
+    assert [path.name.partition('-')[0] for path in published] == ['best_reid_mAP_epoch_2', 'epoch_2']
+    for path in published:
+        assert load_checkpoint_file(path)['state_dict'] == {'total': 3}
+        assert set(load_checkpoint_file(path)) == {'meta', 'state_dict'}
+
+
 def test_out_dir_is_a_folder_of_the_work_dir_name(tmp_path):
     runner = FakeRunner(tmp_path / 'run')
     hook = CheckpointHook(interval=1, out_dir=tmp_path / 'elsewhere')
@@ -214,7 +240,8 @@ def test_out_dir_is_a_folder_of_the_work_dir_name(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'options', [{'out_dir': 's3://bucket'}, {'backend_args': {'backend': 'petrel'}}, {'file_client_args': {'a': 1}}]
+    'options',
+    [{'out_dir': 's3://bucket'}, {'backend_args': {'backend': 'petrel'}}, {'file_client_args': {'a': 1}}],
 )
 def test_remote_stores_are_refused(options):
     (name,) = options
@@ -236,9 +263,10 @@ def test_a_run_goes_on_in_a_moved_folder_with_the_evaluation_that_was_cut_off(im
         raise Killed
 
     cfg.work_dir = str(tmp_path / 'cut')
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(CheckpointHook, 'after_val_epoch', killed)
-        train(cfg)
+        with pytest.raises(Killed):
+            train(cfg)
     (tmp_path / 'cut').rename(tmp_path / 'moved')
     cfg.work_dir, cfg.resume = str(tmp_path / 'moved'), 'auto'
     runner = train(cfg)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
@@ -33,11 +34,16 @@ class KillingHook(signal_hook.Hook):
 @pytest.mark.parametrize('number', SIGNALS)
 def test_one_process_stops_at_once_with_the_status_of_a_shell(number):
     before = signal.getsignal(number)
-    hook, after = SignalHook(), []
-    with pytest.raises(SystemExit) as stop, hook.listening():
-        os.kill(os.getpid(), number)
-        time.sleep(5)
-        after.append('went on')
+    after = []
+
+    def work():
+        with SignalHook().listening():
+            os.kill(os.getpid(), number)
+            time.sleep(5)
+            after.append('went on')
+
+    with pytest.raises(SystemExit) as stop:
+        work()
     assert stop.value.code == 128 + number
     assert not after
     assert signal.getsignal(number) == before
@@ -45,21 +51,24 @@ def test_one_process_stops_at_once_with_the_status_of_a_shell(number):
 
 def test_what_must_not_be_interrupted_is_finished():
     hook, done = SignalHook(), []
-    with pytest.raises(SystemExit), hook.listening():
-        with hook.postponed():
-            os.kill(os.getpid(), signal.SIGTERM)
-            done.append('written')
-        done.append('went on')
+
+    def work():
+        with hook.listening():
+            with hook.postponed():
+                os.kill(os.getpid(), signal.SIGTERM)
+                done.append('written')
+            done.append('went on')
+
+    with pytest.raises(SystemExit, match='143'):
+        work()
     assert done == ['written']
 
 
 def test_a_swallowed_stop_comes_again():
     hook = SignalHook()
     with hook.listening():
-        try:
+        with suppress(BaseException):
             os.kill(os.getpid(), signal.SIGINT)
-        except BaseException:  # noqa: BLE001, S110
-            pass
         with pytest.raises(SystemExit, match='130'):
             hook.after_train_iter(None, 0)
     SignalHook().after_train_iter(None, 0)
@@ -89,17 +98,23 @@ def test_a_second_signal_ends_at_once_and_a_repeated_one_does_not(monkeypatch):
     monkeypatch.setattr(signal_hook, 'time', SimpleNamespace(monotonic=lambda: clock[0]))
     ended = []
     monkeypatch.setattr(os, '_exit', ended.append)
-    hook = SignalHook()
-    with pytest.raises(SystemExit), hook.listening(), hook.postponed():
-        os.kill(os.getpid(), signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert not ended
-        clock[0] += 2
-        os.kill(os.getpid(), signal.SIGINT)
-        assert ended == [130]
+
+    def work(hook):
+        with hook.listening(), hook.postponed():
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert not ended
+            clock[0] += 2
+            os.kill(os.getpid(), signal.SIGINT)
+            assert ended == [130]
+
+    with pytest.raises(SystemExit, match='143'):
+        work(SignalHook())
 
 
-@pytest.mark.parametrize(('number', 'status'), [(signal.SIGINT, 0), (signal.SIGUSR1, 0), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ('number', 'status'), [(signal.SIGINT, 0), (signal.SIGUSR1, 0), (signal.SIGTERM, 143)]
+)
 def test_a_forked_worker_leaves_the_stop_to_its_process(number, status):
     """A loader's worker gets the signals of the terminal too; a pool ends its workers by SIGTERM."""
     hook = SignalHook()
@@ -144,16 +159,17 @@ def test_the_command_to_go_on_is_told(tmp_path, monkeypatch, words, command):
     assert told.endswith(command)
 
 
-def test_a_stopped_run_goes_on_as_if_it_had_not_been(images, tmp_path):
+def test_a_stopped_run_goes_on_as_if_it_had_not_been(images, tmp_path, monkeypatch):
     cfg = tiny_config(images, tmp_path / 'whole', train_cfg__max_epochs=2)
     whole = state(train(cfg))
     cfg.work_dir = str(tmp_path / 'stopped')
-    cfg.custom_hooks = [dict(type='KillingHook', iteration=3)]
-    with pytest.raises(SystemExit, match='143'):
-        train(cfg)
+    with monkeypatch.context() as patch:
+        patch.setattr(SignalHook, 'before_train_iter', KillingHook(3).after_train_iter)
+        with pytest.raises(SystemExit, match='143'):
+            train(cfg)
     (text,) = (path.read_text() for path in (tmp_path / 'stopped').glob('*/*.log'))
     assert f"SIGTERM in epoch 2: stopped; it goes on from '{tmp_path}/stopped/epoch_1.pth'" in text
-    cfg.custom_hooks, cfg.resume = [], 'auto'
+    cfg.resume = 'auto'
     assert_same(state(train(cfg)), whole)
 
 
@@ -164,10 +180,22 @@ def test_two_processes_end_by_a_signal_to_one(images, tmp_path):
     cfg.custom_imports = dict(imports=['tests.runs', 'tests.test_engine.test_hooks.test_signal'])
     cfg.custom_hooks = [dict(type='KillingHook', iteration=3, rank=1)]
     cfg.dump(tmp_path / 'config.py')
-    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', 'tools/train.py']
+    command = [
+        sys.executable,
+        '-m',
+        'torch.distributed.run',
+        '--standalone',
+        '--nproc_per_node=2',
+        'tools/train.py',
+    ]
     command += [str(tmp_path / 'config.py'), '--work-dir', str(tmp_path / 'run'), '--launcher', 'pytorch']
     env = {**os.environ, 'PYTHONPATH': str(ROOT), 'CUDA_VISIBLE_DEVICES': ''}
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=200, check=False
+    )
     assert done.returncode
     assert done.stderr.count('exitcode  : 143') == 2, done.stderr[-3000:]
-    assert f"SIGTERM in epoch 2: stopped; it goes on from '{tmp_path}/run/epoch_1.pth'" in done.stdout + done.stderr
+    assert (
+        f"SIGTERM in epoch 2: stopped; it goes on from '{tmp_path}/run/epoch_1.pth'"
+        in done.stdout + done.stderr
+    )
