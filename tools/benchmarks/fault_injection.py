@@ -4,9 +4,9 @@
     python tools/benchmarks/fault_injection.py --trials 5 --seed 1
 
 Every trial starts ``tools/train.py`` on drawn images (three epochs with labels, checkpoints and evaluations), ends it
-by SIGKILL, and starts it once more with ``--resume``. In every third trial the kill comes while a file is being written:
-the process is stopped when an unfinished file is seen, and killed if that is still there. The other moments are
-anywhere in the run, its start included.
+by SIGKILL, and starts it once more with ``--resume``. In every third trial the kill comes while a file is being
+written: the process is stopped when an unfinished file is seen, and killed if that is still there. The other moments
+are anywhere in the run, its start included.
 
 A trial has survived if the training comes to its end, and is equal if all checkpoints that it leaves have the same
 weights, optimizer, labels and scores as those of the uninterrupted run, bit for bit.
@@ -118,7 +118,7 @@ def while_writing(folder: Path, number: int, process: subprocess.Popen) -> None:
                 process.kill()
                 return
             process.send_signal(signal.SIGCONT)
-        time.sleep(0.0005)
+        time.sleep(0.001)
 
 
 def killed(work: Path, folder: Path, kill: Callable[[subprocess.Popen], None]) -> bool:
@@ -171,7 +171,7 @@ def uninterrupted(work: Path) -> dict[str, float]:
         files: set[Path] = set()
         while process.poll() is None:
             files |= set(unfinished_files(folder / '*.pth'))
-            time.sleep(0.0005)
+            time.sleep(0.001)
         if process.returncode:
             raise RuntimeError(f"the uninterrupted training failed, see '{folder.with_suffix('.log')}'")
         seconds = time.time() - begin

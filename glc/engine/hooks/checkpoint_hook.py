@@ -132,7 +132,9 @@ class CheckpointHook(_CheckpointHook):
             content = load_checkpoint_file(ckpt_path)
             digest = hashlib.sha256(Path(ckpt_path).read_bytes()).hexdigest()
             target = Path(ckpt_path).with_suffix('').as_posix() + f'-{digest[:8]}.pth'
-            write_checkpoint_file({key: content[key] for key in self.published_keys if key in content}, target)
+            write_checkpoint_file(
+                {key: content[key] for key in self.published_keys if key in content}, target
+            )
             runner.logger.info(f"'{ckpt_path}' is published as '{target}'.")
 
     def _set_best(self, key: str, number: int, path: Path) -> None:

@@ -221,7 +221,9 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
 
 
 def test_publishing_keeps_the_named_parts(tmp_path):
-    hook = CheckpointHook(interval=1, save_best='reid/mAP', rule='greater', published_keys=['meta', 'state_dict'])
+    hook = CheckpointHook(
+        interval=1, save_best='reid/mAP', rule='greater', published_keys=['meta', 'state_dict']
+    )
     runner = FakeRunner(tmp_path, max_epochs=2)
     runner.train(hook)
     hook.after_train(runner)
