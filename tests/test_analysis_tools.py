@@ -153,7 +153,7 @@ def test_one_view_halves_the_work_on_features(run):
     assert printed.endswith('same labels: yes\n')
 
 
-def test_curves_are_means_by_epoch_and_the_later_log_counts(run, tmp_path, capsys):
+def test_curves_are_means_by_epoch_and_the_later_log_counts(run, tmp_path):
     logs = {
         '20250101_000000': [
             {'lr': 0.1, 'loss': 4.0, 'loss_id': 3.0, 'epoch': 1, 'iter': 1, 'step': 1},
@@ -178,6 +178,5 @@ def test_curves_are_means_by_epoch_and_the_later_log_counts(run, tmp_path, capsy
     with path.open('a') as file:
         file.write('\n[]\n{"reid/mAP": 9}\n{"reid/mAP": 41.')  # the last one by a kill
     assert '| 2 | 1.500 | 0.500 | 41.250 | 60.000 |' in run('analysis_tools/print_curves', tmp_path)
-    assert capsys.readouterr().err.count(f"'{path}' passed over") == 3
     with pytest.raises(SystemExit, match='is it the work dir of a training'):
         run('analysis_tools/print_curves', tmp_path / 'empty')

@@ -340,6 +340,17 @@ def test_a_cut_file_of_scores_is_passed_over(suite, arguments, demo, tmp_path, c
     assert f"'{second.folder}/scores.json' passed over" in capsys.readouterr().err
 
 
+def test_a_cut_line_of_a_log_is_passed_over(suite, tmp_path, capsys):
+    path = tmp_path / 'time' / 'vis_data' / 'scalars.json'
+    path.parent.mkdir(parents=True)
+    path.write_text('{"reid/mAP": 41.25, "step": 2}\n[]\n{"reid/mAP": 9}\n{"step": 3, "reid/mAP": 41.')
+    assert suite.read_epochs(tmp_path, ['reid/mAP']) == {2: {'reid/mAP': 41.25}}
+    warned = capsys.readouterr().err
+    assert all(
+        f"'{path}' passed over, it was cut off or changed: line {number}: " in warned for number in (2, 3, 4)
+    )
+
+
 @pytest.mark.parametrize(
     ('pointer', 'files', 'epochs'),
     [

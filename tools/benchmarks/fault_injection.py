@@ -133,10 +133,16 @@ def killed(work: Path, folder: Path, kill: Callable[[subprocess.Popen], None]) -
             process.wait()
 
 
+def complete(folder: Path) -> list[Path]:
+    """List the checkpoints without unfinished files."""
+    return sorted(path for path in folder.glob('*.pth') if not path.name.startswith('.'))
+
+
 def outcome(folder: Path) -> dict[str, Any]:
     """Return what two runs must have in common: scores, and the checkpoints but for names and times."""
-    found: dict[str, Any] = {'scores': read_epochs(folder, SCORES).get(EPOCHS, {})}
-    for path in sorted(folder.glob('*.pth')):
+    last = read_epochs(folder, SCORES).get(EPOCHS, {})
+    found: dict[str, Any] = {'scores': [last.get(name) for name in SCORES]}  # logged losses are smoothed
+    for path in complete(folder):
         content = load_checkpoint_file(path)
         content['meta'] = {name: content['meta'][name] for name in ('epoch', 'iter', 'seed')}
         info = content['message_hub']['runtime_info']
@@ -203,7 +209,7 @@ def trial(work: Path, seed: int, whole: dict[str, float], number: int) -> dict[s
             kill = partial(after, seconds)
         was_killed = killed(work, folder, kill)
         attempt += 1
-    left = sorted(path.name for path in folder.glob('*.pth'))
+    left = [path.name for path in complete(folder)]
     halves = len(unfinished_files(folder / '*.pth') + unfinished_files(folder / 'last_checkpoint'))
     survived = start(work, folder).wait() == 0
     equal = survived and same(outcome(work / 'whole'), outcome(folder))
