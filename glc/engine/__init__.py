@@ -33,6 +33,7 @@ from .hooks import (
 )
 from .optim import CPUAmpOptimWrapper, DecayMatricesConstructor
 from .runner import ReIDRunner
+from .schedulers import WarmupCosineLR
 
 for labeler in (
     AdaptiveConsensus,
@@ -80,4 +81,5 @@ __all__ = [
     'SelfDistillationHook',
     'SignalHook',
     'TimeBudgetHook',
+    'WarmupCosineLR',
 ]
