@@ -3,7 +3,7 @@
 import shlex
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +69,15 @@ class ReIDRunner(Runner):
                 self.logger.warning(f'{error.name} in epoch {self.epoch + 1}: {_how_to_go_on(folder)}')
                 raise
 
+    def uninterrupted(self) -> AbstractContextManager[None]:
+        """Return a context in which no signal ends the process; it ends after it."""
+        return self._signals.postponed()
+
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
         """Write a checkpoint as mmengine does: it is complete or not there, and no signal interrupts it."""
         if not is_main_process():
             return
-        with self._signals.postponed(), atomic_file(Path(out_dir, filename)) as path:
+        with self.uninterrupted(), atomic_file(Path(out_dir, filename)) as path:
             super().save_checkpoint(str(path.parent), path.name, *args, **kwargs)
 
     def load_checkpoint(

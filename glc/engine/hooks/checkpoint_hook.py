@@ -1,6 +1,7 @@
 """Checkpoints that no kill, no full disk and no other run can take away."""
 
 import hashlib
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -80,18 +81,19 @@ class CheckpointHook(_CheckpointHook):
         """Write a checkpoint, point to it, then remove older ones."""
         path = self._folder / self.filename_tmpl.format(step)
         self.last_ckpt = str(path)
-        runner.save_checkpoint(
-            str(self._folder),
-            path.name,
-            save_optimizer=self.save_optimizer,
-            save_param_scheduler=self.save_param_scheduler,
-            meta=meta,
-            by_epoch=self.by_epoch,
-            **self.args,
-        )
-        if is_main_process():
-            point_to(path)
-            self._remove(self.filename_tmpl, step, self.max_keep_ckpts)
+        with getattr(runner, 'uninterrupted', nullcontext)():
+            runner.save_checkpoint(
+                str(self._folder),
+                path.name,
+                save_optimizer=self.save_optimizer,
+                save_param_scheduler=self.save_param_scheduler,
+                meta=meta,
+                by_epoch=self.by_epoch,
+                **self.args,
+            )
+            if is_main_process():
+                point_to(path)
+                self._remove(self.filename_tmpl, step, self.max_keep_ckpts)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         """Write the best checkpoints, then the state that knows the evaluation, then remove earlier ones."""

@@ -43,7 +43,7 @@ class SignalHook(Hook):
 
     def __init__(self) -> None:
         self._received = 0
-        self._postponed = False
+        self._postponed = 0
         self._group: Any = None
 
     @contextmanager
@@ -74,17 +74,17 @@ class SignalHook(Hook):
             yield
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                signal.signal(number, handler or signal.SIG_DFL)
 
     @contextmanager
     def postponed(self) -> Iterator[None]:
-        """Do something that a signal does not interrupt; the process ends after it."""
-        self._postponed = True
+        """Do something that a signal does not interrupt; the process ends after the outermost of these contexts."""
+        self._postponed += 1
         try:
             yield
         finally:
-            self._postponed = False
-        if not is_distributed():
+            self._postponed -= 1
+        if not is_distributed() and not self._postponed:
             self._stop(self._received)
 
     def before_train(self, runner: Runner) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import torch
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 
 from glc.checkpoints import load_checkpoint_file
-from glc.engine import CheckpointHook
+from glc.engine import CheckpointHook, SignalHook
 from glc.engine.work_dir import newest_checkpoint
 from glc.registry import HOOKS
 from glc.utils.files import atomic_file
@@ -218,6 +219,26 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=rf"No space left on device: '{tmp_path}/epoch_3.pth'"):
         FakeRunner(tmp_path, max_epochs=3).train(CheckpointHook(**options))
     assert files(tmp_path) == before
+
+
+def test_a_signal_while_writing_waits_for_the_pointer(tmp_path):
+    """Else the run would go on from the checkpoint before it."""
+    runner, signals = FakeRunner(tmp_path), SignalHook()
+    runner.uninterrupted = signals.postponed
+    save = runner.save_checkpoint
+
+    def interrupted(*args, **kwargs):
+        os.kill(os.getpid(), signal.SIGTERM)
+        save(*args, **kwargs)
+
+    def work():
+        with signals.listening():
+            runner.train(CheckpointHook(interval=1))
+
+    runner.save_checkpoint = interrupted
+    with pytest.raises(SystemExit, match='143'):
+        work()
+    assert (tmp_path / 'last_checkpoint').read_text() == 'epoch_1.pth'
 
 
 def test_publishing_keeps_the_named_parts(tmp_path):

@@ -55,13 +55,15 @@ def test_what_must_not_be_interrupted_is_finished():
     def work():
         with hook.listening():
             with hook.postponed():
-                os.kill(os.getpid(), signal.SIGTERM)
-                done.append('written')
+                with hook.postponed():
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    done.append('written')
+                done.append('pointed to')
             done.append('went on')
 
     with pytest.raises(SystemExit, match='143'):
         work()
-    assert done == ['written']
+    assert done == ['written', 'pointed to']
 
 
 def test_a_swallowed_stop_comes_again():
