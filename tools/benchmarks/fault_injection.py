@@ -16,6 +16,7 @@ kept: run it again to go on. The exit status is 1 where a trial failed.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import shutil
@@ -166,7 +167,17 @@ def same(first: Any, second: Any) -> bool:
     return first == second
 
 
-def uninterrupted(work: Path) -> dict[str, float]:
+def code() -> str:
+    """Digest of the code and the configs, which two runs must share to be equal."""
+    digest = hashlib.sha256()
+    for path in sorted(
+        path for folder in ('glc', 'configs', 'tools') for path in (ROOT / folder).rglob('*.py')
+    ):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def uninterrupted(work: Path) -> dict[str, Any]:
     """Run the training that is never killed, once; returns its seconds and how many checkpoint files it writes."""
     result = work / 'whole.json'
     if not result.is_file():
@@ -182,11 +193,14 @@ def uninterrupted(work: Path) -> dict[str, float]:
             raise RuntimeError(f"the uninterrupted training failed, see '{folder.with_suffix('.log')}'")
         seconds = time.time() - begin
         with atomic_file(result) as path:
-            path.write_text(json.dumps({'seconds': seconds, 'files': len(files)}))
-    return json.loads(result.read_text())
+            path.write_text(json.dumps({'seconds': seconds, 'files': len(files), 'code': code()}))
+    whole = json.loads(result.read_text())
+    if whole['code'] != code():
+        raise RuntimeError(f"'{work}' was made with other code: delete it, or take another --work-dir")
+    return whole
 
 
-def trial(work: Path, seed: int, whole: dict[str, float], number: int) -> dict[str, Any]:
+def trial(work: Path, seed: int, whole: dict[str, Any], number: int) -> dict[str, Any]:
     """Kill, resume and compare; what is known from an earlier call is read."""
     result = work / f'seed_{seed}' / f'{number:03}.json'
     if result.is_file():
