@@ -5,6 +5,7 @@ from .layouts import LAYOUTS, Layout, recognize_layout, rename_keys, unwrap_stat
 from .loading import link_predictor_for, load_backbone_checkpoint, load_link_predictor, load_model_checkpoint
 from .reading import load_checkpoint_file
 from .report import LoadReport
+from .writing import write_checkpoint_file
 
 __all__ = [
     'LAYOUTS',
@@ -21,4 +22,5 @@ __all__ = [
     'rename_keys',
     'resize_pos_embed',
     'unwrap_state_dict',
+    'write_checkpoint_file',
 ]

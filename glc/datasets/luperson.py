@@ -125,6 +125,7 @@ class LUPerson(BaseReIDDataset):
                 return np.memmap(file, np.uint8, 'r')
         found = self._lmdb_keys() if self.lmdb else map(os.fsencode, self.list_images(self.source))
         text = stamp + b''.join(name + b'\n' for name in found)
+        # Several processes may write at once.
         try:
             with atomic_file(self.list_file) as path:
                 path.write_bytes(text)

@@ -20,6 +20,7 @@ from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS
 from .feature_extractor import FeatureExtractor
 from .hooks import (
     AverageBatchNormHook,
+    CheckpointHook,
     EpochSeedHook,
     IdentityLabelHook,
     MeanTeacherHook,
@@ -27,6 +28,7 @@ from .hooks import (
     PseudoLabelHook,
     RestartHook,
     SelfDistillationHook,
+    SignalHook,
     TimeBudgetHook,
 )
 from .optim import CPUAmpOptimWrapper, DecayMatricesConstructor
@@ -66,6 +68,7 @@ PSEUDO_LABELERS.register_module(name='SelfPacedReliability', module=build_self_p
 __all__ = [
     'AverageBatchNormHook',
     'CPUAmpOptimWrapper',
+    'CheckpointHook',
     'DecayMatricesConstructor',
     'EpochSeedHook',
     'FeatureExtractor',
@@ -76,6 +79,7 @@ __all__ = [
     'ReIDRunner',
     'RestartHook',
     'SelfDistillationHook',
+    'SignalHook',
     'TimeBudgetHook',
     'WarmupCosineLR',
 ]
