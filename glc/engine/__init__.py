@@ -21,6 +21,7 @@ from .feature_extractor import FeatureExtractor
 from .hooks import (
     AverageBatchNormHook,
     EpochSeedHook,
+    FiniteCheckHook,
     IdentityLabelHook,
     MeanTeacherHook,
     PlainCheckpointHook,
@@ -68,6 +69,7 @@ __all__ = [
     'DecayMatricesConstructor',
     'EpochSeedHook',
     'FeatureExtractor',
+    'FiniteCheckHook',
     'IdentityLabelHook',
     'MeanTeacherHook',
     'PlainCheckpointHook',

@@ -2,6 +2,7 @@
 
 from .average_batchnorm_hook import AverageBatchNormHook
 from .epoch_seed_hook import EpochSeedHook
+from .finite_check_hook import FiniteCheckHook
 from .identity_label_hook import IdentityLabelHook
 from .mean_teacher_hook import MeanTeacherHook
 from .plain_checkpoint_hook import PlainCheckpointHook
@@ -13,6 +14,7 @@ from .time_budget_hook import TimeBudgetHook
 __all__ = [
     'AverageBatchNormHook',
     'EpochSeedHook',
+    'FiniteCheckHook',
     'IdentityLabelHook',
     'MeanTeacherHook',
     'PlainCheckpointHook',
