@@ -188,7 +188,7 @@ def check_same_tensors(model: nn.Module, state: Mapping[str, Tensor], checkpoint
 
 
 def non_finite(state: Mapping[str, Any]) -> list[str]:
-    """List the names of the tensors with an element that is infinite or no number.
+    """List the names of the tensors with an element that is infinite or no number; meta tensors have no elements.
 
     Example:
         >>> import torch
@@ -198,7 +198,7 @@ def non_finite(state: Mapping[str, Any]) -> list[str]:
     return [
         name
         for name, value in state.items()
-        if isinstance(value, Tensor) and not bool(torch.isfinite(value).all())
+        if isinstance(value, Tensor) and not value.is_meta and not bool(torch.isfinite(value).all())
     ]
 
 

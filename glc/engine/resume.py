@@ -38,7 +38,8 @@ def check_resumable(runner: Runner, content: Any, checkpoint: str) -> list[str]:
     start_anew = (
         f'--cfg-options load_from={checkpoint} (without --resume) starts a new training from its weights'
     )
-    missing = [part for part in _PARTS if not isinstance(content, Mapping) or part not in content]
+    parts = content if isinstance(content, Mapping) else {}
+    missing = [part for part in _PARTS if not isinstance(parts.get(part), Mapping)]
     if missing:
         raise RuntimeError(
             f"'{checkpoint}' holds weights, but no state of a training that could be resumed (no "
@@ -54,15 +55,18 @@ def check_resumable(runner: Runner, content: Any, checkpoint: str) -> list[str]:
             f'averaged weights: {words["ema_state_dict" in content]} them in the checkpoint, {words[averaged]} a hook '
             'that averages in the config'
         )
+    try:
+        check_same_tensors(unwrap(runner.model), content['state_dict'], checkpoint)
+    except RuntimeError as error:
+        problems.append(str(error))
     changed, notes = _other_config(runner, content['meta'].get('cfg'))
     problems = changed + problems
     if problems:
         raise RuntimeError(
-            f"cannot resume from '{checkpoint}', which another training has written:\n  "
+            f"cannot resume from '{checkpoint}', which is not the end of an epoch of this training:\n  "
             + '\n  '.join(problems)
             + f'\nTake the values of the checkpoint; or {start_anew}'
         )
-    check_same_tensors(unwrap(runner.model), content['state_dict'], checkpoint)
     return notes
 
 
