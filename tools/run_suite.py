@@ -147,13 +147,19 @@ def plan(args: argparse.Namespace) -> list[Run]:
         for name, setting in settings.items():
             if not re.fullmatch(r'\w[\w.+-]*', str(name)):
                 raise ValueError(
-                    f"'{args.suite}': the setting {name!r} names a folder of the work dir, so it takes letters, digits, "
-                    "'_', '.', '+' and '-' only, and starts with none of the last three"
+                    f"'{args.suite}': the setting {name!r} names a folder of the work dir, so it takes letters, digits "
+                    "and '_', and after the first of them '.', '+' and '-' too"
                 )
-            if not isinstance(setting, dict) or 'config' not in setting or not set(setting) <= {'config', 'options'}:
+            if (
+                not isinstance(setting, dict)
+                or 'config' not in setting
+                or not set(setting) <= {'config', 'options'}
+            ):
                 raise ValueError(f"setting '{name}' needs a config, and may have options, got {setting}")
             cfg = make_config(setting['config'], [*overlays, setting.get('options', {})], seed)
-            runs.append(Run(str(name), setting['config'], seed, args.work_dir / str(name) / f'seed_{seed}', cfg))
+            runs.append(
+                Run(str(name), setting['config'], seed, args.work_dir / str(name) / f'seed_{seed}', cfg)
+            )
     return runs
 
 

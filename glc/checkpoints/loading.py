@@ -108,12 +108,15 @@ def load_model_checkpoint(
     missing = [name for name in report.missing if not name.startswith('head.')]
     if missing or report.mismatched or report.unexpected:
         absent = [*missing, *report.mismatched]
-        hint = (
-            'use the config it was trained with (neck.fusion, neck.multi, neck.pool, the kind of backbone)'
-            if any(name.startswith('neck.') for name in report.matched)
-            else 'it holds a network without a neck, which can be started from: test.py CONFIG --cfg-options '
-            f'model.backbone.init_cfg.checkpoint={checkpoint}'
-        )
+        if any(name.startswith('neck.') for name in report.matched):
+            hint = 'use the config it was trained with (neck.fusion, neck.multi, neck.pool, the kind of backbone)'
+        elif report.matched:
+            hint = (
+                'it holds a network without a neck, which can be started from: test.py CONFIG --cfg-options '
+                f'model.backbone.init_cfg.checkpoint={checkpoint}'
+            )
+        else:
+            hint = 'nothing fits, so it is a checkpoint of another network'
         raise RuntimeError(
             f"checkpoint '{checkpoint}' (layout {report.layout}) does not fit the config: "
             f'{_some("missing or misshapen tensors", absent)}, {_some("unexpected tensors", report.unexpected)}; '

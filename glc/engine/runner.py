@@ -93,10 +93,11 @@ class ReIDRunner(Runner):
         self.message_hub.load_state_dict(content['message_hub'])
         if resume_optimizer:
             self.optim_wrapper.load_state_dict(content['optimizer'])
-        if resume_param_scheduler and self.param_schedulers is not None:
-            self.param_schedulers: list = self.build_param_scheduler(self.param_schedulers)
+        if resume_param_scheduler:
+            if self.param_schedulers is not None:
+                self.param_schedulers: list | None = self.build_param_scheduler(self.param_schedulers)
             changed = resume_schedulers(
-                self.param_schedulers,
+                self.param_schedulers or [],
                 content.get('param_schedulers', []),
                 self.optim_wrapper.param_groups,
                 loop.epoch,

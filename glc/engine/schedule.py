@@ -45,18 +45,18 @@ def resume_schedulers(
             scheduler.load_state_dict(state)
         return None
     changes = f'{_brief(old_plans, plans)} in the checkpoint, {_brief(plans, old_plans)} in the config'
-    names = sorted({scheduler.param_name for scheduler in schedulers})
+    names = sorted({plan['param_name'] for plan in (*old_plans, *plans)})
     kept = [{name: group[name] for name in names} for group in groups]
     replayable = not any(getattr(scheduler, 'need_val_args', False) for scheduler in schedulers)
     if replayable and [set(plan) for plan in plans] == [set(plan) for plan in old_plans]:
-        _replay(schedulers, old_plans, groups, epochs, epoch_length)
+        _replay(schedulers, old_plans, groups, names, epochs, epoch_length)
         replayable = kept == [{name: group[name] for name in names} for group in groups]
     if not replayable:
         raise RuntimeError(
             f'param_scheduler or train_cfg.max_epochs is not that of the checkpoint ({changes}), and cannot be '
             f'changed: the {" and ".join(names)} of this training followed evaluations or a hook too'
         )
-    _replay(schedulers, plans, groups, epochs, epoch_length)
+    _replay(schedulers, plans, groups, names, epochs, epoch_length)
     values = [
         f'{name} {old[name]:.6g} in the checkpoint, {group[name]:.6g} is used'
         for group, old in zip(groups, kept, strict=True)
@@ -70,13 +70,14 @@ def _replay(
     schedulers: Sequence[_ParamScheduler],
     plans: Sequence[Mapping[str, Any]],
     groups: Sequence[dict[str, Any]],
+    names: Sequence[str],
     epochs: int,
     epoch_length: int,
 ) -> None:
     """Go through the epochs from the initial values on, as ParamSchedulerHook does."""
-    for scheduler in schedulers:
-        for group in groups:
-            group[scheduler.param_name] = group[f'initial_{scheduler.param_name}']
+    for group in groups:
+        for name in names:
+            group[name] = group.setdefault(f'initial_{name}', group[name])
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # that the optimizer takes no step
         for scheduler, plan in zip(schedulers, plans, strict=True):

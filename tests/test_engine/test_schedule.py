@@ -97,6 +97,16 @@ def test_another_schedule_starts_from_the_rate_of_the_checkpoint():
     assert second.rates(3, 6) == whole.rates(3, 6)
 
 
+def test_a_schedule_may_begin_or_end_with_a_resume():
+    with_steps, without = [{'type': 'StepLR', 'step_size': 1}], []
+    for old, new, rate in ((with_steps, without, 0.1), (without, with_steps, 0.1 * 0.1 * 0.1)):
+        first = Training(old, 4)
+        first.rates(0, 2)
+        second = Training(new, 4, lr=7.0)
+        assert f'{rate:.6g} is used' in second.resume(first.checkpoint(), 2)
+        assert second.groups[0]['lr'] == rate
+
+
 def test_rates_that_something_else_has_changed_are_not_guessed():
     first = Training([{'type': 'StepLR', 'step_size': 2}], 4)
     first.rates(0, 2)
