@@ -116,7 +116,10 @@ def load_model_checkpoint(
                 f'model.backbone.init_cfg.checkpoint={checkpoint}'
             )
         else:
-            hint = 'nothing fits, so it is a checkpoint of another network'
+            hint = (
+                f'it is of another network: {_shapes("only in the config", missing, model.state_dict())}; '
+                f'{_shapes("only in the file", report.unexpected, unwrap_state_dict(content))}'
+            )
         raise RuntimeError(
             f"checkpoint '{checkpoint}' (layout {report.layout}) does not fit the config: "
             f'{_some("missing or misshapen tensors", absent)}, {_some("unexpected tensors", report.unexpected)}; '
