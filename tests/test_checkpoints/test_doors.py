@@ -1,6 +1,7 @@
 """No code in a file is run, through whichever door the file comes."""
 
 import os
+import re
 import runpy
 import sys
 import zipfile
@@ -127,6 +128,19 @@ def test_text_of_a_config_in_a_checkpoint_is_not_run(cfg, tmp_path):
         cfg.experiment_name = f'{tmp_path.name}_{resume}'
         started(cfg, tmp_path / 'x.pth', resume)
         assert not (tmp_path / 'mark').exists()
+
+
+def test_nothing_else_unpickles():
+    """A new door goes through ``load_checkpoint_file``."""
+    found = {
+        f'{path.relative_to(ROOT)}: {match}'
+        for folder in ('glc', 'tools')
+        for path in (ROOT / folder).rglob('*.py')
+        for match in re.findall(
+            r'torch\.load\(|allow_pickle|pickle\.loads?\(|yaml\.load\(|load_url', path.read_text()
+        )
+    }
+    assert found == {'glc/checkpoints/reading.py: torch.load('}
 
 
 # ---------------------------------------------------------------- weights that do not fit
