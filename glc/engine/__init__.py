@@ -32,6 +32,7 @@ from .hooks import (
 )
 from .optim import CPUAmpOptimWrapper, DecayMatricesConstructor
 from .runner import ReIDRunner
+from .schedulers import WarmupCosineLR
 
 for labeler in (
     AdaptiveConsensus,
@@ -78,4 +79,5 @@ __all__ = [
     'RestartHook',
     'SelfDistillationHook',
     'TimeBudgetHook',
+    'WarmupCosineLR',
 ]
