@@ -5,10 +5,8 @@ from collections.abc import Callable
 
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
-from mmengine.runner.base_loop import BaseLoop
 
 from glc.checkpoints import load_checkpoint_file, load_model_checkpoint
-from glc.engine.loop import EpochLoop
 from glc.engine.resume import check_resumable
 from glc.engine.schedule import resume_schedulers
 from glc.engine.unwrap import unwrap
@@ -21,12 +19,6 @@ class ReIDRunner(Runner):
 
     No code in a file is run. A resumed training goes on as if it had not been interrupted, or is refused.
     """
-
-    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        """Build the training loop; that of ``by_epoch=True`` is :class:`~glc.engine.loop.EpochLoop`."""
-        if isinstance(loop, dict) and 'type' not in loop and loop.get('by_epoch'):
-            loop = {'type': EpochLoop, **{key: value for key, value in loop.items() if key != 'by_epoch'}}
-        return super().build_train_loop(loop)
 
     def load_checkpoint(
         self,
