@@ -175,5 +175,8 @@ def test_curves_are_means_by_epoch_and_the_later_log_counts(run, tmp_path):
         '| 1 | 3.000 | 2.000 |  |  |',
         '| 2 | 1.500 | 0.500 | 41.250 | 60.000 |',
     ]
+    with path.open('a') as file:
+        file.write('\n[]\n{"reid/mAP": 9}\n{"reid/mAP": 41.')  # the last one by a kill
+    assert '| 2 | 1.500 | 0.500 | 41.250 | 60.000 |' in run('analysis_tools/print_curves', tmp_path)
     with pytest.raises(SystemExit, match='is it the work dir of a training'):
         run('analysis_tools/print_curves', tmp_path / 'empty')

@@ -229,6 +229,17 @@ def trained(monkeypatch):
     return start
 
 
+def test_resume_keeps_the_weights_to_start_from_for_the_first_start(trained):
+    """So one command serves for the first start and for all later ones."""
+    config, start = str(CONFIGS / 'glc/demo_synthetic.py'), ('--cfg-options', 'load_from=weights.pth')
+    cfg = trained(config, '--resume', *start)
+    assert (cfg['resume'], cfg['load_from']) == ('auto', 'weights.pth')
+    cfg = trained(config, '--resume', 'run/epoch_3.pth', *start)
+    assert (cfg['resume'], cfg['load_from']) == (True, 'run/epoch_3.pth')
+    cfg = trained(config, *start)
+    assert (cfg['resume'], cfg['load_from']) == (False, 'weights.pth')
+
+
 @pytest.mark.parametrize('name', TWINS)
 def test_an_option_of_the_command_line_removes_the_corrector(trained, name):
     option = ('--cfg-options', 'default_hooks.pseudo_label.corrector=None')

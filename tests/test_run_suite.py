@@ -158,6 +158,7 @@ def write_run(run, epochs, scores=None):
         lines += [{**stages, 'step': epoch}, {'seconds/epoch': 7.0, 'step': epoch}]
         lines += [{'loss': 1.0, 'epoch': epoch + 1, 'step': 9}, {'reid/mAP': 10.0 + epoch, 'step': epoch + 1}]
     (logs / 'scalars.json').write_text('\n'.join(map(json.dumps, lines)))
+    (run.folder / f'epoch_{epochs}.pth').touch()
     (run.folder / 'last_checkpoint').write_text(f'/elsewhere/epoch_9/epoch_{epochs}.pth')
     if scores:
         (run.folder / 'scores.json').write_text(json.dumps(scores))
@@ -325,6 +326,55 @@ def test_what_is_missing_is_named_before_anything_runs(suite, arguments, demo, t
     assert suite.main() == 2
     assert "setting 'mobile' starts from 'nowhere.pth', which does not exist" in capsys.readouterr().err
     assert not (tmp_path / 'runs').exists()
+
+
+@pytest.mark.parametrize(
+    'cut', ['', '{"reid/mAP": 50.0, "reid/ra', '[]', '{"reid/mAP": "x"}', '{"reid/mAP": 1.0}']
+)
+def test_a_cut_file_of_scores_is_passed_over(suite, arguments, demo, tmp_path, capsys, cut):
+    """The scores in the log count; where it has none, the evaluation is made again."""
+    args = arguments(demo, '--work-dir', tmp_path / 'runs')
+    first, second = suite.plan(args)[:2]
+    write_run(first, 2, {'reid/mAP': 50.0, 'reid/rank1': 70.0})
+    write_run(second, 2)
+    (second.folder / 'scores.json').write_text(cut)
+    suite.report([first, second], args.work_dir)
+    rows = (args.work_dir / 'RESULTS.md').read_text().splitlines()[-2:]
+    assert '| 50.0 | 70.0 |' in rows[0]
+    assert '| none | 2 of 2 | not measured |' in rows[1]
+    assert f"'{second.folder}/scores.json' passed over" in capsys.readouterr().err
+
+
+def test_a_cut_line_of_a_log_is_passed_over(suite, tmp_path, capsys):
+    path = tmp_path / 'time' / 'vis_data' / 'scalars.json'
+    path.parent.mkdir(parents=True)
+    path.write_text('{"reid/mAP": 41.25, "step": 2}\n[]\n{"reid/mAP": 9}\n{"step": 3, "reid/mAP": 41.')
+    assert suite.read_epochs(tmp_path, ['reid/mAP']) == {2: {'reid/mAP': 41.25}}
+    warned = capsys.readouterr().err
+    assert all(
+        f"'{path}' passed over, it was cut off or changed: line {number}: " in warned for number in (2, 3, 4)
+    )
+
+
+@pytest.mark.parametrize(
+    ('pointer', 'files', 'epochs'),
+    [
+        ('epoch_2.pth', [1, 2, 3], 2),
+        ('/elsewhere/epoch_2.pth', [2], 2),
+        ('', [1, 2], 2),
+        (None, [1, 10], 10),
+        ('epoch_3.pth', [1], 1),
+        (None, [], 0),
+    ],
+)
+def test_epochs_are_those_of_the_files(suite, arguments, demo, tmp_path, pointer, files, epochs):
+    run = suite.plan(arguments(demo, '--work-dir', tmp_path / 'runs'))[0]
+    run.folder.mkdir(parents=True)
+    for number in files:
+        (run.folder / f'epoch_{number}.pth').touch()
+    if pointer is not None:
+        (run.folder / 'last_checkpoint').write_text(pointer)
+    assert run.epochs == epochs
 
 
 @pytest.mark.slow

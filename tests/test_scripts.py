@@ -157,8 +157,9 @@ def quickstart(checkout):
         path = checkout / 'tools' / f'{name}.py'
         path.parent.mkdir(exist_ok=True)
         path.write_text(STUB)
-    for name in ('quickstart.sh', '_quickstart_summary.py'):
-        shutil.copy(ROOT / 'tools' / name, checkout / 'tools')
+    (checkout / 'tools/analysis_tools').mkdir()
+    for name in ('quickstart.sh', '_quickstart_summary.py', 'analysis_tools/print_curves.py'):
+        shutil.copy(ROOT / 'tools' / name, checkout / 'tools' / name)
     for folder in ('glc', 'configs'):
         (checkout / folder).mkdir()
         (checkout / folder / 'part.py').write_text('number = 1\n')

@@ -8,6 +8,10 @@ import statistics
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent / 'analysis_tools'))
+
+from print_curves import read_records
+
 ROWS = {
     'source': 'source network, not adapted',
     'cluster_contrast': 'adapted without correction',
@@ -24,8 +28,7 @@ def read_labels(run: Path, stage: str) -> dict[int, float]:
     """
     scores = {}
     for path in sorted(run.glob('*/vis_data/scalars.json')):  # folders are named by the time of their start
-        for line in path.read_text().splitlines():
-            record = json.loads(line)
+        for record in read_records(path):
             if f'pseudo_labels/{stage}/pairwise_f' in record:
                 scores[record['step']] = 100 * record[f'pseudo_labels/{stage}/pairwise_f']
     return scores

@@ -47,7 +47,7 @@ source_spec+=(--test-ids 1 --test-images 4 --distractors 0 --junk 0 --seed $((2 
 target_spec+=(--junk 0 --cameras 5 --spread 80 --seed $((2 * seed + 1)))
 source_options+=("train_dataloader.dataset.data_root=$work/source_images" "model.head.num_classes=$source_ids")
 for loader in train val test; do target_options+=("${loader}_dataloader.dataset.data_root=$work/target_images"); done
-# Two checkpoints: while one is written, the other is complete.
+# Two checkpoints: where one is damaged, the other is there.
 training=("randomness.seed=$seed" default_hooks.checkpoint.max_keep_ckpts=2)
 leaf=demo_synthetic2synthetic_uda.py
 
@@ -123,7 +123,7 @@ evaluate() {
         --cfg-options "${target_options[@]}"
 }
 # checkpoint NAME: the last checkpoint of a training.
-checkpoint() { cat "$work/$1/last_checkpoint"; }
+checkpoint() { echo "$work/$1/$(basename "$(<"$work/$1/last_checkpoint")")"; }
 # adapt NAME: the demo config of that folder of configs, from the source network; then its scores.
 adapt() {
     [[ -f $work/$1.json ]] && return

@@ -34,11 +34,13 @@ import yaml
 from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from print_curves import curves_table, read_epochs
+from print_curves import curves_table, pass_over, read_epochs
 
 import glc.datasets  # noqa: F401
 from glc.apis import share_batch
+from glc.engine.work_dir import checkpoints_in, pointed_to
 from glc.registry import DATASETS
+from glc.utils.files import atomic_file
 
 ROOT = Path(__file__).resolve().parents[1]
 SCORES = ['reid/mAP', 'reid/rank1']
@@ -111,15 +113,20 @@ class Run:
     @property
     def epochs(self) -> int:
         """Epochs whose checkpoint was written."""
-        pointer = self.folder / 'last_checkpoint'
-        return int(re.findall(r'epoch_(\d+)\.pth', pointer.read_text())[-1]) if pointer.is_file() else 0
+        written = checkpoints_in(self.folder, 'epoch_{}.pth')
+        named = pointed_to(self.folder)
+        return next((epoch for epoch, path in written.items() if path.name == named), max(written, default=0))
 
     @property
     def scores(self) -> dict[str, float]:
         """Scores of the last epoch, of the training or of an evaluation after it; empty before that."""
         path = self.folder / 'scores.json'
         if path.is_file():
-            return json.loads(path.read_text())
+            try:
+                scores = json.loads(path.read_text())
+                return {name: float(scores[name]) for name in SCORES}
+            except (KeyError, TypeError, ValueError) as error:
+                pass_over(path, error)
         last = self.log(SCORES).get(self.max_epochs, {})
         return {name: last[name] for name in SCORES} if set(SCORES) <= set(last) else {}
 
@@ -177,7 +184,7 @@ def choose(runs: list[Run], settings: list[str] | None) -> list[Run]:
 
 
 def make_config(path: str, overlays: list[dict[str, Any]], seed: int) -> Config:
-    """Make the config of a run; a checkpoint remains complete while the next one is written."""
+    """Make the config of a run; it has two checkpoints, for the case that one is damaged."""
     cfg = Config.fromfile(path)
     own = {
         'randomness.seed': seed,
@@ -216,7 +223,8 @@ def check(runs: list[Run], processes: int) -> None:
                 f"'{run.folder}' holds a run of another config: delete or move it, or take another --work-dir"
             )
         run.folder.mkdir(parents=True, exist_ok=True)
-        run.cfg.dump(run.config)
+        with atomic_file(run.config) as path:
+            run.cfg.dump(path)
 
 
 def launch(run: Run, tool: str, arguments: list[str], args: argparse.Namespace, end: float) -> int | None:
@@ -250,7 +258,7 @@ def execute(run: Run, args: argparse.Namespace, deadline: float) -> bool:
     """Train and evaluate as far as the time allows; whether nothing failed."""
     end = deadline + 60 * args.grace
     if run.epochs < run.max_epochs:
-        arguments = ['--work-dir', str(run.folder), *(['--resume'] if run.epochs else [])]
+        arguments = ['--work-dir', str(run.folder), '--resume']
         if deadline < float('inf'):
             arguments += ['--cfg-options', f'default_hooks.time_budget.deadline={deadline}']
         say(run, f'training from epoch {run.epochs} of {run.max_epochs}')
@@ -320,8 +328,8 @@ def results(runs: list[Run]) -> str:
 
 def report(runs: list[Run], folder: Path) -> None:
     """Write the table, the curves and their picture."""
-    (folder / 'RESULTS.md').write_text(results(runs))
-    (folder / 'curves').mkdir(exist_ok=True)
+    with atomic_file(folder / 'RESULTS.md') as path:
+        path.write_text(results(runs))
     figure = Figure(figsize=(8, 5))
     axes = figure.subplots()
     for number, setting in enumerate(dict.fromkeys(run.setting for run in runs)):
@@ -338,11 +346,13 @@ def report(runs: list[Run], folder: Path) -> None:
             if points:
                 axes.plot(*zip(*points, strict=True), color=f'C{number}', marker='.', label=label)
                 label = '_nolegend_'
-        (folder / 'curves' / f'{setting}.md').write_text('\n'.join(parts))
+        with atomic_file(folder / 'curves' / f'{setting}.md') as path:
+            path.write_text('\n'.join(parts))
     axes.set(xlabel='epoch', ylabel='mAP (%)')
     if axes.lines:
         axes.legend()
-    figure.savefig(folder / 'curves.png', dpi=150)
+    with atomic_file(folder / 'curves.png') as path:
+        figure.savefig(path, dpi=150)
 
 
 def main() -> int:

@@ -42,15 +42,6 @@ read -ra target_options <<<"${TARGET_OPTIONS:-}"
 [[ -f $target_config ]] || glc_fail "there is no $target_config, but: $(echo configs/glc/*2*_uda*.py); another config" \
     'is named by TARGET_CONFIG'
 
-# newest FOLDER: the last complete checkpoint of a training; nothing where there is none yet.
-newest() {
-    [[ -f $1/last_checkpoint ]] || return 0
-    local checkpoint
-    checkpoint=$1/$(basename "$(<"$1/last_checkpoint")")
-    [[ -f $checkpoint ]] || glc_fail "$1/last_checkpoint names $checkpoint, which does not exist: bring it back," \
-        "or delete $1 to train anew"
-    echo "$checkpoint"
-}
 # launch NAME PROCESSES ARGUMENTS...: tools/NAME.py on one process or more.
 launch() {
     local name=$1 processes=$2
@@ -67,21 +58,17 @@ launch() {
 }
 # train TITLE CONFIG FOLDER LAST PROCESSES OPTIONS...: trains until the checkpoint LAST is there.
 train() {
-    local title=$1 config=$2 folder=$3 last=$4 processes=$5 from resume=()
+    local title=$1 config=$2 folder=$3 last=$4 processes=$5
     shift 5
-    from=$(newest "$folder")
-    if [[ $from == "$last" ]]; then
+    if [[ -f $last ]]; then
         glc_say "$title: finished, $last"
         return
     fi
-    if [[ -n $from ]]; then
-        resume=(--resume "$from")
-    fi
-    glc_say "$title${from:+, resumed from $from}"
-    # Two checkpoints: while one is written, the other is complete.
-    launch train "$processes" "$config" --work-dir "$folder" "${resume[@]}" \
+    glc_say "$title"
+    # Two checkpoints: where one is damaged, the other is there.
+    launch train "$processes" "$config" --work-dir "$folder" --resume \
         --cfg-options default_hooks.checkpoint.max_keep_ckpts=2 "$@"
-    [[ $(newest "$folder") == "$last" ]] || glc_fail "$title: ended without $last"
+    [[ -f $last ]] || glc_fail "$title: ended without $last"
 }
 
 glc_say "checking $source_config and $target_config"

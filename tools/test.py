@@ -12,6 +12,7 @@ from mmengine.config import DictAction
 from mmengine.dist import is_main_process
 
 from glc.apis import build_for_test, load_config
+from glc.utils.files import atomic_file
 
 
 def parse_args() -> argparse.Namespace:
@@ -42,8 +43,8 @@ def main() -> None:
     runner = build_for_test(cfg, args.checkpoint, args.launcher)
     scores = runner.test()
     if args.out and is_main_process():
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(scores, indent=2) + '\n')
+        with atomic_file(args.out) as path:
+            path.write_text(json.dumps(scores, indent=2) + '\n')
 
 
 if __name__ == '__main__':

@@ -13,6 +13,7 @@ from .loading import (
 from .mmengine_loader import replace_loaders
 from .reading import load_checkpoint_file
 from .report import LoadReport
+from .writing import write_checkpoint_file
 
 __all__ = [
     'LAYOUTS',
@@ -31,6 +32,7 @@ __all__ = [
     'rename_keys',
     'resize_pos_embed',
     'unwrap_state_dict',
+    'write_checkpoint_file',
 ]
 
 replace_loaders()

@@ -3,7 +3,6 @@
 import io
 import os
 import pickle
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -14,6 +13,7 @@ import numpy as np
 from mmengine.logging import print_log
 
 from glc.registry import DATASETS
+from glc.utils.files import atomic_file
 
 from .base import BaseReIDDataset, Counts, Record, is_image
 
@@ -118,16 +118,12 @@ class LUPerson(BaseReIDDataset):
                 return np.memmap(file, np.uint8, 'r')
         found = self._lmdb_keys() if self.lmdb else map(os.fsencode, self.list_images(self.source))
         text = stamp + b''.join(name + b'\n' for name in found)
-        # Several processes may write at once: each its own file, put in place in one step.
-        unfinished = f'{self.list_file}.{uuid.uuid4().hex}'
+        # Several processes may write at once.
         try:
-            with open(unfinished, 'wb') as file:
-                file.write(text)
-            os.replace(unfinished, self.list_file)
+            with atomic_file(self.list_file) as path:
+                path.write_bytes(text)
         except OSError as error:
             print_log(f'LUPerson: the list of images is not kept ({error})', logger='current')
-            with suppress(OSError):
-                os.remove(unfinished)
         return np.frombuffer(text, np.uint8)
 
     def _first_names(self, path: str) -> list[str]:

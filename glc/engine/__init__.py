@@ -20,6 +20,7 @@ from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS
 from .feature_extractor import FeatureExtractor
 from .hooks import (
     AverageBatchNormHook,
+    CheckpointHook,
     EpochSeedHook,
     FiniteCheckHook,
     IdentityLabelHook,
@@ -28,6 +29,7 @@ from .hooks import (
     PseudoLabelHook,
     RestartHook,
     SelfDistillationHook,
+    SignalHook,
     TimeBudgetHook,
 )
 from .optim import CPUAmpOptimWrapper, DecayMatricesConstructor
@@ -67,6 +69,7 @@ PSEUDO_LABELERS.register_module(name='SelfPacedReliability', module=build_self_p
 __all__ = [
     'AverageBatchNormHook',
     'CPUAmpOptimWrapper',
+    'CheckpointHook',
     'DecayMatricesConstructor',
     'EpochSeedHook',
     'FeatureExtractor',
@@ -78,6 +81,7 @@ __all__ = [
     'ReIDRunner',
     'RestartHook',
     'SelfDistillationHook',
+    'SignalHook',
     'TimeBudgetHook',
     'WarmupCosineLR',
 ]

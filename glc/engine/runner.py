@@ -1,15 +1,26 @@
-"""mmengine's runner, starting from published checkpoints too."""
+"""mmengine's runner, with checkpoints that stay whole, and starting from published ones too."""
 
 import re
+import shlex
+import sys
 from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
+from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
+from torch import nn
 
 from glc.checkpoints import load_checkpoint_file, load_model_checkpoint
+from glc.engine.hooks.checkpoint_hook import CheckpointHook
+from glc.engine.hooks.signal_hook import SignalHook, StoppedBySignalError
 from glc.engine.resume import check_resumable
 from glc.engine.schedule import resume_schedulers
 from glc.engine.unwrap import unwrap
+from glc.engine.work_dir import TEMPLATES, locked, pointed_to, starting_point
+from glc.utils.files import atomic_file
 
 __all__ = ['ReIDRunner']
 
@@ -18,7 +29,56 @@ class ReIDRunner(Runner):
     """Runner whose ``load_from`` takes published models too, and never loads a part of one silently.
 
     No code in a file is run. A resumed training goes on as if it had not been interrupted, or is refused.
+
+    A training has its work dir for itself, overwrites no other run there, and can be resumed whatever ends it. See
+    docs/reliability.md.
     """
+
+    def register_hooks(self, default_hooks: dict | None = None, custom_hooks: list | None = None) -> None:
+        """Register the hooks of the config, and the one that answers to signals."""
+        super().register_hooks(default_hooks, custom_hooks)
+        self._signals = SignalHook()
+        self.register_hook(self._signals)
+
+    def dump_config(self) -> None:
+        """Write nothing yet: the work dir may have the config of a run, which only a training replaces."""
+
+    def train(self) -> nn.Module:
+        """Train as mmengine does, alone in the work dir.
+
+        Returns:
+            The model.
+
+        Raises:
+            RuntimeError: If another training uses the work dir, if it has checkpoints that would be overwritten, or if
+                none of them can be read.
+            SystemExit: After a signal.
+        """
+        hooks = [hook for hook in self.hooks if isinstance(hook, CheckpointHook)]
+        folder = hooks[0].folder(self) if hooks else Path(self.work_dir)
+        templates = [*(hook.filename_tmpl for hook in hooks), *TEMPLATES]
+        with ExitStack() as stack:
+
+            def begin() -> tuple[bool, str | None]:
+                stack.enter_context(locked(self.work_dir))
+                start = starting_point(folder, self._resume, self._load_from, templates)
+                super(ReIDRunner, self).dump_config()
+                return start
+
+            self._resume, self._load_from = _on_first_process(begin)
+            stack.enter_context(self._signals.listening())
+            try:
+                return super().train()
+            except StoppedBySignalError as error:
+                self.logger.warning(f'{error.name} in epoch {self.epoch + 1}: {_how_to_go_on(folder)}')
+                raise
+
+    def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Write a checkpoint as mmengine does: it is complete or not there, and no signal interrupts it."""
+        if not is_main_process():
+            return
+        with self._signals.postponed(), atomic_file(Path(out_dir, filename)) as path:
+            super().save_checkpoint(str(path.parent), path.name, *args, **kwargs)
 
     def load_checkpoint(
         self,
@@ -99,3 +159,31 @@ class ReIDRunner(Runner):
                 self.logger.warning(changed)
         self._has_loaded = True
         self.logger.info(f'resumed epoch: {self.epoch}, iter: {self.iter}, from {filename}')
+
+
+def _on_first_process(function: Callable[[], Any]) -> Any:
+    """Return what a function returns on the first process, or raise its error, on all of them."""
+    outcome: list[Any] = [None, None]
+    if is_main_process():
+        try:
+            outcome[0] = function()
+        except (OSError, RuntimeError) as error:
+            outcome[1] = error
+    broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise outcome[1]
+    return outcome[0]
+
+
+def _how_to_go_on(folder: Path) -> str:
+    """Tell what a stopped training goes on from, and the command."""
+    name = pointed_to(folder)
+    if name is None:
+        return f"stopped; '{folder}' has no checkpoint yet, so the same command begins again"
+    words = [
+        word
+        for before, word in zip(['', *sys.argv], sys.argv, strict=False)
+        if word.partition('=')[0] != '--resume' and (before != '--resume' or word.startswith('-'))
+    ]
+    command = f' with: {shlex.join(["python", *words, "--resume"])}' if 'train.py' in words[0] else ''
+    return f"stopped; it goes on from '{folder / name}', as if it had not been,{command or ' by resume=True'}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ['atomic_file']
+__all__ = ['atomic_file', 'unfinished_files']
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
         The path to write to, in the same folder and with the same ending.
 
     Raises:
-        OSError: The folder or the file cannot be written.
+        OSError: The folder or the file cannot be written. It names the file.
 
     Example:
         >>> import tempfile
@@ -34,20 +34,38 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
         ['scores.json']
     """
     target = Path(os.path.realpath(path))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(
-        prefix=f'.{target.stem}.', suffix=f'.part{target.suffix}', dir=target.parent
-    )
-    os.close(handle)
-    part = Path(name)
+    beginning, part = f'.{target.stem}.', None
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=beginning, suffix=f'.part{target.suffix}', dir=target.parent)
+        os.close(handle)
+        part = Path(name)
         part.chmod(target.stat().st_mode if target.exists() else 0o666 & ~_umask())
         yield part
         _to_disk(part)
         part.replace(target)
         _to_disk(target.parent)
+    except OSError as error:
+        # A full disk names no file, and the name of the part says little.
+        if error.filename is None or os.path.basename(str(error.filename)).startswith(beginning):
+            error.filename = str(target)
+        raise
     finally:
-        part.unlink(missing_ok=True)
+        if part is not None:
+            part.unlink(missing_ok=True)
+
+
+def unfinished_files(path: str | Path) -> list[Path]:
+    """Find what kills have left of :func:`atomic_file`. A process that writes the file now has such a file too.
+
+    Args:
+        path: The file to write. Its name may have wildcards.
+
+    Returns:
+        The unfinished files, in order.
+    """
+    path = Path(path)
+    return sorted(path.parent.glob(f'.{path.stem}.*.part{path.suffix}'))
 
 
 def _umask() -> int:

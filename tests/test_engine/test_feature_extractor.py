@@ -44,5 +44,6 @@ def test_features_and_labels_stay_on_the_device_of_the_model(images, tmp_path, m
     original = FeatureExtractor.__call__
     monkeypatch.setattr(FeatureExtractor, '__call__', lambda self, model: original(self, model).to(FOREIGN))
     with ForeignDevice():
+        cfg.work_dir = str(tmp_path / 'again')
         again = train(cfg)
     assert_same(state(again), expected)

@@ -10,6 +10,7 @@ import numpy as np
 from mmengine.config import DictAction
 
 from glc.apis import load_config, training_features
+from glc.utils.files import atomic_file
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,8 +38,8 @@ def main() -> None:
     args = parse_args()
     cfg = load_config(args.config, args.cfg_options, args.work_dir)
     features, dataset = training_features(cfg, args.checkpoint)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(args.out, features=features.cpu().numpy(), pid=dataset.pids, cam=dataset.cam_ids)
+    with atomic_file(args.out) as path, path.open('wb') as file:
+        np.savez(file, features=features.cpu().numpy(), pid=dataset.pids, cam=dataset.cam_ids)
     print(f'{features.shape[0]} images, {features.shape[1]} channels: {args.out}')
 
 

@@ -2,8 +2,11 @@
 
 import argparse
 import json
+import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 
 def parse_args() -> argparse.Namespace:
@@ -19,6 +22,23 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def pass_over(path: Path, error: object) -> None:
+    """Say that a file, or a line of it, was left out."""
+    print(f"warning: '{path.resolve()}' passed over, it was cut off or changed: {error}", file=sys.stderr)
+
+
+def read_records(path: Path) -> Iterator[dict[str, Any]]:
+    """Read the lines of a log of scalars; a line that a kill has cut off is left out with a warning."""
+    for number, line in enumerate(path.read_text(errors='replace').splitlines(), 1):
+        try:
+            record = json.loads(line)
+            int(record['step'])
+        except (KeyError, TypeError, ValueError) as error:
+            pass_over(path, f'line {number}: {error}')
+        else:
+            yield record
+
+
 def read_epochs(work_dir: Path, scores: list[str]) -> dict[int, dict[str, float]]:
     """Read the losses and scores of every 1-based epoch."""
     epochs: dict[int, dict[str, float]] = {}
@@ -26,8 +46,7 @@ def read_epochs(work_dir: Path, scores: list[str]) -> dict[int, dict[str, float]
         work_dir.glob('*/vis_data/scalars.json')
     ):  # folders are named by the time of their start
         found: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-        for line in path.read_text().splitlines():
-            record = json.loads(line)
+        for record in read_records(path):
             epoch = record.get('epoch', record['step'])
             for name, value in record.items():
                 if name.startswith('loss') or name in scores:

@@ -30,6 +30,7 @@ import glc.engine  # noqa: F401 (registers the components)
 from glc import FeatureView
 from glc.core.evaluation import label_quality
 from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS, Registry
+from glc.utils.files import atomic_file
 
 KINDS_OF_NOISE = ('merged', 'split', 'outliers')
 SCORES = 'pairwise P / R / F | BCubed P / R / F | NMI'
@@ -222,7 +223,8 @@ def main() -> None:
             lines.append(line)
             print(line, flush=True)
     if args.output:
-        args.output.write_text(DOCUMENT.format(command=command_line(), tables='\n'.join(lines)))
+        with atomic_file(args.output) as path:
+            path.write_text(DOCUMENT.format(command=command_line(), tables='\n'.join(lines)))
 
 
 if __name__ == '__main__':

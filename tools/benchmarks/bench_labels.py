@@ -34,6 +34,7 @@ import glc.engine  # noqa: F401
 from glc.core.labelers import JaccardDBSCAN
 from glc.core.neighbors import FeatureView
 from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS
+from glc.utils.files import atomic_file
 
 Result = TypeVar('Result')
 
@@ -139,7 +140,8 @@ def exponents(results: dict[tuple[str, int], dict[str, float]], backend: str, pl
         pyplot.xlabel('images')
         pyplot.ylabel('seconds')
         pyplot.legend()
-        pyplot.savefig(plot, dpi=120)
+        with atomic_file(plot) as path:
+            pyplot.savefig(path, dpi=120)
 
 
 def main() -> None:

@@ -44,7 +44,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 import yaml
+
+from glc.utils.files import atomic_file
 
 BEGIN = '<!-- model zoo: written by tools/docs/build_model_zoo.py -->'
 END = '<!-- end of model zoo -->'
@@ -317,7 +321,8 @@ def main() -> None:
             )
             print('\n'.join(diff))
         elif old != text:
-            (args.root / document).write_text(text, encoding='utf-8')
+            with atomic_file(args.root / document) as path:
+                path.write_text(text, encoding='utf-8')
             print(f'wrote {document}')
     if stale:
         sys.exit('the model zoo is stale; run python tools/docs/build_model_zoo.py')

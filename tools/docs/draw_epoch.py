@@ -24,6 +24,7 @@ from matplotlib.patches import FancyArrowPatch
 
 from glc import GLC, FeatureView, JaccardDBSCAN, PseudoLabels
 from glc.datasets.drawing import SyntheticSpec, draw, plan
+from glc.utils.files import atomic_file
 
 PEOPLE, IMAGES = 12, 20
 INK, GRAY = '#24292f', '#9aa4af'
@@ -151,7 +152,8 @@ def main() -> None:
     figure.add_artist(Line2D(*corners, color=INK, linewidth=1, transform=figure.transFigure))
     add_arrow(figure, (0.166, 0.08), (0.166, 0.175))
     figure.text(0.567, 0.065, 'next epoch', fontsize=9.5, ha='center')
-    figure.savefig(out, metadata={'Software': None})
+    with atomic_file(out) as path:
+        figure.savefig(path, metadata={'Software': None})
     print(f'wrote {out}')
 
 

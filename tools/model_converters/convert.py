@@ -14,7 +14,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import torch
 from mmengine.config import Config, DictAction
 from torch import Tensor, nn
 
@@ -26,6 +25,7 @@ from glc.checkpoints import (
     load_checkpoint_file,
     recognize_layout,
     unwrap_state_dict,
+    write_checkpoint_file,
 )
 from glc.registry import MODELS
 
@@ -106,8 +106,9 @@ def convert(args: argparse.Namespace) -> None:
             print(
                 f'warning: {len(names)} {what}, see the table; it is no whole model, but a backbone can start from it'
             )
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({'meta': {'converted_from': source, 'layout': layout}, 'state_dict': converted}, args.out)
+    write_checkpoint_file(
+        {'meta': {'converted_from': source, 'layout': layout}, 'state_dict': converted}, args.out
+    )
     print(f"wrote '{args.out}'")
 
 

@@ -10,9 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import torch
-
-from glc.checkpoints import load_checkpoint_file
+from glc.checkpoints import load_checkpoint_file, write_checkpoint_file
 
 PREFIX = 'teacher.'
 
@@ -33,8 +31,7 @@ def main() -> None:
     teacher = {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(start)}
     if not teacher:
         sys.exit(f"'{args.checkpoint}' has no teacher: it is no checkpoint of a PASS pre-training")
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({'teacher': teacher}, args.out)
+    write_checkpoint_file({'teacher': teacher}, args.out)
     print(f'{len(teacher)} tensors of the teacher: {args.out}')
 
 

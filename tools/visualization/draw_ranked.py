@@ -12,6 +12,7 @@ from mmengine.config import DictAction
 from glc.apis import build_for_test, load_config
 from glc.engine import FeatureExtractor
 from glc.registry import DATASETS
+from glc.utils.files import atomic_file
 from glc.visualization import draw_ranked_results
 
 
@@ -64,8 +65,8 @@ def main() -> None:
     ranking[np.isneginf(np.take_along_axis(similarities, ranking, axis=1))] = -1
 
     out = args.out or Path(cfg.work_dir, 'ranked.png')
-    out.parent.mkdir(parents=True, exist_ok=True)
-    draw_ranked_results(paths[queries], paths[gallery], ranking, matches).save(out)
+    with atomic_file(out) as path:
+        draw_ranked_results(paths[queries], paths[gallery], ranking, matches).save(path)
     print(f'{len(queries)} queries, {matches[:, 0].mean():.0%} right at rank 1: {out}')
 
 

@@ -1,6 +1,7 @@
 """Hooks: when things happen in a run. The algorithms are in ``glc.core``."""
 
 from .average_batchnorm_hook import AverageBatchNormHook
+from .checkpoint_hook import CheckpointHook
 from .epoch_seed_hook import EpochSeedHook
 from .finite_check_hook import FiniteCheckHook
 from .identity_label_hook import IdentityLabelHook
@@ -9,10 +10,12 @@ from .plain_checkpoint_hook import PlainCheckpointHook
 from .pseudo_label_hook import PseudoLabelHook
 from .restart_hook import RestartHook
 from .self_distillation_hook import SelfDistillationHook
+from .signal_hook import SignalHook
 from .time_budget_hook import TimeBudgetHook
 
 __all__ = [
     'AverageBatchNormHook',
+    'CheckpointHook',
     'EpochSeedHook',
     'FiniteCheckHook',
     'IdentityLabelHook',
@@ -21,5 +24,6 @@ __all__ = [
     'PseudoLabelHook',
     'RestartHook',
     'SelfDistillationHook',
+    'SignalHook',
     'TimeBudgetHook',
 ]

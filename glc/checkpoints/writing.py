@@ -1,0 +1,27 @@
+"""Write checkpoint files."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from glc.utils.files import atomic_file
+
+__all__ = ['write_checkpoint_file']
+
+
+def write_checkpoint_file(content: Any, path: str | Path) -> None:
+    """Write a checkpoint; an earlier file of that name stays until the new one is complete.
+
+    Args:
+        content: Tensors and Python containers.
+        path: The file.
+
+    Raises:
+        OSError: If it cannot be written, with the file's name. ``torch.save`` hides a full disk behind another error.
+    """
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    with atomic_file(path) as part:
+        part.write_bytes(buffer.getbuffer())

@@ -1,0 +1,60 @@
+"""A training has its work dir for itself, and writes checkpoints in one step."""
+
+import errno
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from mmengine.runner import Runner
+
+from glc.apis import build_runner, prepare_config
+from glc.engine import ReIDRunner, SignalHook
+from glc.engine.work_dir import locked
+from tests.runs import tiny_config
+
+
+@pytest.fixture
+def runner():
+    """Enough of a runner to write checkpoints."""
+    made = ReIDRunner.__new__(ReIDRunner)
+    made._signals = SignalHook()
+    return made
+
+
+def test_a_full_disk_leaves_the_earlier_checkpoint(runner, tmp_path, monkeypatch):
+    def save(self, out_dir, filename, **_):
+        Path(out_dir, filename).write_text('half')
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(Runner, 'save_checkpoint', save)
+    (tmp_path / 'epoch_1.pth').write_text('whole')
+    with pytest.raises(OSError, match=f"No space left on device: '{tmp_path}/epoch_1.pth'"):
+        runner.save_checkpoint(str(tmp_path), 'epoch_1.pth', meta={})
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [('epoch_1.pth', 'whole')]
+
+
+def test_a_signal_waits_for_the_checkpoint(runner, tmp_path, monkeypatch):
+    def save(self, out_dir, filename):
+        os.kill(os.getpid(), signal.SIGTERM)
+        Path(out_dir, filename).write_text('whole')
+
+    def work():
+        with runner._signals.listening():
+            runner.save_checkpoint(tmp_path, 'epoch_1.pth')
+
+    monkeypatch.setattr(Runner, 'save_checkpoint', save)
+    with pytest.raises(SystemExit, match='143'):
+        work()
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [('epoch_1.pth', 'whole')]
+
+
+def test_a_used_folder_is_refused_before_anything_is_built(images, tmp_path):
+    (tmp_path / 'epoch_1.pth').touch()
+    refused = build_runner(prepare_config(tiny_config(images, tmp_path)))
+    with pytest.raises(RuntimeError, match=f"'{tmp_path}' has checkpoints of a run"):
+        refused.train()
+    assert isinstance(refused._train_loop, dict)
+    assert not list(tmp_path.glob('*.py')), 'the config of the run there stays'
+    with locked(tmp_path):  # as it is free again
+        pass
