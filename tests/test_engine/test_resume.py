@@ -306,7 +306,7 @@ def test_a_longer_training_is_the_uninterrupted_one(tmp_path, run, schedule):
 @pytest.mark.parametrize(('epoch', 'interval', 'scores'), [(2, 100, 1), (1, 1, 2), (1, 2, 1)])
 def test_the_evaluation_that_a_stop_has_cost_is_made_up_for(run, tmp_path, epoch, interval, scores):
     def as_before_its_evaluation(content):
-        for name in ('best_score', 'best_ckpt'):
+        for name in ('evaluated', 'best_score', 'best_ckpt'):
             content['message_hub']['runtime_info'].pop(name, None)
 
     path = altered(run, tmp_path, as_before_its_evaluation, epoch)
