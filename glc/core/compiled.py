@@ -49,7 +49,9 @@ def compiled(
             cached = numba.njit(nogil=True, fastmath=fastmath, cache=True)(function)
         except RuntimeError:  # no folder can be written
             return plain
-        return plain if numba.config.DISABLE_JIT else _guarded(function, cached, plain)
+        return (
+            plain if cached is function else _guarded(function, cached, plain)
+        )  # with NUMBA_DISABLE_JIT it is
 
     return decorate
 

@@ -52,7 +52,7 @@ def test_zero_rows_stay_zero_and_extreme_rows_become_unit():
     np.testing.assert_allclose(as_unit_features(x), [[0, 0], [0.6, 0.8], [0.6, 0.8]], rtol=1e-6)
 
 
-@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf, 1e300])
+@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
 def test_non_finite_rows_are_named(value):
     x = np.ones((9, 3))
     x[[2, 7], 1] = value

@@ -134,7 +134,7 @@ def test_few_clusters_fill_the_batch():
 def test_bad_input():
     with pytest.raises(ValueError, match='divides num_ids'):
         make([0, 0, 1, 1], [0] * 4, world_size=3)
-    with pytest.raises(ValueError, match='iterations must be at least 1'):
+    with pytest.raises(ValueError, match="'iterations' parameter of PseudoIdentitySampler"):
         make([0, 0, 1, 1], [0] * 4, iterations=0)
     with pytest.raises(ValueError, match='4 pseudo labels for a data set of 5'):
         make([0, 0, 1, 1], [0] * 5)

@@ -124,5 +124,5 @@ def test_bad_options_fail_at_once():
         ReIDMetric(rerank=dict(k3=1))
     with pytest.raises(ValueError, match='lambda_value'):
         ReIDMetric(rerank=dict(lambda_value=2))
-    with pytest.raises(ValueError, match='at least 1'):
+    with pytest.raises(ValueError, match="'k' parameter of QueryExpansion"):
         ReIDMetric(query_expansion=dict(k=0))

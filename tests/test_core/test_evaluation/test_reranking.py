@@ -196,7 +196,7 @@ def test_bad_arguments():
     for value in (-0.1, 1.1, np.nan):
         with pytest.raises(ValueError, match='lambda_value'):
             KReciprocalReranking(lambda_value=value)
-    with pytest.raises(ValueError, match='k of a query expansion'):
+    with pytest.raises(ValueError, match="'k' parameter of QueryExpansion"):
         QueryExpansion(k=0)
     for alpha in (-1.0, np.inf, np.nan):
         with pytest.raises(ValueError, match='alpha'):

@@ -148,5 +148,5 @@ def test_mistakes_are_explained():
         JaccardDBSCAN()(FeatureView(features, cams), cams)
     with pytest.raises(ValueError, match='cam_ids'):
         FeatureView(features, cams[:-1])
-    with pytest.raises(ValueError, match='backend must be one of'):
+    with pytest.raises(ValueError, match="'backend' parameter of FeatureView"):
         FeatureView(features, backend='gpu').neighbors(3)
