@@ -51,6 +51,21 @@ def test_batches_follow_the_rules(seed, num_clusters, num_cams, outliers):
                 assert len(set(group)) == 4, 'no image twice where there are enough'
 
 
+def test_an_unknown_camera_is_never_the_same_camera():
+    labels = np.repeat(np.arange(4), 6)
+    cams = np.tile([0, 0, 0, -1, -1, 1], 4)
+    seen = set()
+    for start, draws in ((s, list(make(labels, cams, seed=s))) for s in range(5)):
+        for group in np.array([draw.index for draw in draws]).reshape(-1, 4):
+            anchor, others = group[0], group[1:]
+            assert anchor not in others
+            assert ((cams[others] != cams[anchor]) | (cams[others] < 0)).all(), start
+            seen |= {(cams[anchor], cams[other]) for other in others}
+    assert seen == {(0, -1), (0, 1), (1, 0), (1, -1), (-1, 0), (-1, 1), (-1, -1)}
+    unknown, one = (list(make(labels, np.full(24, camera))) for camera in (-1, 3))
+    assert unknown == one
+
+
 @pytest.mark.parametrize(('num_outliers', 'different'), [(9, True), (3, False)])
 def test_outlier_groups_end_every_batch(num_outliers, different):
     labels = np.append(np.repeat(np.arange(6), 5), [-1] * num_outliers)

@@ -19,7 +19,8 @@ from glc.visualization import draw_ranked_results
 def parse_args() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
-        description='Draw queries beside the gallery images ranked first (green: same person, red: another, gray: unknown)'
+        description='Draw queries beside the gallery images ranked first '
+        '(green: same person, red: another, gray: unknown)'
     )
     parser.add_argument('config', help='config file')
     parser.add_argument(

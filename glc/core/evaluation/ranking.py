@@ -148,8 +148,7 @@ def rank_gallery(
         >>> rank_gallery(query, gallery, *pids, *cams, top=3)
         array([[ 1,  2, -1]])
     """
-    result = np.full((len(query_pids), top), -1)
-    start = 0
+    parts = []
     for order, ignored, _ in _rankings(
         query_features,
         gallery_features,
@@ -159,12 +158,12 @@ def rank_gallery(
         gallery_cams,
         distance,
         same_camera,
+        unlabeled,
     ):
         best = order[:, :top]
-        best = best.masked_fill(ignored.gather(1, best), -1)
-        result[start : start + len(best), : best.shape[1]] = best.cpu().numpy()
-        start += len(best)
-    return result
+        parts.append(np.full((len(best), top), -1))
+        parts[-1][:, : best.shape[1]] = best.masked_fill(ignored.gather(1, best), -1).cpu().numpy()
+    return np.concatenate(parts)
 
 
 def query_and_gallery(

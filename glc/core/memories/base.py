@@ -98,7 +98,8 @@ def row_numbers(numbers: Tensor, batch: int, name: str, count: int) -> Tensor:
     Raises:
         ValueError: They are not B integers, B is 0, or, on a CPU, one is not in [0, count).
     """
-    if numbers.shape != (batch,) or numbers.is_floating_point() or numbers.is_complex() or not batch:
+    integers = not (numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool)
+    if not integers or numbers.shape != (batch,) or not batch:
         raise ValueError(
             f'{name} must be (B,) integers for a batch of B >= 1 images, got {numbers.dtype} of shape '
             f'{tuple(numbers.shape)} for {batch} images'
