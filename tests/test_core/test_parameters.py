@@ -264,6 +264,12 @@ def test_linkings_by_name_and_devices():
 @pytest.mark.parametrize(
     ('wrong', 'message'),
     [
+        (lambda: neighbors.mean_jaccard_distance([]), 'at least one pair'),
+        (
+            lambda: neighbors.mean_jaccard_distance([(FEATURES, None), (FEATURES[:9], None)]),
+            r'of the same images, got \[18, 9\] images',
+        ),
+        (lambda: GLC().use_network(nn.Linear(2, 2)), "'network' parameter of GLC.use_network"),
         (
             lambda: JaccardDBSCAN(k1=5, k2=6)(FEATURES),
             'k1 and k2 of JaccardDBSCAN must satisfy 1 <= k2 <= k1',

@@ -36,6 +36,7 @@ from glc.core.parameters import (
     Rules,
     StrOptions,
     check_parameters,
+    checked,
 )
 from glc.core.timing import Timings
 
@@ -191,6 +192,7 @@ class GLC(BaseCorrector):
         self._fit(view, as_labels(labels, len(view)).cpu().numpy())
         return self
 
+    @checked(network=[LinkPredictor])
     def use_network(self, network: LinkPredictor) -> Self:
         """Take a network that is trained already, for instance the published one, instead of training one.
 

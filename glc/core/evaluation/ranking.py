@@ -29,8 +29,8 @@ def evaluate_ranking(
     gallery_features: np.ndarray | Tensor,
     query_pids: np.ndarray | Tensor,
     gallery_pids: np.ndarray | Tensor,
-    query_cams: np.ndarray | Tensor,
-    gallery_cams: np.ndarray | Tensor,
+    query_cams: np.ndarray | Tensor | None,
+    gallery_cams: np.ndarray | Tensor | None,
     ranks: Sequence[int] = (1, 5, 10),
     distance: BlockDistance | None = None,
     same_camera: str = 'drop',
@@ -57,8 +57,8 @@ def evaluate_ranking(
         gallery_features: Features (G, D), likewise.
         query_pids: Identities (Q,); negative = unknown.
         gallery_pids: Identities (G,); negative = unknown, never used.
-        query_cams: Cameras (Q,); negative = unknown.
-        gallery_cams: Cameras (G,); negative = unknown.
+        query_cams: Cameras (Q,); negative, or None = unknown.
+        gallery_cams: Cameras (G,); negative, or None = unknown.
         ranks: The ranks r at which CMC is returned, as 'rank<r>'.
         distance: Replaces the cosine similarity, e.g. the distance of
             :class:`glc.core.evaluation.reranking.KReciprocalReranking`.
@@ -115,8 +115,8 @@ def rank_gallery(
     gallery_features: np.ndarray | Tensor,
     query_pids: np.ndarray | Tensor,
     gallery_pids: np.ndarray | Tensor,
-    query_cams: np.ndarray | Tensor,
-    gallery_cams: np.ndarray | Tensor,
+    query_cams: np.ndarray | Tensor | None,
+    gallery_cams: np.ndarray | Tensor | None,
     top: int = 10,
     distance: BlockDistance | None = None,
     same_camera: str = 'drop',
@@ -129,8 +129,8 @@ def rank_gallery(
         gallery_features: Features (G, D), likewise.
         query_pids: Identities (Q,); negative = unknown.
         gallery_pids: Identities (G,); negative = unknown.
-        query_cams: Cameras (Q,); negative = unknown.
-        gallery_cams: Cameras (G,); negative = unknown.
+        query_cams: Cameras (Q,); negative, or None = unknown.
+        gallery_cams: Cameras (G,); negative, or None = unknown.
         top: Images per query.
         distance: See ``evaluate_ranking``.
         same_camera: See ``evaluate_ranking``.
@@ -193,8 +193,8 @@ def _rankings(
     gallery_features: np.ndarray | Tensor,
     query_pids: np.ndarray | Tensor,
     gallery_pids: np.ndarray | Tensor,
-    query_cams: np.ndarray | Tensor,
-    gallery_cams: np.ndarray | Tensor,
+    query_cams: np.ndarray | Tensor | None,
+    gallery_cams: np.ndarray | Tensor | None,
     distance: BlockDistance | None,
     same_camera: str,
     unlabeled: str = 'drop',
@@ -246,7 +246,8 @@ def _checked_distance(rows: Tensor, block: range, num_gallery: int) -> Tensor:
 def _no_match(query_pids: Any, gallery_pids: Any, query_cams: Any, gallery_cams: Any) -> str:
     """Say why no query has a match in the gallery."""
     ids, others, cams, other_cams = (
-        as_labels(part).cpu().numpy() for part in (query_pids, gallery_pids, query_cams, gallery_cams)
+        as_labels(np.empty(0, int) if part is None else part).cpu().numpy()
+        for part in (query_pids, gallery_pids, query_cams, gallery_cams)
     )
     known = [np.count_nonzero(part >= 0) for part in (ids, others)]
     common = np.intersect1d(ids[ids >= 0], others)
@@ -269,10 +270,17 @@ def _no_match(query_pids: Any, gallery_pids: Any, query_cams: Any, gallery_cams:
 
 
 def _both(
-    of_query: np.ndarray | Tensor, of_gallery: np.ndarray | Tensor, query: Tensor, gallery: Tensor, name: str
+    of_query: np.ndarray | Tensor | None,
+    of_gallery: np.ndarray | Tensor | None,
+    query: Tensor,
+    gallery: Tensor,
+    name: str,
 ) -> tuple[Tensor, Tensor]:
-    """Check the identities or cameras of queries and gallery, and move them to the device of the features."""
-    return (
-        as_labels(of_query, len(query), f'query {name}').to(query.device),
-        as_labels(of_gallery, len(gallery), f'gallery {name}').to(query.device),
+    """Check identities or cameras, None = unknown; move them to the device of the features."""
+    first, second = (
+        as_labels(np.full(len(rows), -1) if part is None else part, len(rows), f'{whose} {name}').to(
+            query.device
+        )
+        for part, rows, whose in ((of_query, query, 'query'), (of_gallery, gallery, 'gallery'))
     )
+    return first, second

@@ -154,6 +154,7 @@ class BaseMemory(nn.Module):
             pseudo: Labels (N,) and centroids (C, D), and the other fields that this memory :attr:`needs`.
 
         Raises:
+            TypeError: ``pseudo`` is no labeling.
             ValueError: There are no centroids, they are not finite, or a field that this memory :attr:`needs` is None.
         """
         if isinstance(pseudo, Tensor):
@@ -163,6 +164,11 @@ class BaseMemory(nn.Module):
                 stacklevel=2,
             )
             pseudo = PseudoLabels(torch.arange(len(pseudo)), pseudo)
+        if not isinstance(pseudo, PseudoLabels):
+            raise TypeError(
+                f'{type(self).__name__}.reset takes PseudoLabels, got {type(pseudo).__name__}: '
+                'PseudoLabels.from_features(features, labels, cam_ids)'
+            )
         centroids = pseudo.centroids
         if centroids.ndim != 2 or not len(centroids):
             raise ValueError(
@@ -214,10 +220,17 @@ class BaseMemory(nn.Module):
             raise ValueError(
                 f'{type(self).__name__} needs the {name} of the images: memory(features, labels, indices)'
             )
+        if not isinstance(features, Tensor):
+            raise TypeError(
+                f'features of {type(self).__name__} must be a tensor, got {type(features).__name__}'
+            )
         if features.ndim != 2 or features.shape[1] != self.bank.shape[1]:
             raise ValueError(
                 f'features of {type(self).__name__} must be (B, {self.bank.shape[1]}), got {tuple(features.shape)}'
             )
         return row_numbers(
-            numbers.to(self.bank.device), len(features), f'{name} of {type(self).__name__}', count
+            torch.as_tensor(numbers, device=self.bank.device),
+            len(features),
+            f'{name} of {type(self).__name__}',
+            count,
         )

@@ -106,10 +106,15 @@ def mean_jaccard_distance(
         See :func:`jaccard_distance`.
 
     Raises:
-        ValueError: A parameter is out of range, or a graph does not fit its features or k1.
+        ValueError: A parameter is out of range, a graph does not fit its features or k1, or the views are none or of
+            different images.
     """
     scales = as_scales(k1, k2)
+    if not len(views):
+        raise ValueError('views must hold at least one pair of features and graph, got none')
     known = [_with_graph(as_unit_features(x), graph, max(scales)[0]) for x, graph in views]
+    if len({len(x) for x, _ in known}) > 1:
+        raise ValueError(f'views must be of the same images, got {[len(x) for x, _ in known]} images')
     return unit_jaccard_distance(known, scales, max_distance, workers)
 
 

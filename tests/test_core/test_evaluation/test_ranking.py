@@ -174,6 +174,9 @@ def test_unknown_cameras_and_identities_equal_nobody(seed):
 def test_without_cameras_every_image_of_the_person_is_a_match():
     features, pids, unknown = np.eye(3), np.arange(3), np.full(3, -1)
     assert evaluate_ranking(features, features, pids, pids, unknown, unknown)['mAP'] == 1
+    assert evaluate_ranking(features, features, pids, pids, None, unknown)['mAP'] == 1
+    with pytest.raises(ValueError, match='no identity in common'):
+        evaluate_ranking(features, features, pids, pids + 3, None, None)
     assert rank_gallery(features, features, pids, pids, unknown, unknown, top=1).ravel().tolist() == [0, 1, 2]
 
 

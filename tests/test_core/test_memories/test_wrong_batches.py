@@ -108,3 +108,11 @@ def test_elsewhere_a_number_below_zero_becomes_one_out_of_range_without_a_look()
         found = row_numbers(numbers, 4, 'labels', 5)
         assert found.device.type == FOREIGN.type
         assert found.cpu().tolist() == [2, 5, 5, 7]
+
+
+@pytest.mark.parametrize('pseudo', [None, FEATURES.numpy(), [0, 1]], ids=['None', 'array', 'list'])
+def test_reset_with_something_else(memory, pseudo):
+    with pytest.raises(TypeError, match='reset takes PseudoLabels, got'):
+        memory.reset(pseudo)
+    with pytest.raises(TypeError, match='must be a tensor, got list'):
+        memory(FEATURES.tolist(), LABELS, torch.arange(6))
