@@ -257,10 +257,11 @@ class PseudoLabels:
                 f'labels must be -1 and 0..C-1 without gaps for the {len(self.centroids)} centroids given; '
                 'PseudoLabels.from_features makes such labels'
             )
-        if self.features is not None and self.features.shape[:1] != self.labels.shape:
+        wanted = len(self.labels), self.centroids.shape[1]
+        if self.features is not None and self.features.shape != wanted:
             raise ValueError(
-                f'features: got shape {tuple(self.features.shape)} for {len(self.labels)} images, one row per image '
-                'is needed'
+                f'features: got shape {tuple(self.features.shape)} for {wanted[0]} images, whose centroids have '
+                f'{wanted[1]} values: {wanted} is needed'
             )
         if self.cam_ids is not None:
             object.__setattr__(self, 'cam_ids', as_labels(self.cam_ids, len(self.labels), 'cam_ids'))

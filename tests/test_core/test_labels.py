@@ -284,6 +284,7 @@ def test_pseudo_labels_must_match_the_centroids(labels):
         ({'labels': torch.tensor([0, 1, 2, -100])}, '3 centroids'),
         ({'labels': torch.tensor([0.0, 1.0, 2.0, -1.0])}, 'labels must be'),
         ({'features': torch.eye(3)}, 'features: got shape .* for 4 images'),
+        ({'features': torch.eye(4)}, r'features: got shape \(4, 4\) .* \(4, 3\) is needed'),
         ({'cam_ids': torch.zeros(3, dtype=torch.int64)}, 'cam_ids: got 3 for 4 images'),
         ({'cam_ids': ['c1'] * 4}, 'cam_ids must be numbers, got text'),
     ],
