@@ -4,7 +4,7 @@ from mmengine.config import Config
 from torch import Tensor
 
 from glc.apis.build import build_for_test
-from glc.datasets import BaseReIDDataset
+from glc.datasets import BaseReIDDataset, pipeline_of
 from glc.engine import FeatureExtractor
 from glc.registry import DATASETS
 
@@ -21,5 +21,5 @@ def training_features(cfg: Config, checkpoint: str | None = None) -> tuple[Tenso
     """
     runner = build_for_test(cfg, checkpoint)
     loader = cfg.test_dataloader
-    dataset = DATASETS.build(cfg.train_dataloader.dataset).with_pipeline(loader.dataset.pipeline)
+    dataset = DATASETS.build(cfg.train_dataloader.dataset).with_pipeline(pipeline_of(loader.dataset) or ())
     return FeatureExtractor(dataset, loader.batch_size, loader.num_workers)(runner.model), dataset

@@ -4,6 +4,7 @@ import copy
 import logging
 import os
 import random
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from tqdm import tqdm
 
 from glc.registry import TRANSFORMS
 
+from .lookup import absolute, locate
 from .transforms import LoadReIDImage
 
 _EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
@@ -67,14 +69,14 @@ class Counts(NamedTuple):
     Attributes:
         images: Images that are used: distractors count, junk does not.
         ids: Known identities; distractors and junk are none.
-        cams: Known cameras.
+        cams: Known cameras; None where nobody has published their number.
         junk: Images that the protocol never uses.
         distractors: Gallery images of nobody who is searched.
     """
 
     images: int
     ids: int
-    cams: int
+    cams: int | None
     junk: int = 0
     distractors: int = 0
 
@@ -199,7 +201,9 @@ class BaseReIDDataset(BaseDataset):
     def is_complete(self, part: str, found: Counts) -> bool:
         """Return whether images, identities and cameras are the expected ones (True where these are unknown)."""
         expected = self.expected_counts(part)
-        return expected is None or found[:3] == expected[:3]
+        return expected is None or all(
+            should in (None, has) for has, should in zip(found[:3], expected[:3], strict=True)
+        )
 
     def load_data_list(self) -> Sequence[dict[str, Any]]:
         """Scan the files, compare their counts with the published ones, and list the images of the split."""
@@ -256,11 +260,21 @@ class BaseReIDDataset(BaseDataset):
         subset._columns = {}
         return subset
 
-    def missing(self, path: str) -> FileNotFoundError:
-        """Return an error that says which file or folder is missing, the expected layout, and how to check it."""
+    def missing(self, path: str, *others: str) -> FileNotFoundError:
+        """Return an error that says what is missing, where such a layout is, and how to check it.
+
+        Args:
+            path: Missing file or folder.
+            *others: Further ones that would have been taken instead of it.
+        """
+        names = [os.path.relpath(place, self.data_root) for place in (path, *others)]
+        found = locate(self.data_root, [name for name in names if not name.startswith('.')])
+        hint = (
+            f" Such a layout is in '{found}': set data_root to it if this is the data set." if found else ''
+        )
         return FileNotFoundError(
-            f"{type(self).__name__}: '{path}' does not exist. Expected below data_root='{self.data_root}':\n"
-            f'{self.layout}\n{self._how_to_verify()}'
+            f'{type(self).__name__}: {absolute(path)} does not exist.{hint} '
+            f"Expected below data_root='{self.data_root}':\n{self.layout}\n{self._how_to_verify()}"
         )
 
     def list_images(self, folder: str) -> list[str]:
@@ -285,7 +299,7 @@ class BaseReIDDataset(BaseDataset):
         wrong = {part: count for part, count in counts.items() if not self.is_complete(part, count)}
         if not wrong:
             return
-        lines = [f"{type(self).__name__}: '{self.data_root}' is not the published data set:"]
+        lines = [f'{type(self).__name__}: {absolute(self.data_root)} is not the published data set:']
         for part, count in wrong.items():
             expected = self.expected_counts(part)
             assert expected is not None
@@ -294,6 +308,7 @@ class BaseReIDDataset(BaseDataset):
                 + ', '.join(
                     f'{has:,} of {should:,} {name}'
                     for name, has, should in zip(Counts._fields, count[:3], expected[:3], strict=False)
+                    if should is not None
                 )
             )
         lines.append(self._how_to_verify())
@@ -310,7 +325,8 @@ class BaseReIDDataset(BaseDataset):
 
     def _how_to_verify(self) -> str:
         return (
-            f'Check with: python tools/dataset_tools/verify_dataset.py {type(self).__name__} {self.data_root}'
+            f'Check with: python tools/dataset_tools/verify_dataset.py {type(self).__name__} '
+            f'{shlex.quote(self.data_root)}'
         )
 
     def _readable(self, data_list: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

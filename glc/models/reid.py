@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from mmengine.dist import all_reduce_dict
 from mmengine.model import BaseModel
 from torch import Tensor
@@ -14,11 +15,11 @@ from glc.registry import MODELS
 
 
 class BaseReID(BaseModel):
-    """Backbone, neck and head; tested on unit features. A subclass says how a batch becomes losses.
+    """Backbone, neck and head; tested on the features of the neck. A subclass says how a batch becomes losses.
 
     Args:
         backbone: Config of the backbone: tokens (B, T, D), a map (B, C, H, W) or (B, D).
-        neck: Config of the neck: unit features (B, D).
+        neck: Config of the neck: features (B, D).
         head: Config of the head.
         data_preprocessor: Config of the data preprocessor.
         bn_group_size: Images per group of batch statistics in training (part of the recipe, see
@@ -45,7 +46,7 @@ class BaseReID(BaseModel):
             self.neck = convert_batchnorm(self.neck, bn_group_size)
 
     def extract_feat(self, inputs: Tensor) -> Tensor:
-        """Extract unit features (B, D) of preprocessed images (B, 3, H, W)."""
+        """Extract features (B, D) of preprocessed images (B, 3, H, W), of unit norm unless the neck says otherwise."""
         return self.neck(self.backbone(inputs))
 
     def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = 'tensor') -> object:
@@ -70,7 +71,7 @@ class BaseReID(BaseModel):
         return loss, log_vars
 
     def predict(self, inputs: Tensor, data_samples: list) -> list:
-        """Return the data samples, each with its unit feature (D,) as ``feature``."""
+        """Return the data samples, each with its feature (D,) as ``feature``."""
         for sample, feature in zip(data_samples, self.extract_feat(inputs).float(), strict=True):
             sample.set_data({'feature': feature})
         return data_samples
@@ -115,4 +116,4 @@ class UnsupervisedReID(BaseReID):
                 'an outlier (label -1) was drawn: sampler and model hold different pseudo labels, or the sampler has '
                 f'outlier_groups, of which {type(self.memory).__name__} cannot learn (HybridMemory can)'
             )
-        return self.head.loss(self.extract_feat(inputs), labels, indices)
+        return self.head.loss(F.normalize(self.extract_feat(inputs)), labels, indices)

@@ -38,6 +38,7 @@ class Images:
     """A data set, as far as samplers look at it."""
 
     cam_ids = np.zeros(20, int)
+    pids = np.arange(20) // 4
 
     def __len__(self):
         return 20

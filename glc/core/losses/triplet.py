@@ -1,4 +1,4 @@
-"""Batch-hard triplet loss with a soft margin.
+"""Batch-hard triplet loss with a soft or a fixed margin.
 
 Source: Hermans et al., In Defense of the Triplet Loss for Person Re-Identification, 2017.
 """
@@ -9,9 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from glc.core.parameters import NUMBER, checked
 
-def batch_hard_triplet_loss(features: Tensor, labels: Tensor) -> Tensor:
-    """Compute the mean over the images of ln(1 + exp(d_p - d_n)).
+
+@checked(margin=[*NUMBER, None])
+def batch_hard_triplet_loss(features: Tensor, labels: Tensor, margin: float | None = None) -> Tensor:
+    """Compute the mean over the images of ln(1 + exp(d_p - d_n)), or of max(0, d_p - d_n + margin).
 
     d_p is the Euclidean distance of an image to the farthest image of its identity in the batch, d_n to the nearest one
     of another identity. If no other image has its identity, d_p is 0. If the batch has one identity, the loss is 0. An
@@ -20,6 +23,7 @@ def batch_hard_triplet_loss(features: Tensor, labels: Tensor) -> Tensor:
     Args:
         features: (B, D), of any length, B >= 1.
         labels: Identities (B,), integers; negative = unknown.
+        margin: Fixed margin, in units of the distance; None for the soft one.
 
     Returns:
         Scalar, in float32 or wider, also under autocast.
@@ -49,4 +53,5 @@ def batch_hard_triplet_loss(features: Tensor, labels: Tensor) -> Tensor:
         known = (labels >= 0) & (labels[:, None] >= 0)
         farthest = distances.masked_fill(~(same & known), 0).amax(1)
         nearest = distances.masked_fill(same | ~known, torch.inf).amin(1)
-        return F.softplus(farthest - nearest).mean()
+        gap = farthest - nearest
+        return (F.softplus(gap) if margin is None else F.relu(gap + margin)).mean()

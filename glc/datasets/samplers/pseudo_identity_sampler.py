@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from glc.core.labels import PseudoLabels
-from glc.core.parameters import AT_LEAST_ONE, SEED, Interval, checked
+from glc.core.parameters import AT_LEAST_ONE, CAMERAS, SEED, Interval, checked
 from glc.datasets.base import BaseReIDDataset, Draw
 from glc.registry import DATA_SAMPLERS
 
@@ -37,6 +37,7 @@ class PseudoIdentitySampler(Sampler[Draw]):
         outlier_groups: Groups of ``num_instances`` outliers per global batch, at its end, in the place of as many
             clusters; for memories that hold outliers as classes (:class:`~glc.core.memories.HybridMemory`).
             Without outliers these places go to clusters.
+        use_cameras: Draw the other images of a cluster from other cameras where there are any.
     """
 
     @checked(
@@ -45,6 +46,7 @@ class PseudoIdentitySampler(Sampler[Draw]):
         iterations=AT_LEAST_ONE,
         seed=[*SEED['seed'], None],
         outlier_groups=[Interval(Integral, 0, None, closed='left')],
+        **CAMERAS,
     )
     def __init__(
         self,
@@ -54,6 +56,7 @@ class PseudoIdentitySampler(Sampler[Draw]):
         iterations: int = 200,
         seed: int | None = None,
         outlier_groups: int = 0,
+        use_cameras: bool = True,
     ) -> None:
         if outlier_groups >= num_ids:
             raise ValueError(
@@ -65,7 +68,8 @@ class PseudoIdentitySampler(Sampler[Draw]):
                 f'a global batch of {num_ids} identities cannot be shared by {world_size} processes: '
                 'use a number of processes that divides num_ids'
             )
-        self.cam_ids = dataset.cam_ids
+        # One camera for all images is no camera rule.
+        self.cam_ids = dataset.cam_ids if use_cameras else np.zeros_like(dataset.cam_ids)
         self.num_ids = num_ids
         self.num_instances = num_instances
         self.iterations = iterations

@@ -1,6 +1,6 @@
 """The schedule of pseudo labels, and their assignment to model and sampler."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 from glc.core.correctors import BaseCorrector
 from glc.core.labelers import BaseLabeler
 from glc.core.labels import PseudoLabels
+from glc.datasets import pipeline_of
 from glc.engine.checks import check_cameras, check_train_dataloader
 from glc.engine.feature_extractor import FeatureExtractor
 from glc.engine.labeling import LabelEngine, TooFewClustersError
@@ -56,7 +57,7 @@ class PseudoLabelHook(Hook):
         self,
         labeler: dict | BaseLabeler,
         corrector: dict | BaseCorrector | None = None,
-        pipeline: list | None = None,
+        pipeline: Sequence[dict | Callable] | None = None,
         interval: int = 1,
         correct_begin: int = 0,
         correct_interval: int = 1,
@@ -105,9 +106,9 @@ class PseudoLabelHook(Hook):
         pipeline = self.pipeline
         if pipeline is None:
             test_loader = runner.cfg.get('test_dataloader') or runner.cfg.get('val_dataloader')
-            if test_loader is None:
-                raise ValueError('PseudoLabelHook needs a pipeline where the config has no test_dataloader')
-            pipeline = test_loader.dataset.pipeline
+            pipeline = pipeline_of(test_loader.dataset) if test_loader else None
+        if pipeline is None:
+            raise ValueError('PseudoLabelHook needs a pipeline where the config has no test_dataloader')
         dataset = loader.dataset.with_pipeline(pipeline)
         self._extract = FeatureExtractor(dataset, self.batch_size, self.num_workers)
         if self.pseudo is not None and len(self.pseudo.labels) != len(dataset):
