@@ -51,6 +51,21 @@ def test_batches_follow_the_rules(seed, num_clusters, num_cams, outliers):
                 assert len(set(group)) == 4, 'no image twice where there are enough'
 
 
+def test_an_unknown_camera_is_never_the_same_camera():
+    labels = np.repeat(np.arange(4), 6)
+    cams = np.tile([0, 0, 0, -1, -1, 1], 4)
+    seen = set()
+    for start, draws in ((s, list(make(labels, cams, seed=s))) for s in range(5)):
+        for group in np.array([draw.index for draw in draws]).reshape(-1, 4):
+            anchor, others = group[0], group[1:]
+            assert anchor not in others
+            assert ((cams[others] != cams[anchor]) | (cams[others] < 0)).all(), start
+            seen |= {(cams[anchor], cams[other]) for other in others}
+    assert seen == {(0, -1), (0, 1), (1, 0), (1, -1), (-1, 0), (-1, 1), (-1, -1)}
+    unknown, one = (list(make(labels, np.full(24, camera))) for camera in (-1, 3))
+    assert unknown == one
+
+
 def test_without_cameras_the_images_of_a_cluster_come_from_anywhere():
     labels, cams = np.repeat(np.arange(6), 5), np.tile([0, 0, 0, 1, 1], 6)
     plain = make(labels, cams, use_cameras=False)
@@ -142,7 +157,7 @@ def test_few_clusters_fill_the_batch():
 def test_bad_input():
     with pytest.raises(ValueError, match='divides num_ids'):
         make([0, 0, 1, 1], [0] * 4, world_size=3)
-    with pytest.raises(ValueError, match='iterations must be at least 1'):
+    with pytest.raises(ValueError, match="'iterations' parameter of PseudoIdentitySampler"):
         make([0, 0, 1, 1], [0] * 4, iterations=0)
     with pytest.raises(ValueError, match='4 pseudo labels for a data set of 5'):
         make([0, 0, 1, 1], [0] * 5)

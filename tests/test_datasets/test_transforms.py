@@ -196,8 +196,8 @@ def test_erasing_leaves_pixels_and_unlikely_images_alone():
     results = RandomErasing(prob=1.0)(dict(img=image.copy()))
     np.testing.assert_array_equal(results['img'], image)
     assert 'erase_box' not in RandomErasing(prob=0.0)(dict(img=image))
-    # Every rectangle of this area is larger than the image.
-    assert 'erase_box' not in RandomErasing(prob=1.0, area=(2.0, 3.0))(dict(img=image))
+    # No rectangle of this area is smaller than the image on both sides.
+    assert 'erase_box' not in RandomErasing(prob=1.0, area=(1.0, 1.0))(dict(img=image))
 
 
 def test_packing():
