@@ -17,7 +17,7 @@ from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 __all__ = ['ProcessWatch']
 
 
-class ProcessWatch(threading.Thread):
+class ProcessWatch:
     """Thread that ends its process when the run cannot go on.
 
     In a collective operation a process waits for the others, also for one that has failed. So every process of a run
@@ -41,7 +41,6 @@ class ProcessWatch(threading.Thread):
     """
 
     def __init__(self, launched: bool = True, stall_timeout: float | None = 90) -> None:
-        super().__init__(name='process watch', daemon=True)
         self._rank, self._size = dist.get_rank(), dist.get_world_size()
         # A connection of its own: the main thread may hold another one while it waits.
         address = os.environ['MASTER_ADDR'], int(os.environ['MASTER_PORT'])
@@ -50,6 +49,7 @@ class ProcessWatch(threading.Thread):
         self._store: dist.Store | None = dist.PrefixStore(f'glc/{attempt}', store)
         self._parent = os.getppid() if launched else None
         self._stall = _Stall(self._pids(self._store), stall_timeout) if stall_timeout else None
+        self._thread = threading.Thread(target=self._look, name='process watch', daemon=True)
         self._done = threading.Event()
         self._hook = sys.excepthook
 
@@ -57,9 +57,9 @@ class ProcessWatch(threading.Thread):
         """Begin to watch, and take over uncaught exceptions."""
         sys.excepthook = self._fail
         atexit.register(self._stop)
-        super().start()
+        self._thread.start()
 
-    def run(self) -> None:
+    def _look(self) -> None:
         """Look once a second, until the process ends."""
         while not self._done.wait(1):
             if self._parent is not None and os.getppid() != self._parent:
@@ -91,9 +91,7 @@ class ProcessWatch(threading.Thread):
             self._store = None
             return None
 
-    def _fail(
-        self, kind: type[BaseException], error: BaseException, where: TracebackType | None
-    ) -> None:
+    def _fail(self, kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
         """End the run with an uncaught exception of this process."""
         self._done.set()
         last_line = traceback.format_exception_only(kind, error)[-1].strip()
@@ -117,14 +115,14 @@ class ProcessWatch(threading.Thread):
         """End the process; the one that failed does so first, after the others have said where they were."""
         sys.stderr.write(message)
         sys.stderr.flush()
-        for child in multiprocessing.active_children():
-            child.kill()
         time.sleep(seconds)
+        for child in multiprocessing.active_children():  # workers of data loaders
+            child.kill()
         os._exit(1)
 
     def _stop(self) -> None:
         self._done.set()
-        self.join()
+        self._thread.join()
 
 
 class _Stall:

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from glc.core.labels import PseudoLabels
-from glc.models import ReIDDataPreprocessor, UnsupervisedReID
+from glc.models import ReIDDataPreprocessor, SupervisedReID, UnsupervisedReID
 from glc.structures import ReIDDataSample
 from tests.runs import TinyBackbone
 
@@ -70,3 +70,36 @@ def test_predictions_carry_unit_features():
     stacked = torch.stack([sample.feature for sample in predicted])
     torch.testing.assert_close(stacked, net(inputs))
     torch.testing.assert_close(stacked.norm(dim=1), torch.ones(3))
+
+
+@pytest.mark.parametrize(
+    ('kind', 'head'),
+    [
+        (UnsupervisedReID, dict(type='ContrastHead', memory=dict(type='ClusterMemory'))),
+        (SupervisedReID, dict(type='SupervisedHead', in_channels=32, num_classes=4)),
+    ],
+)
+def test_flip_test_is_the_mean_with_the_mirrored_image(kind, head):
+    torch.manual_seed(0)
+    parts = dict(
+        backbone=dict(type='TinyBackbone'),
+        neck=dict(type='ReIDNeck', in_channels=32),
+        head=head,
+        flip_test=True,
+    )
+    net = kind(**parts).eval()
+    inputs = torch.randn(3, 3, 64, 32)
+    mirrored = torch.from_numpy(inputs.numpy()[:, :, :, ::-1].copy())
+
+    def predict():
+        return torch.stack([sample.feature for sample in net(inputs, samples(0, 1, 2), mode='predict')])
+
+    with torch.no_grad():
+        alone = net.extract_feat(inputs)
+        mean = (alone + net.extract_feat(mirrored)) / 2
+        torch.testing.assert_close(predict(), mean / mean.norm(dim=1, keepdim=True))
+        assert not torch.allclose(predict(), alone, atol=1e-3)
+        net.flip_test = False
+        assert torch.equal(predict(), alone)
+    del parts['flip_test']
+    assert not kind(**parts).flip_test
