@@ -10,6 +10,7 @@ import traceback
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import torch.distributed as dist
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
@@ -44,9 +45,11 @@ class ProcessWatch:
         self._rank, self._size = dist.get_rank(), dist.get_world_size()
         # A connection of its own: the main thread may hold another one while it waits.
         address = os.environ['MASTER_ADDR'], int(os.environ['MASTER_PORT'])
-        store = dist.TCPStore(*address, timeout=timedelta(seconds=60), wait_for_workers=False)
+        store = dist.TCPStore(  # type: ignore[attr-defined]  # torch has no types for its stores
+            *address, timeout=timedelta(seconds=60), wait_for_workers=False
+        )
         attempt = os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')
-        self._store: dist.Store | None = dist.PrefixStore(f'glc/{attempt}', store)
+        self._store: Any = dist.PrefixStore(f'glc/{attempt}', store)  # type: ignore[attr-defined]
         self._parent = os.getppid() if launched else None
         self._stall = _Stall(self._pids(self._store), stall_timeout) if stall_timeout else None
         self._thread = threading.Thread(target=self._look, name='process watch', daemon=True)
@@ -73,7 +76,7 @@ class ProcessWatch:
             if failure is not None:
                 self._end(failure)
 
-    def _pids(self, store: dist.Store) -> list[int]:
+    def _pids(self, store: Any) -> list[int]:
         """Return the process ids of the run, where all are of this machine."""
         namespace = Path('/proc/self/ns/pid')
         place = f'{os.uname().nodename} {os.readlink(namespace)}' if namespace.exists() else f'{self._rank}'
@@ -86,7 +89,8 @@ class ProcessWatch:
         try:
             if self._store is None or not (mine or self._store.check(['failure'])):
                 return None
-            return self._store.compare_set('failure', '', mine).decode()
+            failure: str = self._store.compare_set('failure', '', mine).decode()
+            return failure
         except RuntimeError:  # the process that keeps the store has ended
             self._store = None
             return None
