@@ -22,6 +22,7 @@ __all__ = [
     'OPTIMIZERS',
     'OPTIM_WRAPPERS',
     'OPTIM_WRAPPER_CONSTRUCTORS',
+    'PARAM_SCHEDULERS',
     'PSEUDO_LABELERS',
     'TRANSFORMS',
     'VISUALIZERS',
@@ -72,11 +73,12 @@ HOOKS = _child('hook', root.HOOKS, 'engine')
 METRICS = _child('metric', root.METRICS, 'evaluation')
 VISUALIZERS = _child('visualizer', root.VISUALIZERS, 'visualization')
 MODEL_WRAPPERS = _child('model_wrapper', root.MODEL_WRAPPERS, 'engine')
-OPTIMIZERS = _child('optimizer', root.OPTIMIZERS)
+OPTIMIZERS = _child('optimizer', root.OPTIMIZERS, 'engine')
 OPTIM_WRAPPERS = _child('optim_wrapper', root.OPTIM_WRAPPERS, 'engine')
 OPTIM_WRAPPER_CONSTRUCTORS = _child(
     'optimizer wrapper constructor', root.OPTIM_WRAPPER_CONSTRUCTORS, 'engine'
 )
+PARAM_SCHEDULERS = _child('parameter scheduler', root.PARAM_SCHEDULERS, 'engine')
 
 PSEUDO_LABELERS = _child('pseudo labeler', None, 'engine')
 LABEL_CORRECTORS = _child('label corrector', None, 'engine')
@@ -87,7 +89,6 @@ for _name in (
     'RUNNERS',
     'RUNNER_CONSTRUCTORS',
     'LOOPS',
-    'PARAM_SCHEDULERS',
     'WEIGHT_INITIALIZERS',
     'EVALUATOR',
     'VISBACKENDS',

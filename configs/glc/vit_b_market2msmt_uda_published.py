@@ -7,6 +7,6 @@ _base_ = [
 model = dict(
     # What configs/source/vit_b_market_sup.py writes.
     backbone=dict(init_cfg=dict(checkpoint='work_dirs/vit_b_market_sup/epoch_120.pth')),
-    **_base_._vit,
+    **_base_._published_vit,
 )
-default_hooks = _base_._dbscan
+default_hooks = _base_._published_dbscan

@@ -7,6 +7,6 @@ _base_ = [
 model = dict(
     # What configs/source/vit_s_market_sup.py writes; the published one: pretrained/vit_s_pass_market1501.pth
     backbone=dict(init_cfg=dict(checkpoint='work_dirs/vit_s_market_sup/epoch_120.pth')),
-    **_base_._vit,
+    **_base_._published_vit,
 )
-default_hooks = _base_._dbscan
+default_hooks = _base_._published_dbscan

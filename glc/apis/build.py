@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.dist import get_world_size, init_dist, is_distributed
 from mmengine.logging import print_log
 from mmengine.runner import Runner
@@ -66,8 +66,13 @@ def prepare_config(cfg: Config, launcher: str = 'none', amp: bool = False) -> Co
             'device_ids': None,
             'broadcast_buffers': False,
         }
-    if amp:
-        cfg.optim_wrapper.type = 'AmpOptimWrapper' if torch.cuda.is_available() else 'CPUAmpOptimWrapper'
+    if cfg.get('sync_bn') and not torch.cuda.is_available():
+        cfg.pop('sync_bn')
+        print_log(
+            f'sync_bn needs GPUs: each of {get_world_size()} processes has its own statistics', 'current'
+        )
+    if amp or cfg.get('optim_wrapper', {}).get('type') == 'AmpOptimWrapper':
+        _set_precision(cfg.optim_wrapper)
     share_batch(cfg, get_world_size())
     _set_resize_backend(cfg)
     return cfg
@@ -147,6 +152,16 @@ def share_batch(cfg: Config, world_size: int) -> None:
         print_log(
             f'global batch {global_batch} = {world_size} processes x {loader.batch_size}', logger='current'
         )
+
+
+def _set_precision(wrapper: ConfigDict) -> None:
+    """Choose mixed precision for the device; a CPU has no loss scaling, and one type."""
+    if torch.cuda.is_available():
+        wrapper.type = 'AmpOptimWrapper'
+    else:
+        wrapper.type = 'CPUAmpOptimWrapper'
+        for key in ('loss_scale', 'dtype'):
+            wrapper.pop(key, None)
 
 
 def _set_resize_backend(cfg: Config) -> None:

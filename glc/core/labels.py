@@ -152,6 +152,32 @@ def unit_centroids(x: Tensor, y: Tensor) -> Tensor:
     return torch.nn.functional.normalize(sums, dim=1).float()
 
 
+def with_class_scores(x: Tensor, y: Tensor, share: float, temperature: float = 0.05) -> Tensor:
+    """Extend features by class scores, for similarities that are a mean of both.
+
+    The class scores of an image are the softmax over clusters of <x, centroid> / temperature, as a cluster memory gives
+    them to its loss. The similarity of two results is ``(1 - share) cosine(features) + share cosine(class scores)``.
+
+    Args:
+        x: float32 unit features (N, D).
+        y: Integer labels (N,): negative = outlier, others 0..C-1 without gaps, at least one cluster.
+        share: Share of the class scores in the similarity.
+        temperature: See above; 0.05 is that of the published memory.
+
+    Returns:
+        float32 tensor (N, D + C) with unit rows. It is dense: 100,000 images of 5,000 clusters take 2 GB.
+
+    Example:
+        >>> x = torch.eye(2)[[0, 0, 1, 1]]
+        >>> blended = with_class_scores(x, torch.tensor([0, 0, 1, 1]), share=0.5)
+        >>> blended.shape, round(float(blended[0] @ blended[1]), 3)
+        (torch.Size([4, 4]), 1.0)
+    """
+    scores = (x @ unit_centroids(x, y).T / temperature).softmax(dim=1)
+    scores = torch.nn.functional.normalize(scores, dim=1)
+    return torch.cat([(1 - share) ** 0.5 * x, share**0.5 * scores], dim=1)
+
+
 @dataclass(frozen=True)
 class PseudoLabels:
     """One labeling of the training images: what the model, its memory and the sampler receive.

@@ -31,6 +31,7 @@ from .hooks import (
 )
 from .optim import CPUAmpOptimWrapper, DecayMatricesConstructor
 from .runner import ReIDRunner
+from .schedulers import WarmupCosineLR
 
 for labeler in (
     AdaptiveConsensus,
@@ -76,4 +77,5 @@ __all__ = [
     'RestartHook',
     'SelfDistillationHook',
     'TimeBudgetHook',
+    'WarmupCosineLR',
 ]

@@ -14,7 +14,7 @@ from glc.core.correctors import BaseCorrector, UnusableLabelsError
 from glc.core.distributed import Workers
 from glc.core.evaluation import label_change, label_quality
 from glc.core.labelers import BaseLabeler
-from glc.core.labels import PseudoLabels
+from glc.core.labels import PseudoLabels, compact_labels, unit_centroids
 from glc.core.neighbors import FeatureView
 from glc.core.timing import Timings
 from glc.datasets import BaseReIDDataset
@@ -175,10 +175,11 @@ class LabelEngine:
         final, problem = labels, None
         if corrector is not None:
             final, problem = self._corrected(view.alone(), labels, corrector, timings)
-        pseudo = PseudoLabels.from_features(view.features, final)
+        final = compact_labels(final)
+        centroids = unit_centroids(self.labeler.seen(view).features, final)
         return Labeling(
             labels.cpu(),
-            PseudoLabels(pseudo.labels.cpu(), pseudo.centroids.cpu()),
+            PseudoLabels(final.cpu(), centroids.cpu()),
             corrector is not None and problem is None,
             problem,
             dict(timings),

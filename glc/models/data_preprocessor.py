@@ -14,8 +14,8 @@ class ReIDDataPreprocessor(BaseDataPreprocessor):
     """Preprocessor that stacks images, converts them to RGB, normalizes them and fills the boxes of random erasing.
 
     The statistics live here and not in the data pipeline because they belong to the weights: whoever swaps the
-    backbone swaps them too. Erased boxes are filled after normalization with ``erase_fill`` as it is, which is what
-    the published recipes do.
+    backbone swaps them too. Erased boxes are filled after normalization, as in the published recipes: with
+    ``erase_fill`` as it is, or with noise where a box has an ``erase_seed``.
 
     Args:
         mean: Mean of R, G, B on the 0-255 scale.
@@ -71,8 +71,16 @@ class ReIDDataPreprocessor(BaseDataPreprocessor):
             box = sample.get('erase_box')
             if box is not None:
                 top, left, height, width = box
-                image[:, top : top + height, left : left + width] = self.erase_fill
+                erased = image[:, top : top + height, left : left + width]
+                erased.copy_(self._fill(sample.get('erase_seed'), height, width))
         return {**data, 'inputs': inputs}
+
+    def _fill(self, seed: int | None, height: int, width: int) -> torch.Tensor:
+        """Return the color of erased boxes, or the noise of this seed."""
+        if seed is None:
+            return self.erase_fill
+        # On the CPU, so that a box looks the same wherever the network runs.
+        return torch.randn(3, height, width, generator=torch.Generator().manual_seed(seed))
 
 
 @MODELS.register_module()

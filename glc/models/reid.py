@@ -15,11 +15,11 @@ from glc.registry import MODELS
 
 
 class BaseReID(BaseModel):
-    """Backbone, neck and head; tested on unit features. A subclass says how a batch becomes losses.
+    """Backbone, neck and head; tested on the features of the neck. A subclass says how a batch becomes losses.
 
     Args:
         backbone: Config of the backbone: tokens (B, T, D), a map (B, C, H, W) or (B, D).
-        neck: Config of the neck: unit features (B, D).
+        neck: Config of the neck: features (B, D).
         head: Config of the head.
         data_preprocessor: Config of the data preprocessor.
         bn_group_size: Images per group of batch statistics in training (part of the recipe, see
@@ -50,7 +50,7 @@ class BaseReID(BaseModel):
             self.neck = convert_batchnorm(self.neck, bn_group_size)
 
     def extract_feat(self, inputs: Tensor) -> Tensor:
-        """Extract unit features (B, D) of preprocessed images (B, 3, H, W)."""
+        """Extract features (B, D) of preprocessed images (B, 3, H, W), of unit norm unless the neck says otherwise."""
         return self.neck(self.backbone(inputs))
 
     def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = 'tensor') -> object:
@@ -75,7 +75,7 @@ class BaseReID(BaseModel):
         return loss, log_vars
 
     def predict(self, inputs: Tensor, data_samples: list) -> list:
-        """Return the data samples, each with its unit feature (D,) as ``feature``."""
+        """Return the data samples, each with its feature (D,) as ``feature``."""
         for sample, feature in zip(data_samples, features_for_test(self, inputs).float(), strict=True):
             sample.set_data({'feature': feature})
         return data_samples
@@ -84,20 +84,23 @@ class BaseReID(BaseModel):
 def features_for_test(network: Any, inputs: Tensor) -> Tensor:
     """Extract the features that are compared in tests, and from which labels are made.
 
-    With ``flip_test`` of the network they are the normalized sum of the unit features of an image and of its mirror
-    image. (fast-reid takes the mean before the norm; here both count alike.)
+    With ``flip_test`` of the network they are the normalized sum of the features of an image and of its mirror image.
+    (fast-reid takes the mean before the norm; here both count alike.) Where the neck gives no unit features, the sum
+    has the mean norm of the two.
 
     Args:
         network: Algorithm with ``extract_feat``, in evaluation mode.
         inputs: Preprocessed images (B, 3, H, W).
 
     Returns:
-        Unit features (B, D).
+        Features (B, D), of unit norm unless the neck says otherwise.
     """
     features: Tensor = network.extract_feat(inputs)
     if not getattr(network, 'flip_test', False):
         return features
-    return F.normalize(features + network.extract_feat(inputs.flip(3)))
+    mirrored = network.extract_feat(inputs.flip(3))
+    norm = (features.norm(dim=1, keepdim=True) + mirrored.norm(dim=1, keepdim=True)) / 2
+    return norm * F.normalize(features + mirrored)
 
 
 @MODELS.register_module()
@@ -139,4 +142,4 @@ class UnsupervisedReID(BaseReID):
                 'an outlier (label -1) was drawn: sampler and model hold different pseudo labels, or the sampler has '
                 f'outlier_groups, of which {type(self.memory).__name__} cannot learn (HybridMemory can)'
             )
-        return self.head.loss(self.extract_feat(inputs), labels, indices)
+        return self.head.loss(F.normalize(self.extract_feat(inputs)), labels, indices)

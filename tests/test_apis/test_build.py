@@ -19,9 +19,13 @@ def test_resize_backend_reaches_every_pipeline(images, tmp_path):
 
 
 @pytest.mark.slow
-def test_amp_trains_on_a_cpu(images, tmp_path):
+@pytest.mark.parametrize('amp', [True, False])
+def test_amp_trains_on_a_cpu(images, tmp_path, amp):
+    """Asked for on the command line, or by the config."""
     cfg = tiny_config(images, tmp_path, train_cfg__max_epochs=1)
-    prepare_config(cfg, amp=True)
+    if not amp:
+        cfg.optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic', dtype='float16')
+    prepare_config(cfg, amp=amp)
     assert cfg.optim_wrapper.type == (
         'AmpOptimWrapper' if torch.cuda.is_available() else 'CPUAmpOptimWrapper'
     )

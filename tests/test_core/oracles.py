@@ -26,11 +26,20 @@ def naive_ranks(features: np.ndarray, k: int) -> np.ndarray:
     return np.array([sorted(everyone, key=lambda j: (j != i, -similarities[i, j], j))[:k] for i in everyone])
 
 
-def naive_jaccard(features: np.ndarray, k1: int, k2: int) -> np.ndarray:
-    """Dense float64 Jaccard distances, set by set and image by image."""
+def euclidean_ranks(features: np.ndarray, k: int) -> np.ndarray:
+    everyone = range(len(features))
+    x = features.astype(np.float64)
+    return np.array(
+        [sorted(everyone, key=lambda j: (j != i, ((x[i] - x[j]) ** 2).sum(), j))[:k] for i in everyone]
+    )
+
+
+def naive_jaccard(features: np.ndarray, k1: int, k2: int, unit: bool = True) -> np.ndarray:
+    """Dense float64 Jaccard distances, set by set and image by image; of unit rows, or of the rows as they are."""
     num = len(features)
-    similarities = dense_similarities(features)
-    ranks = naive_ranks(features, k1)
+    x = features.astype(np.float64)
+    similarities = dense_similarities(features) if unit else x @ x.T
+    ranks = (naive_ranks if unit else euclidean_ranks)(features, k1)
     half = int(np.around(k1 / 2)) + 1
 
     def mutual(i: int, width: int) -> set[int]:

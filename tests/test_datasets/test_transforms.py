@@ -98,6 +98,18 @@ def test_erase_boxes_have_the_published_statistics():
     assert abs((boxes[:, 1] / (128 - boxes[:, 3])).mean() - 0.5) < 0.03
 
 
+def test_noise_boxes_have_a_seed_and_log_uniform_aspects():
+    random.seed(0)
+    transform = RandomErasing(1.0, (0.02, 1 / 3), (0.3, 1 / 0.3), attempts=10, log_aspect=True, noise=True)
+    found = [transform(dict(img=np.empty((300, 300, 3), np.uint8))) for _ in range(3000)]
+    aspects = np.array([results['erase_box'][2] / results['erase_box'][3] for results in found])
+    assert abs((aspects > 1).mean() - 0.5) < 0.03  # uniform aspects: 0.77
+    assert len({results['erase_seed'] for results in found}) == 3000
+    packed = PackReIDInputs()(found[0])['data_samples']
+    assert packed.erase_seed == found[0]['erase_seed']
+    assert 'erase_seed' not in RandomErasing(1.0)(dict(img=np.empty((300, 300, 3), np.uint8)))
+
+
 def test_erasing_leaves_pixels_and_unlikely_images_alone():
     image = noise()
     results = RandomErasing(prob=1.0)(dict(img=image.copy()))

@@ -53,8 +53,18 @@ def test_fusion_of_tokens(multi, fusion, num_tokens):
             ]
             cls, *parts = (unit(apply_norm(norm, token)) for norm, token in zip(norms, image, strict=False))
             torch.testing.assert_close(result, unit(fused(cls, parts, fusion)))
+            neck.unit = False
+            torch.testing.assert_close(neck(image[None])[0], fused(cls, parts, fusion))
+            neck.unit = True
         else:
             torch.testing.assert_close(result, unit(apply_norm(neck.bottleneck, fused(cls, parts, fusion))))
+
+
+def test_only_a_multi_neck_may_leave_out_the_last_norm():
+    tokens = torch.randn(6, 4, 5, dtype=torch.float64)
+    single, multi = (trained_neck(num_tokens=4, multi=multi, unit=False) for multi in (False, True))
+    torch.testing.assert_close(single(tokens).norm(dim=1), torch.ones(6, dtype=torch.float64))
+    assert (multi(tokens).norm(dim=1) > 1).all()
 
 
 @pytest.mark.parametrize('shape', [(6, 5), (6, 1, 5)])
@@ -74,6 +84,8 @@ def test_single_token_is_normalized_alone(shape, multi):
         (None, lambda x: x.clamp(min=1e-6).pow(3).mean((2, 3)).pow(1 / 3)),
         ({'type': 'GeM', 'p': 2.0}, lambda x: x.clamp(min=1e-6).square().mean((2, 3)).sqrt()),
         ({'type': 'avg'}, lambda x: x.mean((2, 3))),
+        ({'type': 'max'}, lambda x: x.amax((2, 3))),
+        ({'type': 'avgmax'}, lambda x: (x.mean((2, 3)) + x.amax((2, 3))) / 2),
     ],
 )
 def test_maps_are_pooled(pool, expected):
@@ -112,7 +124,7 @@ def test_wrong_shapes_are_named(shape):
     [
         ({'fusion': 'sum'}, "fusion must be 'cat' or 'mean', got 'sum'"),
         ({'num_tokens': 0}, 'num_tokens must be at least 1'),
-        ({'pool': {'type': 'max'}}, "pool type must be 'GeM' or 'avg', got 'max'"),
+        ({'pool': {'type': 'min'}}, "pool type must be 'GeM', 'avg', 'max' or 'avgmax', got 'min'"),
     ],
 )
 def test_wrong_arguments_are_named(kwargs, message):

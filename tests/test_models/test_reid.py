@@ -4,6 +4,7 @@ import torch
 
 from glc.core.labels import PseudoLabels
 from glc.models import ReIDDataPreprocessor, SupervisedReID, UnsupervisedReID
+from glc.models.reid import features_for_test
 from glc.structures import ReIDDataSample
 from tests.runs import TinyBackbone
 
@@ -39,6 +40,20 @@ def test_preprocessor_equals_a_loop_over_pixels(channels_last):
             assert inputs[number, channel, row, column].item() == pytest.approx(expected, abs=1e-5)
 
 
+def test_erased_boxes_with_a_seed_hold_noise_of_their_own():
+    images = [torch.zeros(3, 64, 64, dtype=torch.uint8)] * 3
+    boxes = [dict(erase_box=(8, 4, 40, 50), erase_seed=seed) for seed in (1, 1, 2)]
+    data_samples = [ReIDDataSample(metainfo=box) for box in boxes]
+    inputs = ReIDDataPreprocessor(MEAN, STD)({'inputs': images, 'data_samples': data_samples})['inputs']
+    first, same, other = inputs[:, :, 8:48, 4:54]
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+    assert abs(float(first.mean())) < 0.05
+    assert abs(float(first.std()) - 1) < 0.05
+    inputs[:, :, 8:48, 4:54] = inputs[:, :, :1, :1]
+    assert (inputs == inputs[:, :, :1, :1]).all()
+
+
 def test_labels_are_looked_up_by_sample_index():
     net = model()
     features = torch.nn.functional.normalize(torch.randn(6, 32))
@@ -54,6 +69,19 @@ def test_labels_are_looked_up_by_sample_index():
     assert not torch.equal(net.head.memory.bank, bank), 'the memory learns from the batch'
     with pytest.raises(RuntimeError, match='an outlier'):
         net.loss(inputs, samples(0, 1, 2, 3))
+
+
+def test_loss_is_of_unit_features():
+    """A neck whose features are not of unit length changes nothing in training."""
+    net, inputs = model(), torch.randn(4, 3, 64, 32)
+    labels = PseudoLabels.from_features(torch.eye(6, 32), torch.arange(6))
+    losses = []
+    for scale in (1, 3):
+        net.assign_pseudo_labels(labels)
+        neck = net.neck.forward
+        net.neck.forward = lambda x, neck=neck, scale=scale: scale * neck(x)
+        losses.append(net.loss(inputs, samples(5, 0, 4, 3))['loss_contrast'])
+    torch.testing.assert_close(*losses)
 
 
 def test_loss_needs_labels_and_modes_are_checked():
@@ -103,3 +131,14 @@ def test_flip_test_is_the_mean_with_the_mirrored_image(kind, head):
         assert torch.equal(predict(), alone)
     del parts['flip_test']
     assert not kind(**parts).flip_test
+
+
+def test_flip_test_keeps_the_scale_of_features_without_unit_norm():
+    class Network:
+        flip_test = True
+
+        def extract_feat(self, inputs):
+            return inputs[:, 0, 0]
+
+    inputs = torch.tensor([3.0, 4.0]).reshape(1, 1, 1, 2)  # mirrored: (4, 3)
+    torch.testing.assert_close(features_for_test(Network(), inputs), torch.full((1, 2), 5 / 2**0.5))

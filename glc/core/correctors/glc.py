@@ -25,9 +25,10 @@ from glc.core.correctors.linking import (
     LinkScorer,
 )
 from glc.core.labelers.base import as_view
-from glc.core.labels import ArrayOrTensor, as_labels, compact_labels
+from glc.core.labels import ArrayOrTensor, as_labels, compact_labels, with_class_scores
+from glc.core.neighbors.knn import unit_knn_graph
 from glc.core.neighbors.view import FeatureView
-from glc.core.parameters import CAMERAS, SEED, HasMethods, Interval, Rules
+from glc.core.parameters import CAMERAS, SEED, SHARE, HasMethods, Interval, Rules
 from glc.core.timing import Timings
 
 _LINKINGS: dict[str, Linking] = {
@@ -55,6 +56,9 @@ class GLC(BaseCorrector):
             (:class:`glc.core.correctors.linking.ComponentLinking`), or such an object.
         careful: Make only those changes that the features speak for, judged without the labels
             (:func:`glc.core.correctors.evidence.accept_changes`). For a call; ``predict`` always clusters anew.
+        score_share: Share of class scores in the similarities of the graph
+            (:func:`glc.core.labels.with_class_scores`); 0.5 is an option of the published code. Above 0, ``predict``
+            and ``predict_links`` need labels.
         use_cameras: See :mod:`glc.core.parameters`.
         seed: Seed of the weights and of all sampling; the global random state is left alone.
         device: Where the network runs, e.g. ``'cuda:1'``; None is a GPU if there is one, else the CPU.
@@ -84,6 +88,7 @@ class GLC(BaseCorrector):
         'training': [LinkTraining],
         'linking': [HasMethods('__call__')],
         'careful': ['boolean'],
+        'score_share': SHARE,
         **CAMERAS,
         **SEED,
         'device': [str, torch.device, None],
@@ -100,6 +105,7 @@ class GLC(BaseCorrector):
         training: LinkTraining = _TRAINING,
         linking: str | Linking = 'consensus',
         careful: bool = True,
+        score_share: float = 0.0,
         use_cameras: bool = True,
         seed: int = 0,
         device: str | torch.device | None = None,
@@ -114,6 +120,7 @@ class GLC(BaseCorrector):
             linking = _LINKINGS[linking]
         self.linking, changes = _changed(linking, changes)
         self.careful = careful
+        self.score_share = score_share
         self.use_cameras = use_cameras
         self.seed = seed
         self.device = device
@@ -207,20 +214,21 @@ class GLC(BaseCorrector):
             ValueError: Features are empty, not (N, D) or not finite, or D is not the D of ``fit``.
         """
         view = self._view(features, cam_ids)
-        known = None if labels is None else compact_labels(as_labels(labels, len(view))).cpu().numpy()
-        return view.result(self._predict(view, known))
+        return view.result(self._predict(view, _known(labels, view)))
 
     def predict_links(
         self,
         features: np.ndarray | Tensor | FeatureView[Any],
         *,
         cam_ids: np.ndarray | Tensor | None = None,
+        labels: np.ndarray | Tensor | None = None,
     ) -> sparse.csr_array:
         """Compute the probability that two neighbors show the same person.
 
         Args:
             features: Features (N, D), whose rows are scaled to unit length first; or a view.
             cam_ids: Camera of every image (N,), for ``use_cameras``; negative where it is unknown.
+            labels: Labels (N,) that these images have, for ``score_share``; negative = outlier.
 
         Returns:
             float32 sparse matrix (N, N) with the link from image i to its neighbor j at (i, j), the input of
@@ -230,7 +238,8 @@ class GLC(BaseCorrector):
             sklearn.exceptions.NotFittedError: ``fit`` was not called.
             ValueError: Features are empty, not (N, D) or not finite, or D is not the D of ``fit``.
         """
-        return self._scorer(self._seen(self._view(features, cam_ids))).neighbor_links()
+        view: FeatureView[Any] = self._view(features, cam_ids)
+        return self._scorer(self._seen(view), _known(labels, view)).neighbor_links()
 
     @property
     def expected_k(self) -> int:
@@ -248,26 +257,34 @@ class GLC(BaseCorrector):
     def _fit(self, view: FeatureView[Any], labels: np.ndarray) -> None:
         with self.timings_.stage('fit'):
             labeled = np.flatnonzero(labels >= 0)
-            trained = self.training.run(
-                self._seen(view).centered[labeled],
-                compact_labels(labels[labeled]),
-                self.k,
-                self.seed,
-                self.progress,
-            )
+            features, known = self._seen(view).centered[labeled], compact_labels(labels[labeled])
+            graph_features = self._graph_features(features, known) if self.score_share else None
+            trained = self.training.run(features, known, self.k, self.seed, self.progress, graph_features)
         self.network_, self.history_, self.heldout_ = trained.network, trained.history, trained.heldout
 
     def _predict(self, view: FeatureView[Any], labels: np.ndarray | None) -> np.ndarray:
         view = self._seen(view)
-        return self.linking(view, self._scorer(view), labels, self.seed, self.timings_)
+        return self.linking(view, self._scorer(view, labels), labels, self.seed, self.timings_)
 
-    def _scorer(self, view: FeatureView[Any]) -> LinkScorer:
+    def _graph_features(self, features: Tensor, labels: np.ndarray) -> Tensor:
+        return with_class_scores(features, torch.from_numpy(labels).to(features.device), self.score_share)
+
+    def _scorer(self, view: FeatureView[Any], labels: np.ndarray | None) -> LinkScorer:
         check_is_fitted(self, 'network_')
         fitted = self.network_.conv1.weight.shape[0] // 2
         if view.features.shape[1] != fitted:
             raise ValueError(f'fitted on features of {fitted} channels, got {view.features.shape[1]}')
         with self.timings_.stage('knn'):
-            graph = view.neighbors(self.k)
+            if not self.score_share:
+                graph = view.neighbors(self.k)
+            elif labels is None or labels.max(initial=-1) < 0:
+                raise ValueError(
+                    f'score_share={self.score_share} needs labels: give those that the images have'
+                )
+            else:
+                graph = unit_knn_graph(
+                    self._graph_features(view.centered, labels), self.k, self.backend, workers=view.workers
+                )
         with self.timings_.stage('links'):
             return LinkScorer(self.network_, self.training, view.centered, graph)
 
@@ -286,6 +303,10 @@ class GLC(BaseCorrector):
     def _target_device(self) -> torch.device:
         default = 'cuda' if torch.cuda.is_available() else 'cpu'
         return torch.device(self.device or default)
+
+
+def _known(labels: np.ndarray | Tensor | None, view: FeatureView[Any]) -> np.ndarray | None:
+    return None if labels is None else compact_labels(as_labels(labels, len(view))).cpu().numpy()
 
 
 def _names(part: Any) -> list[str]:

@@ -19,7 +19,7 @@ from glc.core.correctors.link_network import (
     normalized_adjacency,
 )
 from glc.core.labels import unit_centroids
-from glc.core.neighbors.knn import unit_knn_graph
+from glc.core.neighbors.knn import KNNGraph, unit_knn_graph
 from glc.core.parameters import AT_LEAST_ONE, NOT_NEGATIVE, SHARE, Interval, Rules, check_parameters
 
 Progress = Callable[[Iterable[int]], Iterable[int]]
@@ -110,7 +110,13 @@ class LinkTraining:
         check_parameters(self, asdict(self), _RULES)
 
     def run(
-        self, features: Tensor, labels: np.ndarray, k: int, seed: int, progress: Progress | None = None
+        self,
+        features: Tensor,
+        labels: np.ndarray,
+        k: int,
+        seed: int,
+        progress: Progress | None = None,
+        graph_features: Tensor | None = None,
     ) -> TrainedLinks:
         """Train a network.
 
@@ -120,6 +126,7 @@ class LinkTraining:
             k: Neighbors per image, itself included.
             seed: Seed of the weights and of all sampling; the global random state is left alone.
             progress: Wraps the iteration over the sub-graphs, e.g. ``tqdm``.
+            graph_features: float32 unit features (N, D') whose nearest neighbors are joined; None for ``features``.
 
         Returns:
             The network and its losses.
@@ -132,9 +139,9 @@ class LinkTraining:
         self._check_labels(labels)
         # The caller may have switched gradients off.
         with torch.inference_mode(False), torch.enable_grad():
-            return self._train(
-                features.clone() if features.is_inference() else features, labels, k, seed, progress
-            )
+            features = features.clone() if features.is_inference() else features
+            seen = features if graph_features is None else graph_features
+            return self._train(features, labels, k, seed, progress, seen)
 
     def inputs(self, neighbors: Tensor) -> Tensor:
         """Scale ``[x, A x]`` (N, 2 D) in place to what the network is trained on."""
@@ -153,7 +160,13 @@ class LinkTraining:
             )
 
     def _train(
-        self, features: Tensor, labels: np.ndarray, k: int, seed: int, progress: Progress | None
+        self,
+        features: Tensor,
+        labels: np.ndarray,
+        k: int,
+        seed: int,
+        progress: Progress | None,
+        graph_features: Tensor,
     ) -> TrainedLinks:
         rng = np.random.default_rng(seed)
         with torch.random.fork_rng(devices=[]):
@@ -172,7 +185,8 @@ class LinkTraining:
             optimizer.param_groups[0]['lr'] = self.lr * self.lr_decay ** (draw // self.subgraphs_per_epoch)
             nodes = draw_subgraph(centroids, labels, self.clusters_per_subgraph, self.member_fraction, rng)
             if self.min_nodes <= len(nodes) <= self.max_nodes:
-                self._train_subgraph(trained, optimizer, features[nodes], labels[nodes], k, rng)
+                graph = unit_knn_graph(graph_features[nodes], k)
+                self._train_subgraph(trained, optimizer, features[nodes], labels[nodes], graph, rng)
             if self.patience is not None and trained.rounds_since_best >= self.patience:
                 break
         if not trained.history:
@@ -189,11 +203,11 @@ class LinkTraining:
         optimizer: torch.optim.Optimizer,
         features: Tensor,
         labels: np.ndarray,
-        k: int,
+        graph: KNNGraph,
         rng: np.random.Generator,
     ) -> None:
         """Take the steps of one sub-graph of features (M, D) and labels (M,)."""
-        adjacency = normalized_adjacency(unit_knn_graph(features, k))
+        adjacency = normalized_adjacency(graph)
         inputs = self.inputs(aggregate_neighbors(features, adjacency))
         edges = adjacency.tocoo()
         same = torch.from_numpy(labels[edges.row] == labels[edges.col]).long().to(features.device)

@@ -264,13 +264,13 @@ def cluster_links(
     """Turn link probabilities into clusters.
 
     Links more probable than ``link_threshold`` are kept: B in {0, 1}^(N, N). With ``n_i`` kept links out of
-    image i and ``c_ij = (B B)_ij`` common neighbors, the link (i, j) stays if the larger of ``c_ij / n_i``
-    and ``c_ij / n_j`` is above ``overlap_threshold``. Connected components are clusters.
+    image i and ``c_ij = (B B)_ij`` common neighbors, the link (i, j) stays if both images have kept links and the
+    larger of ``c_ij / n_i`` and ``c_ij / n_j`` is above ``overlap_threshold``. Connected components are clusters.
 
     Args:
         probabilities: Sparse matrix (N, N) of directed link probabilities, without a diagonal.
         link_threshold: See above.
-        overlap_threshold: See above; ``c_ij / 0`` counts as infinite.
+        overlap_threshold: See above.
         min_cluster_size: Clusters of fewer images become outliers.
 
     Returns:
@@ -291,8 +291,8 @@ def cluster_links(
         rows = kept[start : start + _ROWS_PER_BLOCK]
         common = (rows @ kept).multiply(rows).tocoo()
         i, j = common.row + start, common.col
-        fewer = np.minimum(num_links[i], num_links[j]).clip(min=1)
-        ends.append(np.stack([i, j])[:, common.data / fewer > overlap_threshold])
+        fewer = np.minimum(num_links[i], num_links[j])
+        ends.append(np.stack([i, j])[:, (fewer > 0) & (common.data > overlap_threshold * fewer)])
     i, j = np.concatenate(ends, axis=1)
     no_distance = np.full(len(i), np.finfo(np.float32).tiny)
     links = sparse.csr_array((no_distance, (i, j)), shape=kept.shape)

@@ -93,6 +93,10 @@ class BaseLabeler(ClusterMixin, BaseEstimator):
         """The largest neighborhood that is asked of a view."""
         return 1
 
+    def seen(self, view: FeatureView[ArrayOrTensor]) -> FeatureView[ArrayOrTensor]:
+        """Return what the labeler sees of a view: all of it, or less."""
+        return view
+
     def advice(self, num_clusters: int) -> str:
         """Say which parameters to change where there are fewer than two clusters.
 

@@ -18,6 +18,7 @@ from glc.core.clusterers import (
     MapEquationClusterer,
 )
 from glc.core.labelers.base import BaseLabeler
+from glc.core.labels import ArrayOrTensor
 from glc.core.neighbors.jaccard import as_scales
 from glc.core.neighbors.view import FeatureView
 from glc.core.parameters import CAMERAS, NEIGHBORHOODS, SEARCH, Rules
@@ -76,6 +77,10 @@ class JaccardLabeler(BaseLabeler):
         """Say what its clusterer says."""
         return self.clusterer().advice(num_clusters)
 
+    def seen(self, view: FeatureView[ArrayOrTensor]) -> FeatureView[ArrayOrTensor]:
+        """Return the view, without cameras if they are not used."""
+        return view if self.use_cameras else view.without_cameras()
+
     def distance(self, view: FeatureView[Any], margin: float = 0.0) -> sparse.csr_array:
         """Compute the distances that the labeler clusters, for callers that cluster them more than once.
 
@@ -86,7 +91,7 @@ class JaccardLabeler(BaseLabeler):
         Returns:
             Sparse distances (N, N), see :func:`glc.core.neighbors.jaccard.jaccard_distance`; not to be changed.
         """
-        view = view if self.use_cameras else view.without_cameras()
+        view = self.seen(view)
         self.timings_ = Timings()
         with self.timings_.stage('knn'):
             view.graphs(self.expected_k)
@@ -115,6 +120,8 @@ class JaccardDBSCAN(JaccardLabeler):
         k2: See :mod:`glc.core.parameters`.
         backend: See :mod:`glc.core.parameters`.
         use_cameras: See :mod:`glc.core.parameters`.
+        unit_features: Scale the features to unit length first. False takes them as they are
+            (:meth:`glc.core.neighbors.view.FeatureView.as_given`), as published for networks with a multi neck.
 
     Attributes:
         labels_: Labels (N,) of the last ``fit``.
@@ -134,6 +141,7 @@ class JaccardDBSCAN(JaccardLabeler):
     _parameter_constraints: ClassVar[Rules] = {
         **JaccardLabeler._parameter_constraints,
         **DBSCANClusterer._parameter_constraints,
+        'unit_features': ['boolean'],
     }
     eps_: float
 
@@ -145,10 +153,28 @@ class JaccardDBSCAN(JaccardLabeler):
         k2: int | Sequence[int] = 6,
         backend: str = 'auto',
         use_cameras: bool = False,
+        unit_features: bool = True,
     ) -> None:
         super().__init__(k1, k2, backend, use_cameras)
         self.eps = eps
         self.min_samples = min_samples
+        self.unit_features = unit_features
+
+    def check(self) -> None:
+        """Check the parameters.
+
+        Raises:
+            ValueError: One is out of range, or cameras are to be used with features as they are.
+        """
+        super().check()
+        if self.use_cameras and not self.unit_features:
+            raise ValueError(
+                'use_cameras=True of JaccardDBSCAN needs unit_features=True: features are centered per camera'
+            )
+
+    def seen(self, view: FeatureView[ArrayOrTensor]) -> FeatureView[ArrayOrTensor]:
+        """Return the view without cameras if they are not used, or the features as they were given."""
+        return super().seen(view) if self.unit_features else view.as_given()
 
     def clusterer(self) -> DBSCANClusterer:
         """Return DBSCAN."""

@@ -140,6 +140,27 @@ def unit_knn_graph(
     return KNNGraph(*(workers.gather_rows(part) for part in own))
 
 
+def euclidean_graph(x: Tensor, k: int) -> KNNGraph:
+    """Find the k nearest rows by Euclidean distance, for features that are not of unit length.
+
+    Args:
+        x: float32 features (N, D), finite.
+        k: Neighbors per image, itself included; with fewer than k images all N are returned.
+
+    Returns:
+        The graph, exact: distances are computed in float64. Its similarities are inner products, and need not fall.
+    """
+    wide = x.double()
+    half_squares = (wide * wide).sum(dim=1) / 2
+    found = []
+    for rows in torch.arange(len(x), device=x.device).split(max(64, _BLOCK_SIMILARITIES // (2 * len(x)))):
+        products = wide[rows] @ wide.T
+        nearness = (products - half_squares).scatter(1, rows[:, None], torch.inf)  # itself first
+        indices = nearness.topk(min(k, len(x)), dim=1).indices
+        found.append((indices, products.gather(1, indices)))
+    return KNNGraph(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+
+
 def neighbor_matrix(indices: np.ndarray, values: np.ndarray) -> sparse.csr_array:
     """Make a sparse matrix (N, N) of the ``values`` (N, k) at the neighbors ``indices`` (N, k) of every row."""
     num_nodes, k = indices.shape

@@ -15,7 +15,7 @@ from glc.core.distributed import ALONE, Workers
 from glc.core.labels import ArrayOrTensor, as_unit_features, like
 from glc.core.neighbors.cameras import balance_cameras, camera_levels, center_cameras, known_cameras
 from glc.core.neighbors.jaccard import Scale, as_scales, unit_jaccard_distance
-from glc.core.neighbors.knn import KNNGraph, unit_knn_graph
+from glc.core.neighbors.knn import KNNGraph, euclidean_graph, unit_knn_graph
 
 Made = TypeVar('Made')
 
@@ -38,7 +38,7 @@ class FeatureView(Generic[ArrayOrTensor]):
         workers: Processes that share the search and the distances. Each must make the same calls.
 
     Attributes:
-        features: float32 tensor (N, D) with unit rows.
+        features: float32 tensor (N, D) with unit rows; as they were given in the view of :meth:`as_given`.
         cam_ids: int64 tensor (N,), -1 = unknown; None where cameras cannot be told apart.
 
     Raises:
@@ -67,6 +67,8 @@ class FeatureView(Generic[ArrayOrTensor]):
         self.expected_k = expected_k
         self.workers = workers
         self._given: Any = features
+        self._unscaled: Any = features
+        self._unit = True
         self._kept: dict[Hashable, Any] = {}
         self._found: KNNGraph | None = None
         self._balanced: KNNGraph | None = None
@@ -100,7 +102,10 @@ class FeatureView(Generic[ArrayOrTensor]):
         """
         if self._found is None or self._found.k < min(k, len(self)):
             wanted = max(k, self.expected_k * (1 if self.cam_ids is None else _CANDIDATES))
-            self._found = unit_knn_graph(self.centered, wanted, self.backend, workers=self.workers)
+            if self._unit:
+                self._found = unit_knn_graph(self.centered, wanted, self.backend, workers=self.workers)
+            else:
+                self._found = euclidean_graph(self.features, wanted)
         return self._found.first(k)
 
     def graphs(self, k: int) -> list[KNNGraph]:
@@ -158,6 +163,14 @@ class FeatureView(Generic[ArrayOrTensor]):
         """Return a view of the same features that knows no cameras."""
         return self if self.cam_ids is None else self._cameraless
 
+    def as_given(self) -> FeatureView[ArrayOrTensor]:
+        """Return a view of the features as they were given, not scaled to unit length; it knows no cameras.
+
+        Its neighbors are the nearest by Euclidean distance, and its Jaccard distance weights them by
+        ``exp(-(2 - 2 <x, y>))``. The published networks with a multi neck are clustered so.
+        """
+        return self.remember('as given', self._made_as_given)
+
     def with_features(self, features: Tensor) -> FeatureView[ArrayOrTensor]:
         """Return a view of other features (N, D') of the same images, with the same cameras and settings."""
         return self._derived(features, self.cam_ids)
@@ -196,6 +209,12 @@ class FeatureView(Generic[ArrayOrTensor]):
         )
         view._given = self._given
         view._found = found and found.to(features.device)
+        return view
+
+    def _made_as_given(self) -> FeatureView[ArrayOrTensor]:
+        view = self._derived(self.features, None)
+        view.features = torch.as_tensor(self._unscaled).detach().to(self.device, torch.float32)
+        view._unit = False
         return view
 
     @cached_property

@@ -59,17 +59,19 @@ class PadRandomCrop(BaseTransform):
 class RandomErasing(BaseTransform):
     """Choice of the rectangle of Random Erasing (Zhong et al., AAAI 2020).
 
-    Only the rectangle is drawn here: the published recipe writes its fill value *after* normalization, so the
-    model's data preprocessor fills it.
+    Only the rectangle is drawn here: the published recipes fill it *after* normalization, so the model's data
+    preprocessor does.
 
-    Required keys: ``img`` (H, W, 3). Added key: ``erase_box``, ``(y, x, h, w)`` in pixels; absent where
-    nothing is to be erased.
+    Required keys: ``img`` (H, W, 3). Added keys: ``erase_box``, ``(y, x, h, w)`` in pixels, and with ``noise``
+    ``erase_seed``; absent where nothing is to be erased.
 
     Args:
         prob: Probability that an image gets a rectangle.
         area: Smallest and largest area of the rectangle, as fractions of the image.
         aspect: Smallest and largest height / width of the rectangle.
         attempts: Rectangles tried until one fits into the image; none is erased when all fail.
+        log_aspect: Draw the logarithm of the aspect uniformly, not the aspect.
+        noise: Fill with noise of N(0, 1) in every pixel and channel, not with the color of the preprocessor.
 
     Example:
         >>> import numpy as np
@@ -86,11 +88,15 @@ class RandomErasing(BaseTransform):
         area: tuple[float, float] = (0.02, 0.4),
         aspect: tuple[float, float] = (0.3, 3.33),
         attempts: int = 100,
+        log_aspect: bool = False,
+        noise: bool = False,
     ) -> None:
         self.prob = prob
         self.area = tuple(area)
         self.aspect = tuple(aspect)
         self.attempts = attempts
+        self.log_aspect = log_aspect
+        self.noise = noise
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add ``erase_box`` with probability ``prob``."""
@@ -99,15 +105,25 @@ class RandomErasing(BaseTransform):
         height, width = results['img'].shape[:2]
         for _ in range(self.attempts):
             area = random.uniform(*self.area) * height * width
-            aspect = random.uniform(*self.aspect)
+            aspect = self._draw_aspect()
             h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
             if 0 < h < height and 0 < w < width:
                 results['erase_box'] = (random.randint(0, height - h), random.randint(0, width - w), h, w)
+                if self.noise:
+                    results['erase_seed'] = random.getrandbits(32)
                 break
         return results
+
+    def _draw_aspect(self) -> float:
+        low, high = self.aspect
+        return (
+            math.exp(random.uniform(math.log(low), math.log(high)))
+            if self.log_aspect
+            else random.uniform(low, high)
+        )
 
     def __repr__(self) -> str:
         return (
             f'{type(self).__name__}(prob={self.prob}, area={self.area}, aspect={self.aspect}, '
-            f'attempts={self.attempts})'
+            f'attempts={self.attempts}, log_aspect={self.log_aspect}, noise={self.noise})'
         )

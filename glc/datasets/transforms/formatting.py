@@ -30,7 +30,16 @@ class PackReIDInputs(BaseTransform):
     """
 
     def __init__(
-        self, meta_keys: Sequence[str] = ('sample_idx', 'pid', 'cam_id', 'is_query', 'img_path', 'erase_box')
+        self,
+        meta_keys: Sequence[str] = (
+            'sample_idx',
+            'pid',
+            'cam_id',
+            'is_query',
+            'img_path',
+            'erase_box',
+            'erase_seed',
+        ),
     ) -> None:
         self.meta_keys = tuple(meta_keys)
 

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
+from timm.layers.adaptive_avgmax_pool import SelectAdaptivePool2d
 from torch import Tensor, nn
 
 from glc.models.layers import GeM
@@ -23,17 +24,20 @@ class ReIDNeck(BaseModule):
     - single neck: z = [cls, P] (``'cat'``) or (cls + P) / 2 (``'mean'``), then one batch normalization;
     - multi neck: one batch normalization per token, each output L2-normalized, then the same fusion.
 
-    The result is L2-normalized. With a single token, a pooled map or a vector, z is that token, and ``multi``
-    and ``fusion`` make no difference. The biases of the batch normalizations stay 0. Parameters are named
-    ``bottleneck`` and, in a multi neck, ``bottleneck_pt1`` to ``bottleneck_ptn``.
+    The result is L2-normalized; the published code leaves that out in a multi neck (``unit=False``). With a single
+    token, a pooled map or a vector, z is that token, and ``multi`` and ``fusion`` make no difference. The biases of the
+    batch normalizations stay 0. Parameters are named ``bottleneck`` and, in a multi neck, ``bottleneck_pt1`` to
+    ``bottleneck_ptn``.
 
     Args:
         in_channels: Dimension D of a token (the backbone's ``out_channels``).
         num_tokens: Number of tokens T (the backbone's ``num_tokens``).
         multi: Normalize each token by itself.
         fusion: ``'cat'`` or ``'mean'``.
-        pool: Pooling of maps, ``dict(type='avg')`` or, which is the default,
-            ``dict(type='GeM', p=3.0, learnable=False)``.
+        pool: Pooling of maps: ``dict(type='avg')``, ``'max'``, ``'avgmax'`` (the mean of both), or, which is the
+            default, ``dict(type='GeM', p=3.0, learnable=False)``.
+        unit: Scale the fused feature of a multi neck to unit length. False, as published, gives norms of up to 1.4
+            (``'cat'``) or 1 (``'mean'``).
 
     Attributes:
         out_channels: Dimension of the output, 2D for ``'cat'`` of several tokens, else D.
@@ -55,6 +59,7 @@ class ReIDNeck(BaseModule):
         multi: bool = False,
         fusion: str = 'cat',
         pool: Mapping[str, Any] | None = None,
+        unit: bool = True,
     ) -> None:
         super().__init__()
         if fusion not in ('cat', 'mean'):
@@ -64,6 +69,7 @@ class ReIDNeck(BaseModule):
         self.in_channels = in_channels
         self.num_tokens = num_tokens
         self.multi = multi and num_tokens > 1
+        self.unit = unit or not self.multi
         self.fusion = fusion
         self.out_channels = 2 * in_channels if fusion == 'cat' and num_tokens > 1 else in_channels
         self.pool = _build_pool(**(pool or {'type': 'GeM'}))
@@ -79,14 +85,15 @@ class ReIDNeck(BaseModule):
             inputs: Tokens (B, T, D), a map (B, D, H, W) or vectors (B, D).
 
         Returns:
-            Features (B, out_channels) of unit norm.
+            Features (B, out_channels) of unit norm, except those of a multi neck with ``unit=False``.
 
         Raises:
             ValueError: If the shape is not what ``num_tokens`` and ``in_channels`` announced.
         """
         if not self.multi:
             return F.normalize(self.batch_norm(inputs))
-        return F.normalize(self._fused(F.normalize(self._batch_normed(self.tokens(inputs)), dim=2)))
+        fused = self._fused(F.normalize(self._batch_normed(self.tokens(inputs)), dim=2))
+        return F.normalize(fused) if self.unit else fused
 
     def batch_norm(self, inputs: Tensor) -> Tensor:
         """Compute the fused feature after batch normalization, without L2 norm, as a classifier wants it.
@@ -158,6 +165,6 @@ def _frozen_bias_norm(channels: int) -> nn.BatchNorm1d:
 def _build_pool(type: str, **kwargs: Any) -> nn.Module:
     if type == 'GeM':
         return GeM(**kwargs)
-    if type == 'avg':
-        return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    raise ValueError(f"pool type must be 'GeM' or 'avg', got {type!r}")
+    if type in ('avg', 'max', 'avgmax'):
+        return SelectAdaptivePool2d(1, type, flatten=True)
+    raise ValueError(f"pool type must be 'GeM', 'avg', 'max' or 'avgmax', got {type!r}")

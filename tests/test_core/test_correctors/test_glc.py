@@ -13,6 +13,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import adjusted_rand_score
 
+from glc.checkpoints import load_link_predictor
 from glc.core.correctors import (
     GLC,
     CommunityLinking,
@@ -25,8 +26,9 @@ from glc.core.correctors.link_network import LinkPredictor
 from glc.core.correctors.link_training import draw_subgraph, shuffled_batches
 from glc.core.correctors.linking import cluster_links
 from glc.core.evaluation import label_quality
-from glc.core.labels import cluster_centroids
+from glc.core.labels import cluster_centroids, with_class_scores
 from tests.test_core.test_correctors.test_link_network import dense_logits
+from tests.utils import shared_data
 
 
 def planted(num_ids=30, size=12, dim=32, spread=0.1, noise=0.15, seed=0):
@@ -229,11 +231,7 @@ def naive_clusters(probabilities, link_threshold, overlap_threshold, min_cluster
     for i in range(n):
         for j in out[i]:
             common = sum(j in out[neighbor] for neighbor in out[i])
-            shares = [
-                common / len(links) if links else np.inf * common if common else 0
-                for links in (out[i], out[j])
-            ]
-            if max(shares) > overlap_threshold:
+            if out[j] and max(common / len(out[i]), common / len(out[j])) > overlap_threshold:
                 parent[root(i)] = root(j)
     roots = [root(i) for i in range(n)]
     number = {}
@@ -282,6 +280,49 @@ def test_cluster_links_thresholds_are_strict():
     # Every image has 5 links and every pair 4 common neighbors.
     assert (cluster_links(clique, link_threshold=0.5, overlap_threshold=0.8) == -1).all()
     assert (cluster_links(clique, link_threshold=0.5, overlap_threshold=0.79) == 0).all()
+
+
+def blended_similarity(features, labels, share):
+    """Similarities of features and class scores, and centroids, in float64 and cluster by cluster."""
+    x = features.astype(np.float64)
+    centroids = np.stack([x[labels == cluster].mean(0) for cluster in range(labels.max() + 1)])
+    centroids /= np.linalg.norm(centroids, axis=1, keepdims=True)
+    scores = np.exp(x @ centroids.T / 0.05)
+    scores /= scores.sum(axis=1, keepdims=True)
+    scores /= np.linalg.norm(scores, axis=1, keepdims=True)
+    return (1 - share) * x @ x.T + share * scores @ scores.T
+
+
+def test_class_scores_join_the_features_in_the_graph():
+    features, labels, _ = planted(spread=0.5)
+    expected = blended_similarity(features, labels, 0.5)
+    blended = with_class_scores(torch.from_numpy(features), torch.from_numpy(labels), 0.5)
+    np.testing.assert_allclose(blended @ blended.T, expected, atol=1e-5)
+
+    glc = small_glc(k=9, score_share=0.5, linking='components').fit(features, labels=labels)
+    plain = small_glc(k=9, linking='components').fit(features, labels=labels)
+    assert glc.history_[0] != plain.history_[0]
+    links = glc.predict_links(features, labels=labels)
+    np.fill_diagonal(expected, 2)
+    nearest = np.argsort(-expected, axis=1)[:, :9]
+    for i in range(len(features)):
+        assert set(links[[i]].indices) == set(nearest[i]) - {i}
+    with pytest.raises(ValueError, match=r'score_share=0\.5 needs labels'):
+        glc.predict(features)
+    with pytest.raises(ValueError, match="'score_share' parameter of GLC"):
+        GLC(score_share=1.5)
+    assert glc(features, labels).shape == labels.shape
+
+
+def test_links_of_the_published_network():
+    """The published code finds 292 clusters and 2,799 outliers in its own features with its own network."""
+    network = load_link_predictor(
+        *(shared_data(f'weights/glc_gcn_{part}.pth') for part in ('backbone', 'head'))
+    )
+    stored = np.load(shared_data('labels/market1501_pass_vit_s.npz'))
+    features = (stored['features_int8'] * stored['feature_scale'][:, None]).astype(np.float32)
+    labels = GLC.published().use_network(network).predict(features)
+    assert (labels.max() + 1, (labels < 0).sum()) == (292, 2799)
 
 
 def test_predicted_links_are_the_dense_softmax(monkeypatch):

@@ -7,8 +7,9 @@ from sklearn.base import clone
 from sklearn.cluster import DBSCAN
 from sklearn.metrics import adjusted_rand_score
 
+from glc import FeatureView
 from glc.core.labelers import BaseLabeler, JaccardDBSCAN
-from tests.test_core.oracles import clustered_features, naive_jaccard
+from tests.test_core.oracles import clustered_features, euclidean_ranks, naive_jaccard
 from tests.utils import shared_data
 
 
@@ -22,6 +23,29 @@ def test_equals_dense_dbscan(eps, min_samples, noise):
     labels = JaccardDBSCAN(eps, min_samples, k1=12, k2=4)(features)
     np.testing.assert_array_equal(labels, expected)
     assert labels.max() > 0
+
+
+@pytest.mark.parametrize('kind', [np.asarray, torch.from_numpy])
+def test_features_as_they_are(kind):
+    """Norms between 0.5 and 1.5 change who is near, how near, and the labels."""
+    features = clustered_features(100, 8, 0.3, seed=7) * np.random.default_rng(0).uniform(0.5, 1.5, (100, 1))
+    features = features.astype(np.float32)
+    labeler = JaccardDBSCAN(0.6, 4, k1=12, k2=4, unit_features=False)
+    seen = labeler.seen(FeatureView(kind(features)))
+    np.testing.assert_array_equal(seen.neighbors(12).indices, euclidean_ranks(features, 12))
+    expected = naive_jaccard(features, 12, 4, unit=False)
+    found = seen.distance(12, 4).toarray()
+    np.testing.assert_allclose(np.where(found == 0, 1, found), expected, atol=1e-6)
+    expected = DBSCAN(eps=0.6, min_samples=4, metric='precomputed').fit_predict(expected)
+    labels = np.asarray(labeler(kind(features)))
+    np.testing.assert_array_equal(labels, expected)
+    assert labels.max() > 0
+    assert adjusted_rand_score(labels, JaccardDBSCAN(0.6, 4, k1=12, k2=4)(features)) < 0.99
+    view = FeatureView(kind(features), np.arange(100) % 2)
+    np.testing.assert_array_equal(labeler(view), labels)
+    np.testing.assert_array_equal(view.features.norm(dim=1).round(decimals=5), 1)
+    with pytest.raises(ValueError, match='use_cameras=True of JaccardDBSCAN needs unit_features=True'):
+        JaccardDBSCAN(use_cameras=True, unit_features=False)(features)
 
 
 def test_output_is_of_the_kind_of_the_input():
@@ -54,6 +78,7 @@ def test_scikit_learn_conventions():
         'k2': 3,
         'backend': 'auto',
         'use_cameras': False,
+        'unit_features': True,
     }
     labels = clone(labeler).fit_predict(features)
     np.testing.assert_array_equal(labels, labeler.fit(features).labels_)
