@@ -7,7 +7,10 @@ import sys
 
 import pytest
 import torch
+import torch.distributed as dist
 
+from glc import JaccardDBSCAN
+from glc.registry import PSEUDO_LABELERS
 from tests.runs import ROOT, tiny_config, write_images
 
 pytestmark = [pytest.mark.slow, pytest.mark.distributed]
@@ -25,7 +28,7 @@ def launch(cfg, folder, processes):
     command = [*start, 'tools/train.py', str(config), '--work-dir', str(folder), '--launcher', launcher]
     env = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-20000:]
     return done
 
 
@@ -77,6 +80,30 @@ def test_a_loss_that_is_no_number_stops_all_processes(tmp_path):
     with pytest.raises(AssertionError, match=r'iteration 2 \(epoch 1\): the loss is .*The images are /'):
         run(cfg, tmp_path / 'bad', 2)
     assert not list((tmp_path / 'bad').glob('*.pth'))
+
+
+@PSEUDO_LABELERS.register_module()
+class FailsOnOneProcess(JaccardDBSCAN):
+    """Fails on the second process only, in its second call."""
+
+    calls = 0
+
+    def __call__(self, view):
+        self.calls += 1
+        if self.calls == 2 and dist.get_rank() == 1:
+            raise ZeroDivisionError('only on this process')
+        return super().__call__(view)
+
+
+def test_a_failure_of_one_process_ends_all(tmp_path):
+    """The others would wait for the time of dist_cfg.timeout."""
+    cfg = tiny_config(write_images(tmp_path / 'market1501'), tmp_path / 'bad')
+    cfg.default_hooks.pseudo_label.labeler = dict(
+        type='FailsOnOneProcess', eps=0.6, k1=6, k2=2, min_samples=2
+    )
+    cfg.custom_imports = dict(imports=['tests.runs', 'tests.test_ddp'])
+    with pytest.raises(AssertionError, match=r'\[rank1\]: ZeroDivisionError: only on this process'):
+        launch(cfg, tmp_path / 'bad', 2)
 
 
 def test_batch_that_cannot_be_shared(tmp_path):

@@ -13,6 +13,7 @@ shift 3
 gpus=${GPUS:-4}
 gpus_per_node=${GPUS_PER_NODE:-$((gpus < 8 ? gpus : 8))}
 read -ra srun_arguments <<<"${SRUN_ARGS:-}"
+# A process that fails or hangs ends itself (docs/architecture.md); --kill-on-bad-exit then ends the job.
 exec srun --partition="$partition" --job-name="$job" --gres="gpu:$gpus_per_node" --ntasks="$gpus" \
     --ntasks-per-node="$gpus_per_node" --cpus-per-task="${CPUS_PER_TASK:-8}" --kill-on-bad-exit=1 \
     "${srun_arguments[@]}" "${PYTHON:-python}" "$(dirname "${BASH_SOURCE[0]}")/train.py" "$config" --launcher slurm "$@"

@@ -20,8 +20,10 @@ default_hooks = dict(
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    # Seconds that the other processes wait while rank 0 labels.
+    # Seconds that processes wait for one of them, as for rank 0 while it corrects labels.
     dist_cfg=dict(backend='nccl', timeout=7200),
+    # Seconds in which all processes wait and none works, after which the run ends; None never ends it.
+    stall_timeout=90,
 )
 randomness = dict(seed=0)
 resize_backend = 'pillow'  # the bicubic of the published numbers; 'cv2' is faster and a little different

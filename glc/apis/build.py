@@ -1,6 +1,7 @@
 """From a config to a runner."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from glc.checkpoints import load_model_checkpoint
+from glc.engine.processes import ProcessWatch
 from glc.engine.runner import ReIDRunner
 from glc.engine.unwrap import unwrap
 from glc.utils.malloc import keep_freed_memory
@@ -38,7 +40,8 @@ def prepare_config(cfg: Config, launcher: str = 'none', amp: bool = False) -> Co
     Args:
         cfg: Config as loaded from its file; changed in place.
         launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``. The process group is initialized here, with
-            gloo where there is no GPU.
+            gloo where there is no GPU, and from then on the processes end together
+            (:class:`~glc.engine.processes.ProcessWatch`).
         amp: Whether to train in mixed precision (float16 on a GPU, bfloat16 on a CPU).
 
     Returns:
@@ -56,6 +59,8 @@ def prepare_config(cfg: Config, launcher: str = 'none', amp: bool = False) -> Co
         if not torch.cuda.is_available():
             dist_cfg['backend'] = 'gloo'
         _init_processes(launcher, dist_cfg)
+        stall_timeout = cfg.get('env_cfg', {}).get('stall_timeout')
+        ProcessWatch(launched=launcher == 'pytorch', stall_timeout=stall_timeout).start()
     if is_distributed() and not torch.cuda.is_available() and cfg.get('model_wrapper_cfg') is None:
         cfg.model_wrapper_cfg = {
             'type': 'MMDistributedDataParallel',
@@ -109,7 +114,10 @@ def load_for_test(runner: Runner, checkpoint: str | None) -> None:
 def _init_processes(launcher: str, dist_cfg: dict) -> None:
     if launcher == 'pytorch' and dist_cfg.get('backend') == 'gloo':
         # mmengine selects a GPU first, which fails where there is none.
-        torch.distributed.init_process_group('gloo')
+        timeout = dist_cfg.get('timeout')
+        torch.distributed.init_process_group(
+            'gloo', timeout=None if timeout is None else timedelta(seconds=timeout)
+        )
     else:
         init_dist(launcher, **dist_cfg)
 

@@ -164,6 +164,7 @@ class BaseReIDDataset(BaseDataset):
         self.unreadable = unreadable
         self._columns: dict[str, np.ndarray] = {}
         self._passed_over: dict[str, str] = {}
+        self._found: dict[str, Counts] = {}
         super().__init__(data_root=str(data_root), pipeline=_built(pipeline), **kwargs)
 
     def scan(self, part: str) -> Sequence[Record]:
@@ -222,6 +223,22 @@ class BaseReIDDataset(BaseDataset):
             )
         warn_of_shared_images(data_list, self.distractor_pid)
         return data_list
+
+    def summary(self) -> list[str]:
+        """Describe what was found, in a line for every part of the split."""
+        self.full_init()
+        name = self.metainfo.get('dataset_name', type(self).__name__)
+        place = f"'{os.path.abspath(self.data_root)}'"
+        lines = []
+        for part, counts in self._found.items():
+            line = f'{name} {part} in {place}: {counts.images:,} images'
+            line += f', {counts.ids:,} identities' if counts.ids else ', no known identity'
+            line += f', {counts.cams:,} cameras' if counts.cams else ', no known camera'
+            line += f', {counts.distractors:,} of the images are distractors' if counts.distractors else ''
+            lines.append(line + (f', {counts.junk:,} junk images left out' if counts.junk else ''))
+        if len(self) != sum(counts.images for counts in self._found.values()):
+            lines.append(f'{name}: {len(self):,} of these images are used')
+        return lines
 
     def with_pipeline(self, pipeline: Sequence[dict | Callable]) -> Self:
         """Return the same images under another pipeline; the data list is shared, not copied.
@@ -321,9 +338,9 @@ class BaseReIDDataset(BaseDataset):
         return ('query', 'gallery') if self.split == 'test' else (self.split,)
 
     def _check_counts(self, found: Mapping[str, Sequence[Record]]) -> None:
+        counts = self._found = {part: self.count(records) for part, records in found.items()}
         if self.check == 'off':
             return
-        counts = {part: self.count(records) for part, records in found.items()}
         wrong = {part: count for part, count in counts.items() if not self.is_complete(part, count)}
         if not wrong:
             return

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from glc.datasets import BaseReIDDataset, pipeline_of
 from glc.engine.unwrap import unwrap
+from glc.models.reid import features_for_test
 
 
 class FeatureExtractor:
@@ -43,7 +44,7 @@ class FeatureExtractor:
 
         Args:
             model: Algorithm with ``data_preprocessor`` and ``extract_feat``, wrapped for distributed training or not;
-                it is put into evaluation mode and back.
+                it is put into evaluation mode and back. Its ``flip_test`` holds here, too.
         """
         network = unwrap(model)
         was_training = network.training
@@ -53,7 +54,7 @@ class FeatureExtractor:
         try:
             for batch in tqdm(self._loader, desc='extract features', disable=quiet, leave=False):
                 batch = network.data_preprocessor(batch, False)
-                features.append(network.extract_feat(batch['inputs']).float())
+                features.append(features_for_test(network, batch['inputs']).float())
                 indices += [sample.sample_idx for sample in batch['data_samples']]
         finally:
             network.train(was_training)

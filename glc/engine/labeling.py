@@ -102,7 +102,8 @@ class Labeling:
 class LabelEngine:
     """Engine that extracts features, labels them and corrects the labels, the same on every process.
 
-    All processes share extraction, neighbors and distances. One corrects; the others take its result, or its error.
+    All processes share extraction, neighbors and distances. One corrects; the others take its result, or its finding
+    that there are too few clusters. Another error is raised on the process where it happens, which is to end the run.
     Labeler and corrector get the same :class:`glc.core.neighbors.FeatureView`, so the neighbors are searched once.
 
     Args:
@@ -141,27 +142,20 @@ class LabelEngine:
         corrector = self.corrector if correct else None
         with timings.stage('extract'):
             features = extract(network)
-        labels: Tensor | Exception
-        try:
-            _check_finite(features, extract.dataset)
-            view = self._view(features, extract.dataset.cam_ids, corrector)
-            labels = self._timed(timings, 'label', self.labeler, lambda: self.labeler(view))
-        except Exception as error:
-            labels = error
-        result: list[Labeling | Exception | None] = [None]
+        _check_finite(features, extract.dataset)
+        view = self._view(features, extract.dataset.cam_ids, corrector)
+        labels = self._timed(timings, 'label', self.labeler, lambda: self.labeler(view))
+        result: list[Labeling | TooFewClustersError | None] = [None]
         if get_rank() == 0:
             try:
-                if isinstance(labels, Exception):
-                    raise labels
                 result[0] = self._complete(view, labels, corrector, timings)
-            except Exception as error:
+            except TooFewClustersError as error:
                 result[0] = error
         broadcast_object_list(result)
-        for outcome in (labels, result[0]):
-            if isinstance(outcome, Exception):
-                raise outcome
+        if isinstance(result[0], TooFewClustersError):
+            raise result[0]
         labeling = result[0]
-        assert isinstance(labeling, Labeling)
+        assert labeling is not None
         if not keep_features:
             return labeling
         return replace(labeling, pseudo=replace(labeling.pseudo, features=features))

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.logging import MMLogger, print_log
 from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
+from torch.utils.data import DataLoader
 
 from glc.checkpoints import load_checkpoint_file, load_model_checkpoint
+from glc.datasets import BaseReIDDataset
 from glc.datasets.checks import warn_of_overlap
 from glc.engine.hooks.checkpoint_hook import CheckpointHook
 from glc.engine.hooks.signal_hook import SignalHook, StoppedBySignalError
@@ -22,6 +25,7 @@ from glc.engine.schedule import resume_schedulers
 from glc.engine.unwrap import unwrap
 from glc.engine.work_dir import TEMPLATES, locked, pointed_to, starting_point
 from glc.utils.files import atomic_file
+from glc.utils.versions import versions
 
 __all__ = ['ReIDRunner']
 
@@ -32,7 +36,7 @@ class ReIDRunner(Runner):
     No code in a file is run. A resumed training goes on as if it had not been interrupted, or is refused.
 
     A training has its work dir for itself, overwrites no other run there, and can be resumed whatever ends it. See
-    docs/reliability.md.
+    docs/reliability.md. The log begins with the versions of the software, and says what is found of each data set.
     """
 
     def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
@@ -91,6 +95,22 @@ class ReIDRunner(Runner):
             return
         with self.uninterrupted(), atomic_file(Path(out_dir, filename)) as path:
             super().save_checkpoint(str(path.parent), path.name, *args, **kwargs)
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """Build the logger as mmengine does, and log the versions of the software."""
+        logger = super().build_logger(*args, **kwargs)
+        if is_main_process():
+            logger.info(versions())
+        return logger
+
+    @staticmethod
+    def build_dataloader(*args: Any, **kwargs: Any) -> DataLoader:
+        """Build a loader as mmengine does, and log what was found of its data set."""
+        loader = Runner.build_dataloader(*args, **kwargs)
+        if isinstance(loader.dataset, BaseReIDDataset):
+            for line in loader.dataset.summary():
+                print_log(line, logger='current')
+        return loader
 
     def load_checkpoint(
         self,

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from glc.apis import build_runner, prepare_config
+from glc.datasets import Market1501
 from glc.engine import FeatureExtractor
 from tests.runs import assert_same, state, tiny_config, train
 from tests.test_core.foreign_device import FOREIGN, ForeignDevice
@@ -47,3 +49,18 @@ def test_features_and_labels_stay_on_the_device_of_the_model(images, tmp_path, m
         cfg.work_dir = str(tmp_path / 'again')
         again = train(cfg)
     assert_same(state(again), expected)
+
+
+def test_features_of_labels_and_files_are_flip_tested(images, tmp_path):
+    runner = build_runner(prepare_config(tiny_config(images, tmp_path, model__flip_test=True)))
+    dataset = Market1501(str(images), pipeline=runner.cfg.test_dataloader.dataset.pipeline, check='off')
+    extract = FeatureExtractor(dataset, batch_size=20, num_workers=0)
+    network = runner.model
+    features = extract(network)
+    network.flip_test = False
+    plain = extract(network)
+    straight = network.extract_feat
+    network.extract_feat = lambda inputs: straight(inputs.flip(3))
+    mean = (plain + extract(network)) / 2
+    torch.testing.assert_close(features, mean / mean.norm(dim=1, keepdim=True))
+    assert not torch.allclose(features, plain, atol=1e-3)

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from glc.core.labels import PseudoLabels
-from glc.models import ReIDDataPreprocessor, UnsupervisedReID
+from glc.models import ReIDDataPreprocessor, SupervisedReID, UnsupervisedReID
+from glc.models.reid import features_for_test
 from glc.structures import ReIDDataSample
 from tests.runs import TinyBackbone
 
@@ -97,3 +98,47 @@ def test_predictions_carry_unit_features():
     stacked = torch.stack([sample.feature for sample in predicted])
     torch.testing.assert_close(stacked, net(inputs))
     torch.testing.assert_close(stacked.norm(dim=1), torch.ones(3))
+
+
+@pytest.mark.parametrize(
+    ('kind', 'head'),
+    [
+        (UnsupervisedReID, dict(type='ContrastHead', memory=dict(type='ClusterMemory'))),
+        (SupervisedReID, dict(type='SupervisedHead', in_channels=32, num_classes=4)),
+    ],
+)
+def test_flip_test_is_the_mean_with_the_mirrored_image(kind, head):
+    torch.manual_seed(0)
+    parts = dict(
+        backbone=dict(type='TinyBackbone'),
+        neck=dict(type='ReIDNeck', in_channels=32),
+        head=head,
+        flip_test=True,
+    )
+    net = kind(**parts).eval()
+    inputs = torch.randn(3, 3, 64, 32)
+    mirrored = torch.from_numpy(inputs.numpy()[:, :, :, ::-1].copy())
+
+    def predict():
+        return torch.stack([sample.feature for sample in net(inputs, samples(0, 1, 2), mode='predict')])
+
+    with torch.no_grad():
+        alone = net.extract_feat(inputs)
+        mean = (alone + net.extract_feat(mirrored)) / 2
+        torch.testing.assert_close(predict(), mean / mean.norm(dim=1, keepdim=True))
+        assert not torch.allclose(predict(), alone, atol=1e-3)
+        net.flip_test = False
+        assert torch.equal(predict(), alone)
+    del parts['flip_test']
+    assert not kind(**parts).flip_test
+
+
+def test_flip_test_keeps_the_scale_of_features_without_unit_norm():
+    class Network:
+        flip_test = True
+
+        def extract_feat(self, inputs):
+            return inputs[:, 0, 0]
+
+    inputs = torch.tensor([3.0, 4.0]).reshape(1, 1, 1, 2)  # mirrored: (4, 3)
+    torch.testing.assert_close(features_for_test(Network(), inputs), torch.full((1, 2), 5 / 2**0.5))

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -11,6 +13,7 @@ from glc.core.correctors import BaseCorrector
 from glc.core.labelers import BaseLabeler
 from glc.core.labels import PseudoLabels
 from glc.engine.checks import check_cameras, check_train_dataloader
+from glc.engine.clusters import write_clusters
 from glc.engine.feature_extractor import FeatureExtractor, deterministic_pipeline
 from glc.engine.labeling import LabelEngine, TooFewClustersError
 from glc.engine.unwrap import unwrap
@@ -44,6 +47,8 @@ class PseudoLabelHook(Hook):
             last labeling, if there was one; ``'error'`` stops.
         batch_size: Images per batch of the extraction.
         num_workers: Worker processes of the extraction.
+        save_clusters: Write every labeling to ``clusters.csv`` in the work dir, over the last one: the columns ``file``
+            and ``cluster``, which is -1 for an outlier.
 
     Example:
         >>> hook = PseudoLabelHook(labeler=dict(type='JaccardDBSCAN', eps=0.6), correct_begin=10, correct_interval=5)
@@ -65,6 +70,7 @@ class PseudoLabelHook(Hook):
         fallback: str = 'previous',
         batch_size: int = 256,
         num_workers: int = 2,
+        save_clusters: bool = True,
     ) -> None:
         if interval < 1 or correct_interval < 1:
             raise ValueError(f'intervals must be at least 1, got {interval} and {correct_interval}')
@@ -83,6 +89,7 @@ class PseudoLabelHook(Hook):
         self.fallback = fallback
         self.batch_size = batch_size
         self.num_workers = num_workers
+        self.save_clusters = save_clusters
         self.pseudo: PseudoLabels | None = None
 
     def labels_anew(self, epoch: int) -> bool:
@@ -157,6 +164,10 @@ class PseudoLabelHook(Hook):
         runner.visualizer.add_scalars(
             {f'pseudo_labels/{name}': value for name, value in scalars.items()}, step=runner.epoch
         )
+        if self.save_clusters and is_main_process():
+            dataset = self._extract.dataset
+            files = (dataset.get_data_info(index)['img_path'] for index in range(len(dataset)))
+            write_clusters(Path(runner.work_dir, 'clusters.csv'), files, labeling.pseudo.labels.tolist())
         return labeling.pseudo
 
 

@@ -1,5 +1,7 @@
 """The schedule of labels, what a labelling logs, and what happens where one fails."""
 
+import csv
+
 import numpy as np
 import pytest
 import torch
@@ -94,6 +96,23 @@ def test_frozen_epochs_keep_labels_and_centroids(images, tmp_path, extractions):
     second, last = (torch.load(tmp_path / f'epoch_{n}.pth')['pseudo_labels'] for n in (2, 4))
     assert torch.equal(second['labels'], last['labels'])
     assert torch.equal(second['centroids'], last['centroids'])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('saved', [True, False])
+def test_clusters_are_written_by_file(images, tmp_path, saved):
+    runner = train(label_config(images, tmp_path, 2, **({} if saved else {'save_clusters': False})))
+    file = tmp_path / 'clusters.csv'
+    assert file.exists() == saved
+    if saved:
+        with file.open(newline='') as lines:
+            rows = list(csv.DictReader(lines))
+        dataset = runner.train_dataloader.dataset
+        assert [row['file'] for row in rows] == [
+            dataset.get_data_info(index)['img_path'] for index in range(len(dataset))
+        ]
+        clusters = [int(row['cluster']) for row in rows]
+        assert clusters == torch.load(tmp_path / 'epoch_2.pth')['pseudo_labels']['labels'].tolist()
 
 
 @pytest.mark.slow

@@ -1,0 +1,185 @@
+"""Processes of a run end together, with the reason."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from glc.apis import build
+from glc.engine import processes
+from tests.runs import ROOT, tiny_config
+
+SCRIPT = """
+import sys, time
+import torch.distributed as dist
+from torch.utils.data import DataLoader
+from glc.engine.processes import ProcessWatch
+
+def hang():
+    time.sleep(1000)
+
+case, rank = sys.argv[1], int(sys.argv[2])
+dist.init_process_group('gloo', rank=rank, world_size=int(sys.argv[3]))
+ProcessWatch(stall_timeout=3 if case == 'hang' else None).start()
+loader = iter(DataLoader(range(1000), num_workers=1))
+next(loader)
+print('ready', flush=True)
+if rank == 1 and case == 'error':
+    raise ZeroDivisionError('only here')
+if case == 'launcher' or (rank == 1 and case == 'hang'):
+    hang()
+dist.barrier()
+"""
+
+
+def start(case, size, port):
+    """Start processes below a shell, which prints their exit codes; it leads a group of its own."""
+    ranks = ' '.join(map(str, range(size)))
+    shell = (
+        f'for r in {ranks}; do "$@" $r {size} & pids="$pids $!"; done; '
+        'for p in $pids; do wait $p; echo code $?; done'
+    )
+    return subprocess.Popen(
+        ['bash', '-c', shell, 'launcher', sys.executable, '-c', SCRIPT, case],
+        env={
+            **os.environ,
+            'PYTHONPATH': str(ROOT),
+            'MASTER_ADDR': '127.0.0.1',
+            'MASTER_PORT': str(port),
+            'CUDA_VISIBLE_DEVICES': '',
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]
+
+
+def left_over(group, seconds=15):
+    """Processes of a group that have not ended in time, worker processes included."""
+    for _ in range(10 * seconds):
+        left = []
+        for file in Path('/proc').glob('[0-9]*/stat'):
+            with suppress(OSError):
+                state, _, of_group, *_ = file.read_text().rpartition(')')[2].split()
+                left += [state] if of_group == str(group) and state != 'Z' else []
+        if not left:
+            return []
+        time.sleep(0.1)
+    os.killpg(group, signal.SIGKILL)
+    return left
+
+
+@pytest.mark.slow
+@pytest.mark.distributed
+@pytest.mark.parametrize(
+    ('case', 'size', 'reasons'),
+    [
+        ('error', 3, [f'[rank{r}]: ends because process 1 of 3 failed: ZeroDivision' for r in (0, 2)]),
+        ('hang', 2, ['[rank0]: ends because no process has worked for 3 s', 'in hang']),
+    ],
+)
+def test_all_processes_end_with_the_reason(case, size, reasons):
+    running = start(case, size, free_port())
+    out, errors = running.communicate(timeout=300)
+    assert out.count('ready') == size
+    assert out.count('code 1\n') == size
+    for reason in reasons:
+        assert reason in errors
+    assert errors.count('[rank1]: ZeroDivisionError: only here') == (case == 'error')
+    assert left_over(running.pid) == []
+
+
+@pytest.mark.slow
+@pytest.mark.distributed
+def test_no_process_outlives_the_launcher():
+    running = start('launcher', 2, free_port())
+    assert [running.stdout.readline() for _ in range(2)] == ['ready\n', 'ready\n']
+    running.kill()
+    assert left_over(running.pid) == []
+    assert running.stderr.read().count('ends because the launcher has gone') == 2
+
+
+@pytest.mark.slow
+@pytest.mark.distributed
+def test_a_run_without_failure_ends_as_ever():
+    running = start('none', 2, free_port())
+    out, errors = running.communicate(timeout=300)
+    assert out.count('code 0\n') == 2
+    assert 'ends because' not in errors
+    assert left_over(running.pid) == []
+
+
+def test_cpu_time_of_a_process_and_its_children():
+    before = processes._cpu_ticks(os.getpid())
+    assert before > 0
+    command = f'import subprocess, sys; subprocess.run([sys.executable, "-c", {"while True: pass"!r}])'
+    child = subprocess.Popen([sys.executable, '-c', command], start_new_session=True)
+    deadline = time.time() + 60
+    while processes._cpu_ticks(child.pid) < 50:  # the grandchild works
+        assert time.time() < deadline
+        time.sleep(0.05)
+    assert processes._cpu_ticks(os.getpid()) - before >= 50
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    assert processes._cpu_ticks(child.pid) == 0
+
+
+def test_only_processes_without_work_stall(monkeypatch):
+    second = os.sysconf('SC_CLK_TCK')
+
+    def looks(seconds, work_per_look, pids=(1, 2), count=200):
+        """Numbers of the looks that find a stall."""
+        used = [1000.0]
+        monkeypatch.setattr(processes, '_cpu_ticks', lambda pid: used[0])
+        stall = processes._Stall(list(pids), seconds)
+        found = []
+        for look in range(count):
+            used[0] += work_per_look * second
+            found += [look] if stall.found() else []
+        return found
+
+    assert looks(100, 0.02) == []
+    assert looks(100, 0.001)[0] == pytest.approx(110, abs=10)
+    assert looks(2, 0)[0] == 2
+    assert looks(2, 0, pids=()) == []
+    with pytest.raises(ValueError, match=r'env_cfg\.stall_timeout must be positive or None, got 0'):
+        processes._Stall([1], 0)
+
+
+@pytest.mark.parametrize('timeout', [None, 5400])
+def test_timeouts_of_the_config_hold_on_a_cpu(tmp_path, monkeypatch, timeout):
+    started = {}
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(
+        torch.distributed,
+        'init_process_group',
+        lambda backend, **given: started.update(given, backend=backend),
+    )
+    monkeypatch.setattr(
+        build, 'ProcessWatch', lambda **given: SimpleNamespace(start=lambda: started.update(given))
+    )
+    cfg = tiny_config(tmp_path, tmp_path)
+    cfg.env_cfg.stall_timeout = 20
+    if timeout is None:
+        del cfg.env_cfg.dist_cfg['timeout']
+    else:
+        cfg.env_cfg.dist_cfg.timeout = timeout
+    build.prepare_config(cfg, launcher='pytorch')
+    given = started.pop('timeout')
+    assert (given and given.total_seconds()) == timeout
+    assert started == {'backend': 'gloo', 'launched': True, 'stall_timeout': 20}
