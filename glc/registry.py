@@ -15,6 +15,7 @@ __all__ = [
     'DATA_SAMPLERS',
     'HOOKS',
     'LABEL_CORRECTORS',
+    'LOOPS',
     'MEMORY_BANKS',
     'METRICS',
     'MODELS',
@@ -25,6 +26,7 @@ __all__ = [
     'PARAM_SCHEDULERS',
     'PSEUDO_LABELERS',
     'TRANSFORMS',
+    'VISBACKENDS',
     'VISUALIZERS',
 ]
 
@@ -74,6 +76,8 @@ METRICS = _child('metric', root.METRICS, 'evaluation')
 VISUALIZERS = _child('visualizer', root.VISUALIZERS, 'visualization')
 MODEL_WRAPPERS = _child('model_wrapper', root.MODEL_WRAPPERS, 'engine')
 OPTIMIZERS = _child('optimizer', root.OPTIMIZERS)
+LOOPS = _child('loop', root.LOOPS)
+VISBACKENDS = _child('vis_backend', root.VISBACKENDS)
 OPTIM_WRAPPERS = _child('optim_wrapper', root.OPTIM_WRAPPERS, 'engine')
 OPTIM_WRAPPER_CONSTRUCTORS = _child(
     'optimizer wrapper constructor', root.OPTIM_WRAPPER_CONSTRUCTORS, 'engine'
@@ -88,10 +92,8 @@ MEMORY_BANKS = _child('memory bank', None, 'models')
 for _name in (
     'RUNNERS',
     'RUNNER_CONSTRUCTORS',
-    'LOOPS',
     'WEIGHT_INITIALIZERS',
     'EVALUATOR',
-    'VISBACKENDS',
     'LOG_PROCESSORS',
     'FUNCTIONS',
 ):

@@ -22,4 +22,6 @@ def training_features(cfg: Config, checkpoint: str | None = None) -> tuple[Tenso
     runner = build_for_test(cfg, checkpoint)
     loader = cfg.test_dataloader
     dataset = DATASETS.build(cfg.train_dataloader.dataset).with_pipeline(loader.dataset.pipeline)
-    return FeatureExtractor(dataset, loader.batch_size, loader.num_workers)(runner.model), dataset
+    return FeatureExtractor(dataset, loader.get('batch_size', 1), loader.get('num_workers', 0))(
+        runner.model
+    ), dataset

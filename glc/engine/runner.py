@@ -4,11 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
 from glc.checkpoints import load_checkpoint_file, load_model_checkpoint
 from glc.engine.unwrap import unwrap
 
 __all__ = ['ReIDRunner']
+
+_WORKER_OPTIONS = ('multiprocessing_context', 'persistent_workers', 'prefetch_factor', 'timeout')
 
 
 class ReIDRunner(Runner):
@@ -16,6 +19,15 @@ class ReIDRunner(Runner):
 
     A checkpoint that a run has written, with the state of its training, is left to mmengine.
     """
+
+    @staticmethod
+    def build_dataloader(
+        dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
+    ) -> DataLoader:
+        """Build a data loader as mmengine does; without workers (``num_workers=0``), their options do not count."""
+        if isinstance(dataloader, dict) and not dataloader.get('num_workers'):
+            dataloader = {key: value for key, value in dataloader.items() if key not in _WORKER_OPTIONS}
+        return Runner.build_dataloader(dataloader, seed, diff_rank_seed)
 
     def load_checkpoint(
         self,
