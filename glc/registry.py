@@ -13,6 +13,7 @@ from mmengine.registry import Registry as _Registry
 __all__ = [
     'DATASETS',
     'DATA_SAMPLERS',
+    'EVALUATOR',
     'HOOKS',
     'LABEL_CORRECTORS',
     'LOOPS',
@@ -76,6 +77,7 @@ METRICS = _child('metric', root.METRICS, 'evaluation')
 VISUALIZERS = _child('visualizer', root.VISUALIZERS, 'visualization')
 MODEL_WRAPPERS = _child('model_wrapper', root.MODEL_WRAPPERS, 'engine')
 OPTIMIZERS = _child('optimizer', root.OPTIMIZERS)
+EVALUATOR = _child('evaluator', root.EVALUATOR)
 LOOPS = _child('loop', root.LOOPS)
 VISBACKENDS = _child('vis_backend', root.VISBACKENDS)
 OPTIM_WRAPPERS = _child('optim_wrapper', root.OPTIM_WRAPPERS, 'engine')
@@ -93,7 +95,6 @@ for _name in (
     'RUNNERS',
     'RUNNER_CONSTRUCTORS',
     'WEIGHT_INITIALIZERS',
-    'EVALUATOR',
     'LOG_PROCESSORS',
     'FUNCTIONS',
 ):

@@ -86,7 +86,7 @@ def prepare_config(
             'device_ids': None,
             'broadcast_buffers': False,
         }
-    if amp or cfg.get('optim_wrapper', {}).get('type') == 'AmpOptimWrapper':
+    if amp or (cfg.get('optim_wrapper') or {}).get('type') == 'AmpOptimWrapper':
         _set_precision(cfg.optim_wrapper)
     if training:
         share_batch(cfg, get_world_size())

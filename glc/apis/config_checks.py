@@ -98,6 +98,7 @@ _MODEL = _Kind(registry.MODELS.get)
 _METRIC = _Kind(registry.METRICS.get)
 _HOOK = _Kind(registry.HOOKS.get, taken=('priority',))
 _DATASET = _Kind(registry.DATASETS.get)
+_EVALUATOR = _Kind(registry.EVALUATOR.get, 'Evaluator')
 _KINDS = {
     'model': _MODEL,
     'backbone': _MODEL,
@@ -182,7 +183,7 @@ def check_config(cfg: Config, training: bool = True, evaluating: bool = False) -
     }
     problems += _out_of_range(found)
     for path, node in found.items():
-        kind = _KINDS.get(_key_of(path))
+        kind = _EVALUATOR if f'{path}.metrics' in found else _KINDS.get(_key_of(path))
         if kind is not None and isinstance(node, Mapping):
             problems += _wrong_component(path, node, kind)
         elif kind is not None and not isinstance(node, (list, tuple, NoneType)):
@@ -301,7 +302,7 @@ def _wrong_component(path: str, node: Mapping, kind: _Kind) -> Iterator[str]:
     if path == 'train_cfg' and name is None:
         name = 'EpochBasedTrainLoop' if node.get('by_epoch', True) else 'IterBasedTrainLoop'
     if name is None:
-        yield f'{path} has no type; it has {", ".join(node) or "no key at all"}'
+        yield f'{path}.type is missing; {path} has {", ".join(node) or "no key at all"}'
         return
     if not isinstance(name, str) and not callable(name):
         yield f'{path}.type must be the name of a component, got {_shown(name)}'
@@ -327,10 +328,11 @@ def _wrong_component(path: str, node: Mapping, kind: _Kind) -> Iterator[str]:
         elif not parameters[key].fits(value):
             yield f'{path}.{key} of {name} must be {parameters[key].expected}, got {_shown(value)}'
     for key, parameter in parameters.items():
-        if parameter.required and key not in own and key not in kind.given:
+        if parameter.required and key not in (*own, *kind.given) and kind is not _LOADER:
             yield f'{path}.{key} is missing: {name} needs it'
-    if kind is _LOADER and 'sampler' not in own:
-        yield f'{path}.sampler is missing: it must be a dict with a type'
+    if kind is _LOADER:
+        needed = ['dataset', 'sampler', *['batch_size'] * (path == 'train_dataloader')]
+        yield from (f'{path}.{key} is missing' for key in needed if own.get(key) is None)
     if path.endswith('_dataloader.dataset') and 'pipeline' in parameters and not own.get('pipeline'):
         yield f'{path}.pipeline is missing: it must be a list of transforms, from LoadReIDImage to PackReIDInputs'
 
