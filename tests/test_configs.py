@@ -19,7 +19,7 @@ import glc.apis
 import glc.engine
 import glc.models
 from glc.core.correctors import GLC
-from glc.core.labelers import JaccardDBSCAN, MultiScaleConsensus
+from glc.core.labelers import JaccardDBSCAN, JaccardMapEquation, MultiScaleConsensus
 from glc.core.losses import PartDistillationLoss
 from glc.core.memories import ClusterMemory
 from glc.registry import (
@@ -37,7 +37,9 @@ CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 NAMES = sorted(path.stem for path in (CONFIGS / 'glc').glob('*.py'))
 RESTARTS = [name for name in NAMES if name.endswith('_restart')]
 PUBLISHED = [name for name in NAMES if name.endswith('_published')]
-TWINS = sorted(path.stem for path in (CONFIGS / 'cluster_contrast').glob('*.py'))
+TWINS = sorted(
+    path.stem for path in (CONFIGS / 'cluster_contrast').glob('*.py') if '../glc/' in path.read_text()
+)
 PRETRAINING = sorted(path.stem for path in (CONFIGS / 'pass').glob('*.py'))
 LEAVES = sorted(
     path.relative_to(CONFIGS).as_posix()
@@ -46,8 +48,9 @@ LEAVES = sorted(
 )
 COMPOSED = sorted(
     path.relative_to(CONFIGS).as_posix()
-    for folder in ('glc', 'source')
+    for folder in ('glc', 'source', 'cluster_contrast')
     for path in (CONFIGS / folder).glob('*.py')
+    if '_base_ = [' in path.read_text()
 )
 
 # eps, fusion and multi neck (None: not part of the setting), images per BatchNorm group
@@ -90,6 +93,8 @@ def test_the_promised_leaves_exist():
     promised |= {'osnet_x0_25_msmt2market_uda_50e'}
     promised |= {'mobilenetv2_market_usl', 'efficientnet_lite0_market_usl'}
     promised |= {f'{name}_published' for name in promised if not name.endswith('_restart')}
+    promised |= {f'{network}_{name}_restart' for network in ('vit_b', 'resnet50') for name in RECIPES}
+    promised |= {'vit_s_ics_market_usl_restart', 'vit_s_ics_msmt_usl_restart'}
     promised |= {
         'osnet_x0_25_msmt2market_uda_50e_restart',
         'mobilenetv2_market_usl_restart',
@@ -108,7 +113,10 @@ def test_leaf_is_short_and_builds_its_parts(leaf):
         leaf.startswith('cluster_contrast/') or 'published' in leaf or 'restart' in leaf or 'demo' in leaf
     )
     labeler = getattr(label_hook.labeler, 'labeler', label_hook.labeler)
-    assert isinstance(labeler, JaccardDBSCAN if dbscan else MultiScaleConsensus)
+    if 'infomap' in leaf:
+        assert labeler.get_params() == JaccardMapEquation(cut=0.5, k1=15, k2=4).get_params()
+    else:
+        assert isinstance(labeler, JaccardDBSCAN if dbscan else MultiScaleConsensus)
     assert isinstance(label_hook.corrector, (GLC, type(None)))
     assert (label_hook.corrector is None) == (leaf.startswith('cluster_contrast/') or 'hybrid' in leaf)
     assert isinstance(MEMORY_BANKS.build(cfg.model.head.memory), ClusterMemory)
@@ -133,7 +141,7 @@ def test_leaf_is_model_setting_and_labels(leaf):
         taken_up['model'] = '_vit'
     if 'dbscan' in labels.stem:
         taken_up['default_hooks'] = '_dbscan'
-        if model.stem.startswith('vit') and setting.stem.endswith('_uda'):
+        if model.stem.endswith('_pass') and setting.stem.endswith('_uda'):
             taken_up |= {'model': '_published_vit', 'default_hooks': '_published_dbscan'}
     if 'restart' in labels.stem:
         taken_up['param_scheduler'] = '_restart_schedule'
@@ -249,26 +257,56 @@ def test_restart_changes_nothing_but_the_restart(name):
     assert restart.to_dict() == plain.to_dict()
 
 
+TRANSREID_SSL = [f'vit_s{stem}_plain_{setting}' for stem in ('', '_ics') for setting in RECIPES]
+
+
 @pytest.mark.parametrize(
-    'name', [name for name in PUBLISHED + RESTARTS if name.startswith(('vit', 'resnet'))]
+    'leaf',
+    [f'glc/{name}' for name in PUBLISHED + RESTARTS if name.startswith('vit')]
+    + [f'cluster_contrast/{name}' for name in TRANSREID_SSL],
 )
-def test_leaf_holds_the_numbers_of_its_recipe(name):
-    cfg = load(f'glc/{name}.py')
+def test_leaf_holds_the_numbers_of_its_recipe(leaf):
+    name = Path(leaf).name
+    cfg = load(f'{leaf}.py')
     eps, fusion, multi, group = next(recipe for setting, recipe in RECIPES.items() if setting in name)
-    as_given = dict(unit_features=False) if multi and name.startswith('vit') else {}
+    as_given = dict(unit_features=False) if multi and 'plain' not in name else {}
     assert cfg.default_hooks.pseudo_label.labeler == dict(
         type='JaccardDBSCAN', eps=eps, min_samples=4, k1=30, k2=6, **as_given
     )
     assert cfg.model.bn_group_size == group
-    if name.startswith('vit'):
-        assert cfg.model.neck.get('fusion', 'cat') == fusion
-        assert cfg.model.neck.get('multi', False) == multi
-        assert cfg.model.neck.get('unit', True) != multi
+    assert cfg.model.backbone.num_part_tokens == (0 if 'plain' in name else 3)
+    assert cfg.model.neck.num_tokens == cfg.model.backbone.num_part_tokens + 1
+    assert cfg.model.neck.get('fusion', 'cat') == fusion
+    assert cfg.model.neck.get('multi', False) == multi
+    assert cfg.model.neck.get('unit', True) != bool(as_given)
     assert (cfg.model.head.memory.mode, cfg.model.head.memory.momentum) == ('hard', 0.2)
     assert cfg.train_dataloader.sampler == dict(
         type='PseudoIdentitySampler', num_ids=32, num_instances=8, iterations=200
     )
     assert cfg.optim_wrapper.optimizer == dict(type='SGD', lr=3.5e-4, momentum=0.9, weight_decay=5e-4)
+    assert (cfg.train_cfg.max_epochs, cfg.train_cfg.val_interval) == (50, 10)
+
+
+@pytest.mark.parametrize(
+    'leaf',
+    [f'glc/{name}' for name in PUBLISHED + RESTARTS if name.startswith('resnet')]
+    + [f'cluster_contrast/{name}' for name in TWINS if name.startswith('resnet')],
+)
+def test_resnet_leaf_holds_the_numbers_of_cluster_contrast(leaf):
+    cfg = load(f'{leaf}.py')
+    assert cfg.default_hooks.pseudo_label.labeler == dict(
+        type='JaccardDBSCAN', eps=0.6, min_samples=4, k1=30, k2=6
+    )
+    assert cfg.model.bn_group_size == 64
+    assert cfg.model.neck.pool == dict(type='GeM', p=3.0, learnable=True)
+    assert cfg.model.head.memory == dict(type='ClusterMemory', temperature=0.05, momentum=0.1, mode='mean')
+    on_market = cfg.train_dataloader.dataset.type == 'Market1501'
+    assert cfg.train_dataloader.sampler == dict(
+        type='PseudoIdentitySampler', num_ids=16, num_instances=16, iterations=200 if on_market else 400
+    )
+    assert cfg.optim_wrapper.optimizer == dict(type='Adam', lr=3.5e-4, weight_decay=5e-4)
+    if 'restart' not in leaf:
+        assert cfg.param_scheduler == [dict(type='StepLR', step_size=20, gamma=0.1, by_epoch=True)]
     assert (cfg.train_cfg.max_epochs, cfg.train_cfg.val_interval) == (50, 10)
 
 
@@ -363,7 +401,10 @@ def test_pretraining_numbers_are_the_published_ones(name):
     assert (head.hidden_channels, head.bottleneck_channels, head.num_outputs) == (2048, 256, 65536)
     loss = PartDistillationLoss(2, **cfg.model.distillation)
     assert (loss.student_temperature, loss.teacher_temperature, loss.centre_momentum) == (0.1, 0.04, 0.9)
-    assert (cfg.train_dataloader.batch_size, cfg.train_cfg.max_epochs) == (8 * 128, 100)
+    batch = 8 * (64 if arch == 'base' else 128)
+    assert (cfg.train_dataloader.batch_size, cfg.train_cfg.max_epochs) == (batch, 100)
+    assert cfg.model.get('bn_group_size') is None
+    assert cfg.get('sync_bn') == ('torch' if stem == 'ics' else None)
     assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
     assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=5e-4, weight_decay=0.04)
     assert cfg.auto_scale_lr == dict(enable=True, base_batch_size=256)
@@ -371,7 +412,7 @@ def test_pretraining_numbers_are_the_published_ones(name):
     assert (hook.teacher_momentum, hook.final_weight_decay) == (0.996, 0.4)
     assert (hook.frozen_epochs, hook.clip_norm) == (1, 3.0)
 
-    per_epoch, lr = 4, 5e-4 * 1024 / 256
+    per_epoch, lr = 4, 5e-4 * batch / 256
     optimizer = torch.optim.AdamW([torch.zeros(1, requires_grad=True)], lr=lr)
     schedulers = [
         PARAM_SCHEDULERS.get(step.pop('type')).build_iter_from_epoch(

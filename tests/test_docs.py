@@ -98,6 +98,13 @@ def test_readme_scores_are_rows_of_the_results():
     assert [line for line in lines if line.startswith('|') and re.search(r'\b\d{2}\.\d', line)] == rows
 
 
+def test_tests_that_the_fidelity_page_names_exist():
+    named = re.findall(r'`(tests/\S+\.py)::(test_\w+)`', (ROOT / 'docs/fidelity.md').read_text())
+    assert len(named) > 15
+    for path, test in named:
+        assert f'def {test}(' in (ROOT / path).read_text(), (path, test)
+
+
 def test_tree_of_the_architecture_is_the_tree_of_the_package():
     tree = FENCED.search((ROOT / 'docs/architecture.md').read_text()).group(1)
     listed, folders = set(), []

@@ -1,7 +1,7 @@
 # UDA Market-1501 -> MSMT17, ResNet-50; from a network trained with labels on Market-1501.
 _base_ = [
     '../_base_/models/resnet50.py',
-    '../_base_/settings/market2msmt_uda.py',
+    '../_base_/settings/msmt_resnet.py',
     '../_base_/labelers/consensus_glc.py',
 ]
 model = dict(

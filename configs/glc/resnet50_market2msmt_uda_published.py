@@ -1,7 +1,7 @@
 # UDA Market-1501 -> MSMT17, ResNet-50, DBSCAN labels and GLC as published; from a network trained on Market-1501.
 _base_ = [
     '../_base_/models/resnet50.py',
-    '../_base_/settings/market2msmt_uda.py',
+    '../_base_/settings/msmt_resnet.py',
     '../_base_/labelers/jaccard_dbscan_glc.py',
 ]
 model = dict(

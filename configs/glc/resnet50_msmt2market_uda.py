@@ -1,7 +1,7 @@
 # UDA MSMT17 -> Market-1501, ResNet-50; from a network trained with labels on MSMT17.
 _base_ = [
     '../_base_/models/resnet50.py',
-    '../_base_/settings/msmt2market_uda.py',
+    '../_base_/settings/market_resnet.py',
     '../_base_/labelers/consensus_glc.py',
 ]
 model = dict(

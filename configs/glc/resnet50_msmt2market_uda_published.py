@@ -1,7 +1,7 @@
 # UDA MSMT17 -> Market-1501, ResNet-50, DBSCAN labels and GLC as published; from a network trained on MSMT17.
 _base_ = [
     '../_base_/models/resnet50.py',
-    '../_base_/settings/msmt2market_uda.py',
+    '../_base_/settings/market_resnet.py',
     '../_base_/labelers/jaccard_dbscan_glc.py',
 ]
 model = dict(

@@ -1,7 +1,7 @@
 # USL on MSMT17, ResNet-50: DBSCAN labels and GLC as published.
 _base_ = [
     '../_base_/models/resnet50.py',
-    '../_base_/settings/msmt_usl.py',
+    '../_base_/settings/msmt_resnet.py',
     '../_base_/labelers/jaccard_dbscan_glc.py',
 ]
 model = _base_._cnn

@@ -3,3 +3,4 @@ _base_ = [
     '../_base_/datasets/luperson.py',
     '../_base_/schedules/pass_100e.py',
 ]
+sync_bn = 'torch'  # batch statistics of all processes

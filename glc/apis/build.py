@@ -86,6 +86,11 @@ def prepare_config(
             'device_ids': None,
             'broadcast_buffers': False,
         }
+    if cfg.get('sync_bn') and not torch.cuda.is_available():
+        cfg.pop('sync_bn')
+        print_log(
+            f'sync_bn needs GPUs: each of {get_world_size()} processes has its own statistics', 'current'
+        )
     if amp or (cfg.get('optim_wrapper') or {}).get('type') == 'AmpOptimWrapper':
         _set_precision(cfg.optim_wrapper)
     if training:

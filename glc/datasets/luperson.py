@@ -1,6 +1,8 @@
 """LUPerson (Fu et al., CVPR 2021): unlabeled person images for pre-training."""
 
+import io
 import os
+import pickle
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -30,12 +32,16 @@ class LUPerson(BaseReIDDataset):
         data_root: Folder that contains ``images`` or the LMDB.
         list_file: Where the list is kept; ``<data_root>/images.list`` by default, ``<data_root>/<lmdb>.list`` of an
             LMDB. If that place cannot be written, nothing is kept, and a line in the log says so.
+        chosen: File with the names of the images to take, one per line, or a pickled list of names, as the published
+            list by catastrophic forgetting score (CFS) of TransReID-SSL is. Its pickle may hold a list of text only.
+        keep: Take only so many of the ``chosen``, from the top; None takes all.
         lmdb: Name of an LMDB below ``data_root`` with the encoded images by name (ASCII), instead of the folder; needs
             the package lmdb. ``LoadReIDImage`` finds it in the entries.
         **kwargs: Arguments of :class:`BaseReIDDataset`; ``serialize_data`` has no effect.
 
     Raises:
         ImportError: If an LMDB is asked for and the package is missing.
+        ValueError: If ``chosen`` holds anything else, or fewer names than ``keep``, or names without a file.
 
     Example:
         >>> import tempfile
@@ -60,8 +66,13 @@ class LUPerson(BaseReIDDataset):
         *args: Any,
         list_file: str | None = None,
         lmdb: str | None = None,
+        chosen: str | None = None,
+        keep: int | None = None,
         **kwargs: Any,
     ) -> None:
+        if keep is not None and chosen is None:
+            raise ValueError(f'keep={keep} needs chosen, the file with the names to take')
+        self.chosen, self.keep = chosen, keep
         self.source = os.path.join(data_root, lmdb or 'images')
         self.lmdb = self.source if lmdb else None
         if lmdb and find_spec('lmdb') is None:
@@ -85,7 +96,8 @@ class LUPerson(BaseReIDDataset):
     def load_data_list(self) -> Sequence[dict[str, Any]]:
         """Compare the number of images with the published one, and list them."""
         records = self.scan('train')
-        self._check_counts({'train': records})
+        if self.chosen is None:
+            self._check_counts({'train': records})
         if not len(records):
             raise RuntimeError(f"LUPerson: '{self.source}' has no image")
         data_list = _Lines(records.text, partial(_info, self._folder, self.lmdb))
@@ -97,12 +109,15 @@ class LUPerson(BaseReIDDataset):
 
     def _names(self) -> np.ndarray:
         """Return the text of the list, as uint8: a first line, then the sorted names."""
+        if self.chosen is not None:
+            names = map(os.fsencode, self._first_names(self.chosen))
+            return np.frombuffer(b'\n' + b''.join(name + b'\n' for name in names), np.uint8)
         stamp = f'# {os.stat(self._dated()).st_mtime_ns}\n'.encode()
         with suppress(OSError), open(self.list_file, 'rb') as file:
             if file.readline() == stamp:
                 return np.memmap(file, np.uint8, 'r')
-        names = self._lmdb_keys() if self.lmdb else map(os.fsencode, self.list_images(self.source))
-        text = stamp + b''.join(name + b'\n' for name in names)
+        found = self._lmdb_keys() if self.lmdb else map(os.fsencode, self.list_images(self.source))
+        text = stamp + b''.join(name + b'\n' for name in found)
         # Several processes may write at once: each its own file, put in place in one step.
         unfinished = f'{self.list_file}.{uuid.uuid4().hex}'
         try:
@@ -114,6 +129,20 @@ class LUPerson(BaseReIDDataset):
             with suppress(OSError):
                 os.remove(unfinished)
         return np.frombuffer(text, np.uint8)
+
+    def _first_names(self, path: str) -> list[str]:
+        """Read the names to keep from a list."""
+        names = read_names(path)
+        if self.keep is not None and len(names) < self.keep:
+            raise ValueError(f"'{path}' holds {len(names):,} names, fewer than keep={self.keep:,}")
+        names = names[: self.keep]
+        if self.lmdb is None:
+            # All of millions would take minutes; a list for another folder fails at the first.
+            for name in names[:: max(1, len(names) // 100)]:
+                if not os.path.isfile(os.path.join(self._folder, name)):
+                    folder = os.path.abspath(self._folder)
+                    raise ValueError(f"'{path}' names '{name}', which is not in '{folder}'")
+        return names
 
     def _dated(self) -> str:
         """Return the file or folder whose modification time tells of other images."""
@@ -130,6 +159,32 @@ class LUPerson(BaseReIDDataset):
         with base, base.begin() as transaction:
             keys = transaction.cursor().iternext(keys=True, values=False)
             return [bytes(key) for key in keys if is_image(os.fsdecode(bytes(key)))]
+
+
+def read_names(path: str) -> list[str]:
+    """Read a list of names: a text file of one per line, or a pickled list of text.
+
+    Raises:
+        ValueError: The file holds anything else. No code of a pickle is run.
+    """
+    with open(path, 'rb') as file:
+        content = file.read()
+    if not content.startswith(b'\x80'):
+        return content.decode().splitlines()
+    try:
+        names = _PlainUnpickler(io.BytesIO(content)).load()
+    except Exception as error:
+        raise ValueError(f"'{path}' is no pickled list of names: {error}") from error
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ValueError(f"'{path}' holds a pickled {type(names).__name__}, not a list of names")
+    return names
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Unpickler of lists and text; whatever would call something is refused."""
+
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        raise pickle.UnpicklingError(f'it holds {module_name}.{global_name}')
 
 
 class _Lines(Sequence):

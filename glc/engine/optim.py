@@ -5,9 +5,12 @@ from contextlib import contextmanager
 
 import torch
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
+from timm.optim.lars import Lars
 from torch import nn
 
 from glc.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
+
+OPTIMIZERS.register_module(name='LARS', module=Lars)
 
 
 @OPTIM_WRAPPERS.register_module()

@@ -23,6 +23,9 @@ class PASSPretraining(BaseModel):
     - with the class token, from all crops;
     - with part token p, from the global crops and the local crops of part p.
 
+    Without part tokens it is DINO (Caron et al., ICCV 2021), which TransReID-SSL pre-trains with: the class token
+    learns from all crops, and local crops come from anywhere (``PartMultiCrop(parts=[(0, 1)], crops_per_part=8)``).
+
     The teacher's backbone is the product. It follows the student by :meth:`update_teacher`, which
     :class:`~glc.engine.SelfDistillationHook` calls.
 
@@ -30,17 +33,14 @@ class PASSPretraining(BaseModel):
     below ``teacher``.
 
     Args:
-        backbone: Config of a backbone with tokens and ``forward_parts``, see :class:`~glc.models.PASSViT`. The teacher
-            has the same without stochastic depth and pretrained weights.
+        backbone: Config of a backbone with tokens, ``forward_crops`` and ``forward_parts``, see
+            :class:`~glc.models.PASSViT`. The teacher has the same without stochastic depth and pretrained weights.
         head: Config of a projection head, without ``in_channels``.
         distillation: Further arguments of :class:`~glc.core.losses.PartDistillationLoss`.
         data_preprocessor: Config of the data preprocessor.
         bn_group_size: Images of one view per group of batch statistics in training, where the backbone has BatchNorm;
             None keeps one group per process.
         init_cfg: mmengine's initialization config.
-
-    Raises:
-        ValueError: If the backbone has no part token.
     """
 
     def __init__(
@@ -58,8 +58,6 @@ class PASSPretraining(BaseModel):
             {**backbone, 'drop_path_rate': 0.0, 'init_cfg': None}, head, bn_group_size
         ).requires_grad_(False)
         heads = self.student['heads']
-        if len(heads) < 2:
-            raise ValueError('PASS needs part tokens: set num_part_tokens of the backbone to 1 or more')
         self.distillation = PartDistillationLoss(
             heads[0].num_outputs, num_heads=len(heads), **(distillation or {})
         )
@@ -75,8 +73,9 @@ class PASSPretraining(BaseModel):
         move_towards_(self.teacher, self.student, momentum)
 
     def last_layers(self) -> list[nn.Parameter]:
-        """List the weights of the last layers of the student's heads, which stay as they are at first."""
-        return [head.last_weight for head in self.student['heads']]
+        """List the weights and gains of the last layers of the student's heads, which stay as they are at first."""
+        layers = [(head.last_weight, head.last_gain) for head in self.student['heads']]
+        return [parameter for layer in layers for parameter in layer if parameter is not None]
 
     def forward(self, inputs: Any, data_samples: list | None = None, mode: str = 'tensor') -> object:
         """Call ``extract_feat`` (mode ``'tensor'``), ``loss`` or ``predict``."""
@@ -117,12 +116,16 @@ class PASSPretraining(BaseModel):
         return loss, log_vars
 
     def extract_feat(self, inputs: Tensor) -> Tensor:
-        """Extract unit features (B, 2 D) of images (B, 3, H, W): the teacher's class token and mean part token."""
-        tokens = self.teacher['backbone'](inputs)
-        return F.normalize(torch.cat([tokens[:, 0], tokens[:, 1:].mean(1)], 1))
+        """Extract unit features of images (B, 3, H, W).
+
+        Returns:
+            The teacher's class token and mean part token, (B, 2 D); (B, D) without part tokens.
+        """
+        cls, *parts = self.teacher['backbone'](inputs).unbind(1)
+        return F.normalize(torch.cat([cls, torch.stack(parts).mean(0)], 1) if parts else cls)
 
     def predict(self, inputs: Tensor, data_samples: list) -> list:
-        """Return the data samples, each with its unit feature (2 D,) as ``feature``."""
+        """Return the data samples, each with its unit feature as ``feature``."""
         for sample, feature in zip(data_samples, self.extract_feat(inputs).float(), strict=True):
             sample.set_data({'feature': feature})
         return data_samples
@@ -132,9 +135,11 @@ class PASSPretraining(BaseModel):
     ) -> list[Tensor]:
         """Compute the outputs (V, B, K) of a network per token, the global views first."""
         batch = global_crops.shape[1]
-        tokens = network['backbone'](global_crops.flatten(0, 1))
+        tokens = network['backbone'].forward_crops(global_crops.flatten(0, 1))
         rows = [[token] for token in tokens.unbind(1)]
-        if local_crops is not None:
+        if local_crops is not None and len(rows) == 1:
+            rows[0].append(network['backbone'].forward_crops(local_crops.flatten(0, 1))[:, 0])
+        elif local_crops is not None:
             parts = len(rows) - 1
             crops = local_crops.unflatten(0, (parts, -1)).flatten(1, 2)  # (P, L * B, 3, h, w)
             local = network['backbone'].forward_parts(crops)

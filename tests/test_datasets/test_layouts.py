@@ -174,6 +174,44 @@ def test_luperson_entries_are_made_when_asked_for(tmp_path):
         LUPerson(tmp_path, check='off').get_data_info(3)
 
 
+class Leaves:
+    """Pickles as a call that leaves a mark."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def test_luperson_takes_the_chosen_images_in_their_order(tmp_path):
+    for name in ('a.jpg', 'b.jpg', 'c.jpg'):
+        write_image(tmp_path / 'images' / name)
+    (tmp_path / 'names.txt').write_text('c.jpg\na.jpg\nb.jpg\n')
+    (tmp_path / 'names.pkl').write_bytes(pickle.dumps(['c.jpg', 'a.jpg', 'b.jpg']))
+    for file in ('names.txt', 'names.pkl'):
+        chosen = str(tmp_path / file)
+        assert names(LUPerson(tmp_path, chosen=chosen)) == ['c.jpg', 'a.jpg', 'b.jpg']
+        assert names(LUPerson(tmp_path, chosen=chosen, keep=2)) == ['c.jpg', 'a.jpg']
+        with pytest.raises(ValueError, match='holds 3 names, fewer than keep=4'):
+            LUPerson(tmp_path, chosen=chosen, keep=4)
+    with pytest.raises(ValueError, match='keep=2 needs chosen'):
+        LUPerson(tmp_path, keep=2)
+    (tmp_path / 'images' / 'c.jpg').unlink()
+    with pytest.raises(ValueError, match=r"names 'c\.jpg', which is not in"):
+        LUPerson(tmp_path, chosen=chosen)
+
+
+def test_luperson_list_runs_no_code(tmp_path):
+    write_image(tmp_path / 'images' / 'a.jpg')
+    chosen, mark = tmp_path / 'names.pkl', tmp_path / 'mark'
+    for content, reason in ((Leaves(str(mark)), 'mkdir'), ({'a.jpg': 1}, 'a pickled dict')):
+        chosen.write_bytes(pickle.dumps(content))
+        with pytest.raises(ValueError, match=reason):
+            LUPerson(tmp_path, chosen=str(chosen))
+    assert not mark.exists()
+
+
 class FakeLMDB:
     """Stands in for the package lmdb: a file of pickled images by name, and how often it was opened."""
 

@@ -51,6 +51,14 @@ def test_batches_follow_the_rules(seed, num_clusters, num_cams, outliers):
                 assert len(set(group)) == 4, 'no image twice where there are enough'
 
 
+def test_without_cameras_the_images_of_a_cluster_come_from_anywhere():
+    labels, cams = np.repeat(np.arange(6), 5), np.tile([0, 0, 0, 1, 1], 6)
+    plain = make(labels, cams, use_cameras=False)
+    assert list(plain) == list(make(labels, np.zeros(30, int)))
+    groups = cams[np.array([draw.index for draw in plain])].reshape(-1, 4)
+    assert (groups[:, 1:] == groups[:, :1]).any()
+
+
 @pytest.mark.parametrize(('num_outliers', 'different'), [(9, True), (3, False)])
 def test_outlier_groups_end_every_batch(num_outliers, different):
     labels = np.append(np.repeat(np.arange(6), 5), [-1] * num_outliers)

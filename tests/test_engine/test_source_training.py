@@ -62,6 +62,17 @@ def test_model_without_identities_and_head_without_classes():
         SupervisedHead(8, 1)
 
 
+def test_label_smoothing_and_margin():
+    torch.manual_seed(0)
+    head = SupervisedHead(8, 5, label_smoothing=0.1, margin=0.3)
+    before, after, labels = torch.randn(6, 8), torch.randn(6, 8), torch.tensor([0, 0, 1, 1, 4, 4])
+    losses = head.loss(before, after, labels)
+    log_p = (after @ head.classifier.weight.T).log_softmax(1)
+    expected = -(0.9 * log_p[range(6), labels] + 0.1 * log_p.mean(1)).mean()
+    torch.testing.assert_close(losses['loss_id'], expected)
+    assert losses['loss_triplet'] == batch_hard_triplet_loss(before, labels, 0.3)
+
+
 @pytest.mark.slow
 def test_identities_are_learned_and_a_resume_changes_nothing(images, tmp_path):
     cfg = source_config(images, tmp_path / 'whole', train_cfg__max_epochs=3, train_cfg__val_interval=3)

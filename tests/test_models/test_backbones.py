@@ -1,6 +1,6 @@
+import math
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import timm
@@ -126,6 +126,46 @@ def test_pass_vit_forward(stem, parts):
     torch.testing.assert_close(output, expected, atol=1e-9, rtol=1e-9)
 
 
+def cubic_matrix(old, new):
+    """Weights (new, old) of a cubic convolution with a = -0.75 and clamped edges, for a size of new + 0.1."""
+    weights = np.zeros((new, old))
+    for row in range(new):
+        place = (row + 0.5) * old / (new + 0.1) - 0.5
+        for column in range(math.floor(place) - 1, math.floor(place) + 3):
+            t = abs(place - column)
+            near, far = 1.25 * t**3 - 2.25 * t**2 + 1, -0.75 * (t**3 - 5 * t**2 + 8 * t - 4)
+            weights[row, min(max(column, 0), old - 1)] += near if t <= 1 else far
+    return torch.from_numpy(weights)
+
+
+def resized_positions(embed, old, new):
+    """Position embeddings (1, N', D) as DINO resizes those of another grid."""
+    rows, columns = (cubic_matrix(*sizes) for sizes in zip(old, new, strict=True))
+    grid = embed.unflatten(1, old)[0]
+    return torch.einsum('ri,cj,ijd->rcd', rows, columns, grid).flatten(0, 1)[None]
+
+
+def test_pass_vit_crops_of_its_own_size_have_resized_positions_too():
+    model = randomized(PASSViT(TINY, img_size=(128, 64))).double().eval()
+    crops = torch.randn(2, 3, 128, 64, dtype=torch.float64)
+    outputs = model.forward_crops(crops)
+    plain = model(crops)
+    with torch.no_grad():
+        model.pos_embed.copy_(resized_positions(model.pos_embed, (8, 4), (8, 4)))
+    torch.testing.assert_close(outputs, model(crops))
+    assert not torch.allclose(outputs, plain, atol=1e-3)
+
+
+def test_pass_vit_starts_as_published():
+    torch.manual_seed(0)
+    model = PASSViT('small')
+    assert not model.cls_pos.any()
+    assert model.part1_pos.std().item() == pytest.approx(0.02, rel=0.15)
+    # torch's default of a convolution: uniform up to 1 / sqrt(3 * 16 * 16), a standard deviation of 0.0208
+    assert model.patch_embed.proj.weight.abs().max() <= 768**-0.5
+    assert model.patch_embed.proj.weight.std().item() == pytest.approx(0.0208, rel=0.01)
+
+
 @pytest.mark.parametrize('stem', ['patch', 'ics'])
 def test_pass_vit_crops_of_parts_run_with_the_token_of_their_part(stem):
     model = PASSViT(TINY, img_size=(128, 64), num_part_tokens=3, stem=stem)
@@ -134,15 +174,13 @@ def test_pass_vit_crops_of_parts_run_with_the_token_of_their_part(stem):
     outputs = model.forward_parts(crops)
     assert outputs.shape == (3, 2, 2, 24)
     state = model.state_dict()
-    grid = state['pos_embed'].reshape(8, 4, 24).numpy()
-    resized = [cv2.resize(grid[..., i], (2, 3), interpolation=cv2.INTER_CUBIC) for i in range(24)]
-    state['pos_embed'] = torch.from_numpy(np.stack(resized, -1)).reshape(1, 6, 24)
+    state['pos_embed'] = resized_positions(state['pos_embed'], (8, 4), (3, 2))
     for part in range(1, 4):
         small = PASSViT(TINY, img_size=(48, 32), num_part_tokens=1, stem=stem).double().eval()
         own = {**state, 'part_token1': state[f'part_token{part}'], 'part1_pos': state[f'part{part}_pos']}
         small.load_state_dict({name: own[name] for name in small.state_dict()})
         expected = vit_forward(small, crops[part - 1], heads=3, patch=16, stem=stem, parts=1)
-        torch.testing.assert_close(outputs[part - 1], expected, atol=1e-7, rtol=1e-5)  # OpenCV's precision
+        torch.testing.assert_close(outputs[part - 1], expected)
 
 
 def test_pass_vit_wrong_crops():
@@ -210,7 +248,7 @@ def test_pass_vit_random_start_is_seeded():
     assert not torch.equal(first['part_token1'], other['part_token1'])
     for name in ('pos_embed', 'blocks.2.mlp.fc1.weight'):
         assert first[name].std() == pytest.approx(0.02, rel=0.2)
-    for name in ('cls_token', 'cls_pos', 'part_token2', 'part3_pos'):
+    for name in ('cls_token', 'part_token2', 'part3_pos'):
         assert 0.01 < first[name].std() < 0.03
     assert first['blocks.2.mlp.fc1.bias'].abs().max() == 0
 
@@ -299,9 +337,22 @@ def test_resnet_ibn_is_the_first_norm_of_the_first_three_stages():
         assert isinstance(module, IBN) == wanted, name
 
 
+@pytest.mark.parametrize('depth', [18, 34, 152])
+def test_resnet_of_other_depths_computes_what_torchvision_computes(depth):
+    reference = getattr(torchvision.models, f'resnet{depth}')(num_classes=2).eval()
+    model = ResNet(depth, last_stride=2).eval()
+    model.load_state_dict({k: v for k, v in reference.state_dict().items() if not k.startswith('fc.')})
+    images = torch.randn(1, 3, 64, 32)
+    output = model(images)
+    assert output.shape == (1, model.out_channels, 2, 1)
+    torch.testing.assert_close(reference.fc(output.mean((2, 3))), reference(images))
+    with torch.device('meta'):
+        assert ResNet(depth)(torch.zeros(1, 3, 64, 32)).shape == (1, model.out_channels, 4, 2)
+
+
 def test_resnet_wrong_arguments():
-    with pytest.raises(ValueError, match='50, 101, got 18'):
-        ResNet(18)
+    with pytest.raises(ValueError, match='50, 101, 152, got 20'):
+        ResNet(20)
     with pytest.raises(ValueError, match='last_stride must be 1 or 2, got 3'):
         ResNet(50, last_stride=3)
 

@@ -84,6 +84,8 @@ def test_single_token_is_normalized_alone(shape, multi):
         (None, lambda x: x.clamp(min=1e-6).pow(3).mean((2, 3)).pow(1 / 3)),
         ({'type': 'GeM', 'p': 2.0}, lambda x: x.clamp(min=1e-6).square().mean((2, 3)).sqrt()),
         ({'type': 'avg'}, lambda x: x.mean((2, 3))),
+        ({'type': 'max'}, lambda x: x.amax((2, 3))),
+        ({'type': 'avgmax'}, lambda x: (x.mean((2, 3)) + x.amax((2, 3))) / 2),
     ],
 )
 def test_maps_are_pooled(pool, expected):
@@ -122,7 +124,7 @@ def test_wrong_shapes_are_named(shape):
     [
         ({'fusion': 'sum'}, "fusion must be 'cat' or 'mean', got 'sum'"),
         ({'num_tokens': 0}, 'num_tokens must be at least 1'),
-        ({'pool': {'type': 'max'}}, "pool type must be 'GeM' or 'avg', got 'max'"),
+        ({'pool': {'type': 'min'}}, "pool type must be 'GeM', 'avg', 'max' or 'avgmax', got 'min'"),
     ],
 )
 def test_wrong_arguments_are_named(kwargs, message):

@@ -37,7 +37,7 @@ def test_loss_is_that_of_single_crops(model, crops):
     centre = model.distillation.centre.clone()
 
     def output(network, token, image):
-        tokens = network['backbone'](image[None])
+        tokens = network['backbone'].forward_crops(image[None])
         return network['heads'][token](tokens[:, token])[0]
 
     def local_output(token, part, image):
@@ -120,10 +120,47 @@ def test_teacher_follows_and_gives_the_features(model, crops):
     torch.testing.assert_close(model(images), features / features.norm(dim=1, keepdim=True))
 
 
-def test_part_tokens_are_needed():
-    backbone = dict(type='PASSViT', arch=dict(dim=8, depth=1, heads=1), img_size=(32, 16), num_part_tokens=0)
-    with pytest.raises(ValueError, match='num_part_tokens'):
-        PASSPretraining(backbone, dict(type='ProjectionHead', hidden_channels=4, num_outputs=4))
+def test_without_part_tokens_the_class_token_learns_from_all_crops():
+    torch.manual_seed(0)
+    backbone = dict(
+        type='PASSViT',
+        arch=dict(dim=8, depth=1, heads=1),
+        img_size=(32, 16),
+        patch_size=8,
+        stride=8,
+        num_part_tokens=0,
+    )
+    model = PASSPretraining(backbone, dict(type='ProjectionHead', hidden_channels=4, num_outputs=5)).eval()
+    crops = {'global': torch.randn(2, 3, 3, 32, 16), 'local': torch.randn(4, 3, 3, 16, 8)}
+
+    def output(network, image):
+        return network['heads'][0](network['backbone'].forward_crops(image[None])[:, 0])[0]
+
+    terms = []
+    for t in range(2):
+        for image in range(3):
+            q = (output(model.teacher, crops['global'][t, image]) / 0.04).softmax(0)
+            for view in (crops['global'][1 - t, image], *crops['local'][:, image]):
+                terms.append(-(q * (output(model.student, view) / 0.1).log_softmax(0)).sum())
+    torch.testing.assert_close(model(crops, mode='loss')['loss_distillation'], torch.stack(terms).mean())
+    cls = model.teacher['backbone'](crops['global'][0])[:, 0]
+    torch.testing.assert_close(model(crops['global'][0]), cls / cls.norm(dim=1, keepdim=True))
+
+
+def test_head_with_batch_norm_and_learned_gains():
+    torch.manual_seed(0)
+    head = ProjectionHead(6, 50, 16, num_outputs=700, batch_norm=True, learn_gain=True)
+    assert [type(module).__name__ for module in head.mlp] == 2 * ['Linear', 'BatchNorm1d', 'GELU'] + [
+        'Linear'
+    ]
+    with torch.no_grad():
+        head.last_gain.uniform_(1, 2)
+    hidden = head.mlp(tokens := torch.randn(3, 6))
+    cosines = torch.cosine_similarity(hidden[:, None], head.last_weight[None], dim=2)
+    torch.testing.assert_close(head.eval().last_gain * cosines, head.train()(tokens))
+    # The rows start as those of torch's linear layer.
+    assert head.last_weight.abs().max() <= 0.25
+    assert head.last_weight.std().item() == pytest.approx(0.25 / 3**0.5, rel=0.03)
 
 
 def test_last_layer_is_a_weight_normed_one_of_gain_1():

@@ -1,4 +1,4 @@
-# ResNet-50 with GeM pooling, ImageNet weights of torchvision.
+# ResNet-50 of Cluster Contrast: learnable GeM pooling, a memory of means; ImageNet weights of torchvision.
 model = dict(
     type='UnsupervisedReID',
     data_preprocessor=dict(
@@ -14,10 +14,10 @@ model = dict(
         last_stride=1,
         init_cfg=dict(type='Pretrained', checkpoint='pretrained/resnet50-0676ba61.pth'),
     ),
-    neck=dict(type='ReIDNeck', in_channels=2048, pool=dict(type='GeM', p=3.0, learnable=False)),
+    neck=dict(type='ReIDNeck', in_channels=2048, pool=dict(type='GeM', p=3.0, learnable=True)),
     head=dict(
         type='ContrastHead',
-        memory=dict(type='ClusterMemory', temperature=0.05, momentum=0.2, mode='hard'),
+        memory=dict(type='ClusterMemory', temperature=0.05, momentum=0.1, mode='mean'),
     ),
     bn_group_size=64,
 )

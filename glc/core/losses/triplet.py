@@ -1,4 +1,4 @@
-"""Batch-hard triplet loss with a soft margin.
+"""Batch-hard triplet loss with a soft or a fixed margin.
 
 Source: Hermans et al., In Defense of the Triplet Loss for Person Re-Identification, 2017.
 """
@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def batch_hard_triplet_loss(features: Tensor, labels: Tensor) -> Tensor:
-    """Compute the mean over the images of ln(1 + exp(d_p - d_n)).
+def batch_hard_triplet_loss(features: Tensor, labels: Tensor, margin: float | None = None) -> Tensor:
+    """Compute the mean over the images of ln(1 + exp(d_p - d_n)), or of max(0, d_p - d_n + margin).
 
     d_p is the Euclidean distance of an image to the farthest image of its identity in the batch, d_n to the nearest one
     of another identity. If no other image has its identity, d_p is 0. If the batch has one identity, the loss is 0.
@@ -19,6 +19,7 @@ def batch_hard_triplet_loss(features: Tensor, labels: Tensor) -> Tensor:
     Args:
         features: (B, D), of any length, B >= 1.
         labels: Identities (B,), integers.
+        margin: Fixed margin; None for the soft one.
 
     Returns:
         Scalar, in float32 or wider, also under autocast.
@@ -45,4 +46,5 @@ def batch_hard_triplet_loss(features: Tensor, labels: Tensor) -> Tensor:
         same = labels[:, None] == labels
         farthest = distances.masked_fill(~same, 0).amax(1)
         nearest = distances.masked_fill(same, torch.inf).amin(1)
-        return F.softplus(farthest - nearest).mean()
+        gap = farthest - nearest
+        return (F.softplus(gap) if margin is None else F.relu(gap + margin)).mean()

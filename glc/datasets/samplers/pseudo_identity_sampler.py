@@ -35,6 +35,7 @@ class PseudoIdentitySampler(Sampler[Draw]):
         outlier_groups: Groups of ``num_instances`` outliers per global batch, at its end, in the place of as many
             clusters; for memories that hold outliers as classes (:class:`~glc.core.memories.HybridMemory`).
             Without outliers these places go to clusters.
+        use_cameras: Draw the other images of a cluster from other cameras where there are any.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class PseudoIdentitySampler(Sampler[Draw]):
         iterations: int = 200,
         seed: int | None = None,
         outlier_groups: int = 0,
+        use_cameras: bool = True,
     ) -> None:
         for name, value in (
             ('num_ids', num_ids),
@@ -63,7 +65,8 @@ class PseudoIdentitySampler(Sampler[Draw]):
                 f'a global batch of {num_ids} identities cannot be shared by {world_size} processes: '
                 'use a number of processes that divides num_ids'
             )
-        self.cam_ids = dataset.cam_ids
+        # One camera for all images is no camera rule.
+        self.cam_ids = dataset.cam_ids if use_cameras else np.zeros_like(dataset.cam_ids)
         self.num_ids = num_ids
         self.num_instances = num_instances
         self.iterations = iterations

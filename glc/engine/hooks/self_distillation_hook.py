@@ -30,6 +30,8 @@ class SelfDistillationHook(Hook):
         frozen_epochs: Epochs in which the last layers keep their weights.
         clip_norm: Largest norm of the gradient of one parameter; None does not limit it.
         check_interval: Iterations of an epoch from one look at the loss to the next.
+        temperature_warm_up: Teacher temperature of the first epoch, and the number of epochs in which it rises to that
+            of the loss; None keeps it.
 
     Example:
         >>> hook = SelfDistillationHook(teacher_momentum=0.996, final_weight_decay=0.4)
@@ -44,6 +46,7 @@ class SelfDistillationHook(Hook):
         frozen_epochs: int = 1,
         clip_norm: float | None = 3.0,
         check_interval: int = 50,
+        temperature_warm_up: tuple[float, int] | None = None,
     ) -> None:
         if not 0 <= teacher_momentum <= 1:
             raise ValueError(f'teacher_momentum must be in [0, 1], got {teacher_momentum}')
@@ -52,10 +55,14 @@ class SelfDistillationHook(Hook):
         self.frozen_epochs = frozen_epochs
         self.clip_norm = clip_norm
         self.check_interval = check_interval
+        self.temperature_warm_up = temperature_warm_up
+        self._final_temperature = 0.0
 
     def before_train(self, runner: Runner) -> None:
         """Change the gradients of every step from now on; under mixed precision they are unscaled by then."""
         model, optimizer = unwrap(runner.model), runner.optim_wrapper.optimizer
+        if self.temperature_warm_up is not None:
+            self._final_temperature = model.distillation.teacher_temperature
 
         def before_step(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
             if self.clip_norm is not None:
@@ -65,6 +72,14 @@ class SelfDistillationHook(Hook):
                     weight.grad = None  # not 0: the optimizer must leave it out, weight decay and moments too
 
         optimizer.register_step_pre_hook(before_step)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Set the teacher temperature of this epoch."""
+        if self.temperature_warm_up is not None:
+            start, epochs = self.temperature_warm_up
+            done = min(runner.epoch / max(epochs - 1, 1), 1.0)
+            temperature = start + done * (self._final_temperature - start)
+            unwrap(runner.model).distillation.teacher_temperature = temperature
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Set the weight decay of this iteration."""

@@ -158,16 +158,27 @@ class PASSViT(BaseBackbone):
         Raises:
             ValueError: If the images are not of ``img_size``.
         """
-        patches = self.patch_embed(inputs) + self.pos_embed
-        leading = self._leading_tokens().expand(len(inputs), -1, -1)
-        x = self.blocks(torch.cat([leading, patches], 1))
-        return self.norm(x[:, : self.num_tokens])
+        return self._tokens(self.patch_embed(inputs) + self.pos_embed)
+
+    def forward_crops(self, crops: Tensor) -> Tensor:
+        """Turn crops of any size into tokens, as pre-training does: the position embeddings are always resized.
+
+        Args:
+            crops: (n, 3, h, w).
+
+        Returns:
+            The normalized cls and part tokens, (n, 1 + P, D).
+
+        Raises:
+            ValueError: If a crop is smaller than a patch.
+        """
+        return self._tokens(self._positioned_patches(crops))
 
     def forward_parts(self, crops: Tensor) -> Tensor:
         """Turn crops of the parts, of any size, into tokens.
 
         Each crop runs with the cls token and the token of its part only. The position embeddings of the patches are
-        resized to the crops, bicubically.
+        resized to the crops.
 
         Args:
             crops: (P, n, 3, h, w): n crops of each part.
@@ -181,10 +192,7 @@ class PASSViT(BaseBackbone):
         parts, count = crops.shape[:2]
         if parts != self.num_tokens - 1:
             raise ValueError(f'crops of {parts} parts for a model of {self.num_tokens - 1} part tokens')
-        if min(crops.shape[-2:]) < self.patch_size:
-            raise ValueError(f'crops {tuple(crops.shape[-2:])} are smaller than a patch of {self.patch_size}')
-        patches = self.patch_embed.project(crops.flatten(0, 1))
-        patches = (patches + self._positions(patches.shape[-2:])).flatten(2).transpose(1, 2)
+        patches = self._positioned_patches(crops.flatten(0, 1))
         tokens = self._leading_tokens()[0]
         leading = torch.stack([tokens[[0, part]] for part in range(1, self.num_tokens)])  # (P, 2, D)
         x = self.blocks(torch.cat([leading.repeat_interleave(count, 0), patches], 1))
@@ -208,20 +216,41 @@ class PASSViT(BaseBackbone):
         positions = [self.cls_pos, *(getattr(self, f'part{part}_pos') for part in parts)]
         return torch.cat(tokens, 1) + torch.cat(positions, 1)
 
+    def _tokens(self, patches: Tensor) -> Tensor:
+        """Turn patches (B, N, D) with their positions into normalized cls and part tokens (B, 1 + P, D)."""
+        leading = self._leading_tokens().expand(len(patches), -1, -1)
+        x = self.blocks(torch.cat([leading, patches], 1))
+        return self.norm(x[:, : self.num_tokens])
+
+    def _positioned_patches(self, crops: Tensor) -> Tensor:
+        """Turn crops (n, 3, h, w) into patches (n, N', D) with resized positions."""
+        if min(crops.shape[-2:]) < self.patch_size:
+            raise ValueError(f'crops {tuple(crops.shape[-2:])} are smaller than a patch of {self.patch_size}')
+        patches = self.patch_embed.project(crops)
+        return (patches + self._positions(patches.shape[-2:])).flatten(2).transpose(1, 2)
+
     def _positions(self, grid: Sequence[int]) -> Tensor:
-        """Return position embeddings of another grid of patches, (1, D, h, w)."""
-        embed = self.pos_embed.transpose(1, 2).unflatten(2, self.patch_embed.grid_size)
-        return F.interpolate(embed, size=tuple(grid), mode='bicubic', align_corners=False)
+        """Return bicubic position embeddings of a grid of patches, (1, D, h, w).
+
+        DINO adds a tenth of a patch to the size that it asks for, against rounding errors. That scales the positions a
+        little, those of the same size too, and weights that were trained so need it.
+        """
+        own = self.patch_embed.grid_size
+        embed = self.pos_embed.transpose(1, 2).unflatten(2, own)
+        scale = tuple((size + 0.1) / old for size, old in zip(grid, own, strict=True))
+        return F.interpolate(embed, scale_factor=scale, mode='bicubic')
 
     def _initialize(self) -> None:
+        """Initialize as published; the projection of patches keeps torch's default."""
         for name, parameter in self.named_parameters():
             if name.endswith('_pos') or 'token' in name or name == 'pos_embed':
                 nn.init.trunc_normal_(parameter, std=0.02)
+        nn.init.zeros_(self.cls_pos)
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
-            elif isinstance(module, nn.Conv2d):
+            elif isinstance(module, nn.Conv2d) and module is not self.patch_embed.proj:
                 nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='relu')
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)

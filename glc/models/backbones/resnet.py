@@ -23,8 +23,8 @@ class ResNet(BaseBackbone):
     hold the network as a sequence (``base.0`` to ``base.7``, as cluster contrast saves them) load as well.
 
     Args:
-        depth: 50 or 101.
-        ibn: Replace the first batch normalization of each bottleneck of the first three stages by
+        depth: 18, 34, 50, 101 or 152.
+        ibn: Replace the first batch normalization of each block of the first three stages by
             :class:`~glc.models.layers.IBN` (IBN-a).
         last_stride: Stride of the last stage; 1 as usual in re-identification, 2 as on ImageNet.
         init_cfg: See :class:`BaseBackbone`.
@@ -38,7 +38,13 @@ class ResNet(BaseBackbone):
         torch.Size([1, 2048, 4, 2])
     """
 
-    depths: ClassVar[dict[int, list[int]]] = {50: [3, 4, 6, 3], 101: [3, 4, 23, 3]}
+    depths: ClassVar[dict[int, list[int]]] = {
+        18: [2, 2, 2, 2],
+        34: [3, 4, 6, 3],
+        50: [3, 4, 6, 3],
+        101: [3, 4, 23, 3],
+        152: [3, 8, 36, 3],
+    }
 
     def __init__(
         self, depth: int = 50, ibn: bool = False, last_stride: int = 1, init_cfg: dict[str, Any] | None = None
@@ -48,18 +54,20 @@ class ResNet(BaseBackbone):
             raise ValueError(f'ResNet depth must be one of {", ".join(map(str, self.depths))}, got {depth}')
         if last_stride not in (1, 2):
             raise ValueError(f'last_stride must be 1 or 2, got {last_stride}')
-        net = resnet.ResNet(resnet.Bottleneck, self.depths[depth], num_classes=1)
+        block = resnet.BasicBlock if depth < 50 else resnet.Bottleneck
+        net = resnet.ResNet(block, self.depths[depth], num_classes=1)
         self.out_channels = net.fc.in_features
         first = net.layer4[0]
-        first.conv2.stride = first.downsample[0].stride = (last_stride, last_stride)
+        strided = first.conv1 if block is resnet.BasicBlock else first.conv2
+        strided.stride = first.downsample[0].stride = (last_stride, last_stride)
         if ibn:
-            for block in (*net.layer1, *net.layer2, *net.layer3):
-                block.bn1 = IBN(block.bn1.num_features)
+            for part in (*net.layer1, *net.layer2, *net.layer3):
+                part.bn1 = IBN(part.bn1.num_features)
         for name in _STAGES:
             self.add_module(name, getattr(net, name))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Turn images (B, 3, H, W) into a map (B, 2048, H / 16, W / 16) (a 32nd with ``last_stride=2``)."""
+        """Turn images (B, 3, H, W) into a map (B, out_channels, H / 16, W / 16), a 32nd with ``last_stride=2``."""
         for name in _STAGES:
             inputs = getattr(self, name)(inputs)
         return inputs

@@ -20,6 +20,8 @@ class SupervisedHead(BaseModule):
         num_classes: Identities C of the training set.
         id_weight: Factor of the cross entropy.
         triplet_weight: Factor of the triplet loss.
+        label_smoothing: Share of the target that goes to all classes alike.
+        margin: Margin of the triplet loss; None for the soft one.
 
     Raises:
         ValueError: If there are fewer than two classes.
@@ -33,7 +35,13 @@ class SupervisedHead(BaseModule):
     """
 
     def __init__(
-        self, in_channels: int, num_classes: int, id_weight: float = 1.0, triplet_weight: float = 1.0
+        self,
+        in_channels: int,
+        num_classes: int,
+        id_weight: float = 1.0,
+        triplet_weight: float = 1.0,
+        label_smoothing: float = 0.0,
+        margin: float | None = None,
     ) -> None:
         super().__init__()
         if num_classes < 2:
@@ -41,6 +49,8 @@ class SupervisedHead(BaseModule):
         self.num_classes = num_classes
         self.id_weight = id_weight
         self.triplet_weight = triplet_weight
+        self.label_smoothing = label_smoothing
+        self.margin = margin
         self.classifier = nn.Linear(in_channels, num_classes, bias=False)
         nn.init.normal_(self.classifier.weight, std=0.001)
 
@@ -52,7 +62,8 @@ class SupervisedHead(BaseModule):
             after: Features (B, D) after it, not L2-normalized.
             labels: Identities (B,) in [0, C).
         """
+        identity = F.cross_entropy(self.classifier(after), labels, label_smoothing=self.label_smoothing)
         return {
-            'loss_id': self.id_weight * F.cross_entropy(self.classifier(after), labels),
-            'loss_triplet': self.triplet_weight * batch_hard_triplet_loss(before, labels),
+            'loss_id': self.id_weight * identity,
+            'loss_triplet': self.triplet_weight * batch_hard_triplet_loss(before, labels, self.margin),
         }

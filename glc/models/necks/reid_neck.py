@@ -6,6 +6,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
+from timm.layers.adaptive_avgmax_pool import SelectAdaptivePool2d
 from torch import Tensor, nn
 
 from glc.models.layers import GeM
@@ -33,8 +34,8 @@ class ReIDNeck(BaseModule):
         num_tokens: Number of tokens T (the backbone's ``num_tokens``).
         multi: Normalize each token by itself.
         fusion: ``'cat'`` or ``'mean'``.
-        pool: Pooling of maps, ``dict(type='avg')`` or, which is the default,
-            ``dict(type='GeM', p=3.0, learnable=False)``.
+        pool: Pooling of maps: ``dict(type='avg')``, ``'max'``, ``'avgmax'`` (the mean of both), or, which is the
+            default, ``dict(type='GeM', p=3.0, learnable=False)``.
         unit: Scale the fused feature of a multi neck to unit length. False, as published, gives norms of up to 1.4
             (``'cat'``) or 1 (``'mean'``).
 
@@ -164,6 +165,6 @@ def _frozen_bias_norm(channels: int) -> nn.BatchNorm1d:
 def _build_pool(type: str, **kwargs: Any) -> nn.Module:
     if type == 'GeM':
         return GeM(**kwargs)
-    if type == 'avg':
-        return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    raise ValueError(f"pool type must be 'GeM' or 'avg', got {type!r}")
+    if type in ('avg', 'max', 'avgmax'):
+        return SelectAdaptivePool2d(1, type, flatten=True)
+    raise ValueError(f"pool type must be 'GeM', 'avg', 'max' or 'avgmax', got {type!r}")

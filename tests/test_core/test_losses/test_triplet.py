@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from glc.core.losses import batch_hard_triplet_loss
 
 
-def naive(features: list[list[float]], labels: list[int]) -> float:
+def naive(features: list[list[float]], labels: list[int], margin: float | None = None) -> float:
     """A double loop over the images, in Python's floats."""
     total = 0.0
     for anchor, label in zip(features, labels, strict=True):
@@ -19,7 +19,8 @@ def naive(features: list[list[float]], labels: list[int]) -> float:
                 farthest = max(farthest, distance)
             else:
                 nearest = min(nearest, distance)
-        total += math.log1p(math.exp(farthest - nearest))
+        gap = farthest - nearest
+        total += math.log1p(math.exp(gap)) if margin is None else max(0.0, gap + margin)
     return total / len(labels)
 
 
@@ -36,12 +37,12 @@ batches = st.integers(1, 12).flatmap(
 
 
 @settings(deadline=None, max_examples=50)
-@given(batches)
-def test_equals_a_double_loop(batch):
+@given(batches, st.sampled_from([None, 0.0, 0.3]))
+def test_equals_a_double_loop(batch, margin):
     features, labels = batch
     x = torch.tensor(features, dtype=torch.float64, requires_grad=True)
-    loss = batch_hard_triplet_loss(x, torch.tensor(labels))
-    assert loss.item() == pytest.approx(naive(features, labels), rel=1e-12)
+    loss = batch_hard_triplet_loss(x, torch.tensor(labels), margin)
+    assert loss.item() == pytest.approx(naive(features, labels, margin), rel=1e-12)
     loss.backward()
     assert torch.isfinite(x.grad).all(), 'also where images are equal, alone, or all of one identity'
 

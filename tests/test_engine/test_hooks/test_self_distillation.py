@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from glc.apis import build_runner, prepare_config
+from glc.core.losses import PartDistillationLoss
 from glc.engine import SelfDistillationHook
+from glc.registry import OPTIMIZERS
 from tests.runs import pass_config
 
 
@@ -111,6 +113,31 @@ def test_momentum_and_weight_decay_follow_their_cosines():
 
     SelfDistillationHook(final_weight_decay=None).before_train_iter(runner, 0)
     assert [group['weight_decay'] for group in optimizer.param_groups] == decays[-1]
+
+
+def test_teacher_temperature_rises_over_the_first_epochs():
+    loss = PartDistillationLoss(4, teacher_temperature=0.07)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    runner = types.SimpleNamespace(
+        model=types.SimpleNamespace(distillation=loss),
+        optim_wrapper=types.SimpleNamespace(optimizer=optimizer),
+    )
+    hook = SelfDistillationHook(temperature_warm_up=(0.04, 4))
+    hook.before_train(runner)
+    found = []
+    for runner.epoch in range(6):
+        hook.before_train_epoch(runner)
+        found.append(loss.teacher_temperature)
+    assert found == pytest.approx([0.04, 0.05, 0.06, 0.07, 0.07, 0.07])
+
+
+def test_lars_is_an_optimizer():
+    """Its first step is the gradient times the ratio of norms, times 0.001 and the learning rate."""
+    weight = torch.nn.Parameter(torch.tensor([[3.0, 4.0]]))
+    optimizer = OPTIMIZERS.build(dict(type='LARS', params=[weight], lr=0.5, weight_decay=1e-12))
+    weight.grad = torch.tensor([[0.0, 2.0]])
+    optimizer.step()
+    torch.testing.assert_close(weight.data, torch.tensor([[3.0, 4.0 - 0.5 * 0.001 * 5 / 2 * 2]]))
 
 
 @pytest.mark.parametrize('momentum', [-0.1, 1.1])

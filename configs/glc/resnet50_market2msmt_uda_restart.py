@@ -1,0 +1,13 @@
+# UDA Market-1501 -> MSMT17, ResNet-50, GLC + restart; from a network trained on Market-1501.
+_base_ = [
+    '../_base_/models/resnet50.py',
+    '../_base_/settings/msmt_resnet.py',
+    '../_base_/labelers/jaccard_dbscan_glc_restart.py',
+]
+model = dict(
+    # What configs/source/resnet50_market_sup.py writes.
+    backbone=dict(init_cfg=dict(checkpoint='work_dirs/resnet50_market_sup/epoch_120.pth')),
+    **_base_._cnn,
+)
+param_scheduler = _base_._restart_schedule
+default_hooks = _base_._dbscan

@@ -1,0 +1,13 @@
+# UDA MSMT17 -> Market-1501, ResNet-50, GLC + restart; from a network trained on MSMT17.
+_base_ = [
+    '../_base_/models/resnet50.py',
+    '../_base_/settings/market_resnet.py',
+    '../_base_/labelers/jaccard_dbscan_glc_restart.py',
+]
+model = dict(
+    # What configs/source/resnet50_msmt_sup.py writes.
+    backbone=dict(init_cfg=dict(checkpoint='work_dirs/resnet50_msmt_sup/epoch_120.pth')),
+    **_base_._cnn,
+)
+param_scheduler = _base_._restart_schedule
+default_hooks = _base_._dbscan

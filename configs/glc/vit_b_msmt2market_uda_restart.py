@@ -1,0 +1,13 @@
+# UDA MSMT17 -> Market-1501, PASS ViT-B/16, GLC + restart; from a network trained on MSMT17.
+_base_ = [
+    '../_base_/models/vit_b_pass.py',
+    '../_base_/settings/msmt2market_uda.py',
+    '../_base_/labelers/jaccard_dbscan_glc_restart.py',
+]
+model = dict(
+    # What configs/source/vit_b_msmt_sup.py writes.
+    backbone=dict(init_cfg=dict(checkpoint='work_dirs/vit_b_msmt_sup/epoch_120.pth')),
+    **_base_._published_vit,
+)
+param_scheduler = _base_._restart_schedule
+default_hooks = _base_._published_dbscan

@@ -1,0 +1,7 @@
+# Source training on Market-1501 with identities, ViT-S/16 + ICS of TransReID-SSL.
+_base_ = [
+    '../_base_/models/vit_s_ics_plain_sup.py',
+    '../_base_/settings/market_sup.py',
+    '../_base_/labelers/identities.py',
+]
+model = _base_._identities
