@@ -44,7 +44,7 @@ def load_config(path: str, options: dict | None = None, work_dir: str | None = N
             cfg.merge_from_dict({key: value})
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ConfigError(f'option {key}={value!r} does not fit the config: {error}') from error
-    check_image_sizes(cfg)
+    check_image_sizes(cfg, training=False)
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(path).stem))
     return cfg
 

@@ -192,16 +192,18 @@ def check_config(cfg: Config, training: bool = True, evaluating: bool = False) -
         problems += _wrong_batch(cfg)
         problems += _unknown_scores(cfg, found)
     _raise(problems)
-    check_image_sizes(cfg)
+    check_image_sizes(cfg, training)
 
 
-def check_image_sizes(cfg: Config) -> None:
+def check_image_sizes(cfg: Config, training: bool = True) -> None:
     """Check that training, labeling and evaluation see images of one size, and that of the network.
 
     A config that means its different sizes says ``mixed_image_sizes=True``.
 
     Args:
         cfg: The config.
+        training: Whether the config trains. If it does not, and its network is built for one size, the pipelines of its
+            training do not count: such a network is tested at another size by a change of both.
 
     Raises:
         ConfigError: The sizes differ; the message names every size and the keys that it comes from.
@@ -209,14 +211,16 @@ def check_image_sizes(cfg: Config) -> None:
     if cfg.get('mixed_image_sizes'):
         return
     places: dict[tuple[int, int], list[str]] = {}
-    roots = (*(f'{name}_dataloader' for name in ('train', 'val', 'test')), 'default_hooks', 'custom_hooks')
+    for size in _size_of_network(cfg):
+        places[size] = ['model.backbone.img_size']
+    roots = ['test_dataloader']
+    if training or not places:
+        roots += ['train_dataloader', 'val_dataloader', 'default_hooks', 'custom_hooks']
     for root in roots:
         for path, node in _walk(root, cfg.get(root)):
             if path.endswith('.pipeline') and isinstance(node, Sequence):
                 for size, place in _size_of_pipeline(path, node):
                     places.setdefault(size, []).append(place)
-    for size in _size_of_network(cfg):
-        places.setdefault(size, []).append('model.backbone.img_size')
     if len(places) > 1:
         sizes = '; '.join(f'{size[0]} x {size[1]}: {", ".join(keys)}' for size, keys in places.items())
         raise ConfigError(
