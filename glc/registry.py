@@ -13,8 +13,10 @@ from mmengine.registry import Registry as _Registry
 __all__ = [
     'DATASETS',
     'DATA_SAMPLERS',
+    'EVALUATOR',
     'HOOKS',
     'LABEL_CORRECTORS',
+    'LOOPS',
     'MEMORY_BANKS',
     'METRICS',
     'MODELS',
@@ -25,6 +27,7 @@ __all__ = [
     'PARAM_SCHEDULERS',
     'PSEUDO_LABELERS',
     'TRANSFORMS',
+    'VISBACKENDS',
     'VISUALIZERS',
 ]
 
@@ -74,6 +77,9 @@ METRICS = _child('metric', root.METRICS, 'evaluation')
 VISUALIZERS = _child('visualizer', root.VISUALIZERS, 'visualization')
 MODEL_WRAPPERS = _child('model_wrapper', root.MODEL_WRAPPERS, 'engine')
 OPTIMIZERS = _child('optimizer', root.OPTIMIZERS, 'engine')
+EVALUATOR = _child('evaluator', root.EVALUATOR)
+LOOPS = _child('loop', root.LOOPS)
+VISBACKENDS = _child('vis_backend', root.VISBACKENDS)
 OPTIM_WRAPPERS = _child('optim_wrapper', root.OPTIM_WRAPPERS, 'engine')
 OPTIM_WRAPPER_CONSTRUCTORS = _child(
     'optimizer wrapper constructor', root.OPTIM_WRAPPER_CONSTRUCTORS, 'engine'
@@ -88,10 +94,7 @@ MEMORY_BANKS = _child('memory bank', None, 'models')
 for _name in (
     'RUNNERS',
     'RUNNER_CONSTRUCTORS',
-    'LOOPS',
     'WEIGHT_INITIALIZERS',
-    'EVALUATOR',
-    'VISBACKENDS',
     'LOG_PROCESSORS',
     'FUNCTIONS',
 ):

@@ -195,6 +195,7 @@ def pass_config(images: Path, work_dir: Path, **options: object) -> Config:
     )
     crop = cfg.train_dataloader.dataset.pipeline[1]
     crop.global_size, crop.local_size = (16, 32), (8, 16)
+    cfg.test_dataloader.dataset.pipeline[1].scale = (16, 32)
     cfg.experiment_name = f'{work_dir.name}_{next(_RUNS)}'  # mmengine keeps loggers by this name
     return cfg
 

@@ -8,11 +8,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope
 
 import glc.datasets  # noqa: F401
-from glc.apis import share_batch
+from glc.apis import ConfigOptions, share_batch
 from glc.registry import DATASETS
 
 
@@ -24,8 +24,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--source-dir', type=Path, required=True, help='work dir of the source training')
     parser.add_argument('--gpus', type=int, default=1)
     parser.add_argument('--source-gpus', type=int, default=1)
-    parser.add_argument('--source-options', nargs='*', action=DictAction, default={})
-    parser.add_argument('--target-options', nargs='*', action=DictAction, default={})
+    parser.add_argument('--source-options', nargs='*', action=ConfigOptions, default={})
+    parser.add_argument('--target-options', nargs='*', action=ConfigOptions, default={})
     return parser.parse_args()
 
 

@@ -8,10 +8,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from mmengine.config import DictAction
 from mmengine.dist import is_main_process
 
-from glc.apis import build_for_test, load_config
+from glc.apis import ConfigOptions, build_for_test, load_config
 from glc.utils.files import atomic_file
 
 
@@ -27,7 +26,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--work-dir', help='folder of the log (default: work_dirs/CONFIG_NAME)')
     parser.add_argument('--out', type=Path, metavar='FILE', help='also write the scores to this JSON file')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='overrides of the config'
+        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE', help='overrides of the config'
     )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
@@ -40,7 +39,7 @@ def main() -> None:
     """Build the runner, load the weights and test."""
     args = parse_args()
     cfg = load_config(args.config, args.cfg_options, args.work_dir)
-    runner = build_for_test(cfg, args.checkpoint, args.launcher)
+    runner = build_for_test(cfg, args.checkpoint, args.launcher, evaluating=True)
     scores = runner.test()
     if args.out and is_main_process():
         with atomic_file(args.out) as path:

@@ -1,5 +1,6 @@
 """From a config to a runner."""
 
+import copy
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +11,13 @@ from mmengine.dist import get_world_size, init_dist, is_distributed
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from glc.apis.config_checks import (
+    ConfigError,
+    check_config,
+    check_image_sizes,
+    check_launcher,
+    check_option_keys,
+)
 from glc.checkpoints import load_model_checkpoint
 from glc.engine.processes import ProcessWatch
 from glc.engine.runner import ReIDRunner
@@ -22,20 +30,31 @@ def load_config(path: str, options: dict | None = None, work_dir: str | None = N
 
     Args:
         path: The file.
-        options: Overrides, dotted keys to values.
+        options: Overrides, dotted keys to values; an index is a key of a list.
         work_dir: Folder of logs and checkpoints; None takes that of the config, else ``work_dirs/NAME``.
 
     Returns:
         The config, with a ``work_dir``.
+
+    Raises:
+        ConfigError: If nothing reads an override, it has no place, or the sizes of images differ after it.
     """
     cfg = Config.fromfile(path)
-    cfg.merge_from_dict(options or {})
+    check_option_keys(cfg, options or {})
+    for key, value in (options or {}).items():
+        try:
+            cfg.merge_from_dict({key: value})
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ConfigError(f'option {key}={value!r} does not fit the config: {error}') from error
+    check_image_sizes(cfg, training=False)
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(path).stem))
     return cfg
 
 
-def prepare_config(cfg: Config, launcher: str = 'none', amp: bool = False) -> Config:
-    """Adapt a config to the machine it runs on: processes, device, precision and image backend.
+def prepare_config(
+    cfg: Config, launcher: str = 'none', amp: bool = False, training: bool = True, evaluating: bool = False
+) -> Config:
+    """Check a config, and adapt it to the machine it runs on: processes, device, precision and image backend.
 
     Args:
         cfg: Config as loaded from its file; changed in place.
@@ -43,13 +62,19 @@ def prepare_config(cfg: Config, launcher: str = 'none', amp: bool = False) -> Co
             gloo where there is no GPU, and from then on the processes end together
             (:class:`~glc.engine.processes.ProcessWatch`).
         amp: Whether to train in mixed precision (float16 on a GPU, bfloat16 on a CPU).
+        training: Whether the config trains; otherwise nothing of its training is checked, nor its batch shared.
+        evaluating: Whether it is evaluated on its test set, which must be complete then.
 
     Returns:
         The same config.
 
     Raises:
+        ConfigError: If the config is wrong.
         ValueError: If the global batch cannot be shared by the processes, or the BatchNorm groups by the batches.
     """
+    cfg.setdefault('default_scope', 'glc')
+    check_config(cfg, training, evaluating)
+    check_launcher(launcher)
     cfg.launcher = launcher
     _leave_out_unused_stages(cfg)
     if not torch.cuda.is_available():
@@ -72,9 +97,10 @@ def prepare_config(cfg: Config, launcher: str = 'none', amp: bool = False) -> Co
         print_log(
             f'sync_bn needs GPUs: each of {get_world_size()} processes has its own statistics', 'current'
         )
-    if amp or cfg.get('optim_wrapper', {}).get('type') == 'AmpOptimWrapper':
+    if amp or (cfg.get('optim_wrapper') or {}).get('type') == 'AmpOptimWrapper':
         _set_precision(cfg.optim_wrapper)
-    share_batch(cfg, get_world_size())
+    if training:
+        share_batch(cfg, get_world_size())
     _set_resize_backend(cfg)
     return cfg
 
@@ -84,11 +110,22 @@ def build_runner(cfg: Config) -> Runner:
     return ReIDRunner.from_cfg(cfg)
 
 
-def build_for_test(cfg: Config, checkpoint: str | None, launcher: str = 'none') -> Runner:
-    """Build the runner of a config as loaded from its file, and load a checkpoint as :func:`load_for_test` does."""
+def build_for_test(
+    cfg: Config, checkpoint: str | None, launcher: str = 'none', evaluating: bool = False
+) -> Runner:
+    """Build the runner of a config as loaded from its file, and load a checkpoint as :func:`load_for_test` does.
+
+    A config whose training or validation is not complete may be tested.
+
+    Args:
+        cfg: Config; changed in place.
+        checkpoint: File to load, or None.
+        launcher: As in :func:`prepare_config`.
+        evaluating: As in :func:`prepare_config`.
+    """
     cfg.load_from, cfg.resume = None, False
-    prepare_config(cfg, launcher)
-    runner = build_runner(cfg)
+    prepare_config(cfg, launcher, training=False, evaluating=evaluating)
+    runner = build_runner(_without_halves(cfg))
     load_for_test(runner, checkpoint)
     return runner
 
@@ -109,6 +146,20 @@ def load_for_test(runner: Runner, checkpoint: str | None) -> None:
         model.init_weights()
     else:
         load_model_checkpoint(model, checkpoint)
+
+
+def _without_halves(cfg: Config) -> Config:
+    """Return the config without a training or validation of which a part is missing: mmengine refuses those."""
+    parts = (
+        ('train_dataloader', 'train_cfg', 'optim_wrapper'),
+        ('val_dataloader', 'val_cfg', 'val_evaluator'),
+    )
+    halves = [key for part in parts if any(cfg.get(key) is None for key in part) for key in part]
+    whole = copy.deepcopy(cfg)
+    whole.merge_from_dict(dict.fromkeys(halves))
+    if 'optim_wrapper' in halves:
+        whole.param_scheduler = None
+    return whole
 
 
 def _init_processes(launcher: str, dist_cfg: dict) -> None:
@@ -180,8 +231,6 @@ def _set_resize_backend(cfg: Config) -> None:
     backend = cfg.get('resize_backend')
     if backend is None:
         return
-    if backend not in ('pillow', 'cv2'):
-        raise ValueError(f"resize_backend must be 'pillow' or 'cv2', got {backend!r}")
     for node in _dicts(cfg._cfg_dict):
         if node.get('type') == 'Resize':
             node['backend'] = backend

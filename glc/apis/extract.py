@@ -26,4 +26,6 @@ def training_features(cfg: Config, checkpoint: str | None = None) -> tuple[Tenso
     runner = build_for_test(cfg, checkpoint)
     loader = cfg.get('test_dataloader') or cfg.train_dataloader
     dataset = DATASETS.build(cfg.train_dataloader.dataset).with_pipeline(deterministic_pipeline(cfg))
-    return FeatureExtractor(dataset, loader.batch_size, loader.num_workers)(runner.model), dataset
+    return FeatureExtractor(dataset, loader.get('batch_size', 1), loader.get('num_workers', 0))(
+        runner.model
+    ), dataset

@@ -95,8 +95,9 @@ def resize_pos_embed(embed: Tensor, grid: tuple[int, int], hw_ratio: int | None 
     Args:
         embed: Embeddings of the patches in row-major order, without any class token, (1, n, D).
         grid: Height and width of the wanted grid, in patches.
-        hw_ratio: Height divided by width of the old grid. ``None`` keeps embeddings of the wanted number; for another
-            number, it takes the first of 1, 2 and 3 that makes a grid of n positions.
+        hw_ratio: Height divided by width of the images of the old grid. Where n positions make no grid of ratio 1, 2
+            or 3, it may have a few more rows, as overlapping patches do: 21 x 10 of 256 x 128 pixels. ``None`` keeps embeddings of the wanted number; for another number, it takes the first of 1, 2 and 3 that
+            makes a grid of exactly that ratio.
 
     Returns:
         Embeddings (1, grid[0] * grid[1], D).
@@ -112,16 +113,20 @@ def resize_pos_embed(embed: Tensor, grid: tuple[int, int], hw_ratio: int | None 
     count = embed.shape[1]
     if hw_ratio is None and count == grid[0] * grid[1]:
         return embed
-    for ratio in (1, 2, 3) if hw_ratio is None else (hw_ratio,):
-        height = int((count * ratio) ** 0.5)
-        width = height // ratio
-        if height * width == count:
-            break
-    else:
+    grids = [(count // width, width) for width in range(1, count + 1) if count % width == 0]
+    exact = {ratio: (h, w) for h, w in grids for ratio in (3, 2, 1) if h == ratio * w}
+    if hw_ratio is not None and not exact:
+        exact = {hw_ratio: (h, w) for h, w in grids if 0 < h - hw_ratio * w < hw_ratio}
+    found = [exact[ratio] for ratio in ((1, 2, 3) if hw_ratio is None else (hw_ratio,)) if ratio in exact]
+    if not found:
+        likely = [f'{h} x {w}' for h, w in grids if w <= h <= 4 * w]
         raise RuntimeError(
-            f'{count} position embeddings make no grid with hw_ratio={hw_ratio or "1, 2 or 3"}: set hw_ratio '
-            'in init_cfg to height / width of the images of the pre-training'
+            f'{count} position embeddings make no grid with hw_ratio={hw_ratio or "1, 2 or 3"}; the network has a grid '
+            f'of {grid[0]} x {grid[1]} (height x width), and {count} positions are '
+            f'{" or ".join(likely) or "no grid of usual shape"}: set hw_ratio in init_cfg to height / width of the '
+            'images of the pre-training, or img_size and stride of the network to those of the file'
         )
+    height, width = found[0]
     if (height, width) == tuple(grid):
         return embed
     old = embed.reshape(1, height, width, -1).permute(0, 3, 1, 2).float()

@@ -29,6 +29,8 @@ from glc.utils.versions import versions
 
 __all__ = ['ReIDRunner']
 
+_WORKER_OPTIONS = ('multiprocessing_context', 'persistent_workers', 'prefetch_factor', 'timeout')
+
 
 class ReIDRunner(Runner):
     """Runner whose ``load_from`` takes published models too, and never loads a part of one silently.
@@ -104,9 +106,16 @@ class ReIDRunner(Runner):
         return logger
 
     @staticmethod
-    def build_dataloader(*args: Any, **kwargs: Any) -> DataLoader:
-        """Build a loader as mmengine does, and log what was found of its data set."""
-        loader = Runner.build_dataloader(*args, **kwargs)
+    def build_dataloader(
+        dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
+    ) -> DataLoader:
+        """Build a loader as mmengine does, and log what is found of its data set.
+
+        Without workers (``num_workers=0``), their options do not count.
+        """
+        if isinstance(dataloader, dict) and not dataloader.get('num_workers'):
+            dataloader = {key: value for key, value in dataloader.items() if key not in _WORKER_OPTIONS}
+        loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         if isinstance(loader.dataset, BaseReIDDataset):
             for line in loader.dataset.summary():
                 print_log(line, logger='current')

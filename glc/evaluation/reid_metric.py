@@ -61,6 +61,15 @@ class ReIDMetric(BaseMetric):
         self.query_expansion = _option(QueryExpansion, query_expansion)
         self.same_camera = same_camera
 
+    @property
+    def score_names(self) -> list[str]:
+        """Names that the scores have in the log and for hooks."""
+        one, other = np.ones((1, 1)), np.zeros(1, np.int64)
+        names = evaluate_ranking(one, one, other, other, other, other + 1)
+        kinds = ['', *['qe_'] * bool(self.query_expansion)]
+        kinds += [f'{kind}rerank_' for kind in kinds] * bool(self.rerank)
+        return [f'{self.prefix}/{kind}{name}' for kind in kinds for name in names]
+
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Keep the features and ids of a batch of predictions."""
         for sample in data_samples:

@@ -259,6 +259,11 @@ def bilinear(grid, height, width):
         ((6, 3), None, (8, 4)),
         ((6, 3), 2, (12, 4)),
         ((9, 3), None, (4, 2)),
+        ((21, 10), 2, (16, 8)),  # overlapping patches of a stride of 12 pixels
+        ((21, 10), 2, (22, 11)),
+        ((22, 11), 2, (21, 10)),
+        ((47, 15), 3, (16, 8)),
+        ((16, 8), 2, (21, 10)),
     ],
 )
 def test_position_embeddings_are_resized_bilinearly(old, hw_ratio, new):
@@ -276,6 +281,21 @@ def test_position_embeddings_of_the_same_number():
     assert resize_pos_embed(square, (12, 3)) is square
     resized = resize_pos_embed(square, (12, 3), hw_ratio=1)
     torch.testing.assert_close(resized, bilinear(square.reshape(6, 6, 5), 12, 3).reshape(1, -1, 5))
+
+
+@pytest.mark.parametrize(
+    ('count', 'hw_ratio', 'said'),
+    [
+        (210, None, 'grid of 16 x 8 .* 210 positions are 21 x 10 or 15 x 14'),
+        (210, 1, 'no grid with hw_ratio=1'),
+        (210, 3, 'no grid with hw_ratio=3'),
+        (211, 2, '211 positions are no grid of usual shape'),
+        (197, None, 'network has a grid of 16 x 8'),
+    ],
+)
+def test_position_embeddings_without_a_grid_say_both_grids(count, hw_ratio, said):
+    with pytest.raises(RuntimeError, match=said + '.*set hw_ratio'):
+        resize_pos_embed(torch.zeros(1, count, 2), (16, 8), hw_ratio)
 
 
 def test_imagenet_vit_is_resized_on_loading(tmp_path):

@@ -7,9 +7,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
-from mmengine.config import DictAction
 
-from glc.apis import load_config, training_features
+from glc.apis import ConfigOptions, load_config, training_features
 from glc.utils.files import atomic_file
 
 
@@ -29,7 +28,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', type=Path, required=True, metavar='FILE', help='.npz file')
     parser.add_argument('--work-dir', help='folder of the log (default: work_dirs/CONFIG_NAME)')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='overrides of the config'
+        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE', help='overrides of the config'
     )
     return parser.parse_args()
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from mmengine.config import DictAction
 
-from glc.apis import load_config, training_features
+from glc.apis import ConfigOptions, load_config, training_features
 from glc.core.evaluation import knn_purity
 
 
@@ -27,7 +26,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('-k', type=int, default=10, help='neighbors per image (default: 10)')
     parser.add_argument('--work-dir', help='folder of the log (default: work_dirs/CONFIG_NAME)')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='overrides of the config'
+        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE', help='overrides of the config'
     )
     return parser.parse_args()
 

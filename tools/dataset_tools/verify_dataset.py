@@ -8,10 +8,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from glc.apis import ConfigOptions
 from glc.datasets import BaseReIDDataset
 from glc.registry import DATASETS
 
@@ -66,7 +65,7 @@ def main() -> int:
     parser.add_argument(
         '--options',
         nargs='+',
-        action=DictAction,
+        action=ConfigOptions,
         default={},
         help='more arguments of the data set: key=value',
     )

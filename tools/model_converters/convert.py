@@ -14,10 +14,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from torch import Tensor, nn
 
 import glc.models  # noqa: F401
+from glc.apis import ConfigOptions
 from glc.checkpoints import (
     LAYOUTS,
     convert_state_dict,
@@ -50,7 +51,7 @@ def parse_args() -> argparse.Namespace:
         help='height / width of the images of the pre-training (2 for persons, 1 for ImageNet)',
     )
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='overrides of the config'
+        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE', help='overrides of the config'
     )
     return parser.parse_args()
 

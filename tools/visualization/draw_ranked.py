@@ -7,9 +7,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
-from mmengine.config import DictAction
 
-from glc.apis import build_for_test, load_config
+from glc.apis import ConfigOptions, build_for_test, load_config
 from glc.core.evaluation import rank_gallery
 from glc.engine import FeatureExtractor
 from glc.registry import DATASETS
@@ -37,7 +36,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seed', type=int, default=0, help='seed of the choice of queries (default: 0)')
     parser.add_argument('--work-dir', help='folder of the log (default: work_dirs/CONFIG_NAME)')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='overrides of the config'
+        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE', help='overrides of the config'
     )
     return parser.parse_args()
 
