@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from mmengine.logging import print_log
 
 from glc.registry import DATASETS
 
@@ -54,15 +53,16 @@ class ConcatDataset(BaseReIDDataset):
         self.pipeline = _PipelineByPart([dataset.pipeline for dataset in self.datasets])
 
     def load_data_list(self) -> Sequence[dict[str, Any]]:
-        """List the images of all data sets, and say in the log what each of them has."""
+        """List the images of all data sets."""
         for dataset in self.datasets:
             dataset.full_init()
         _check_each_once(self.datasets)
         self._metainfo['dataset_name'] = ' + '.join(map(_name, self.datasets))
-        print_log('\n'.join(self._summary()), logger='current')
         return _Joined(self.datasets)
 
-    def _summary(self) -> list[str]:
+    def summary(self) -> list[str]:
+        """Describe the data sets, in a line for each."""
+        self.full_init()
         parts = [
             f"  {_name(dataset)} in '{dataset.data_root}': {len(dataset):,} images, "
             f'{_number(dataset.pids):,} identities, {_number(dataset.cam_ids):,} cameras'
