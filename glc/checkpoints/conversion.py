@@ -96,8 +96,8 @@ def resize_pos_embed(embed: Tensor, grid: tuple[int, int], hw_ratio: int | None 
         embed: Embeddings of the patches in row-major order, without any class token, (1, n, D).
         grid: Height and width of the wanted grid, in patches.
         hw_ratio: Height divided by width of the images of the old grid. Where n positions make no grid of ratio 1, 2
-            or 3, it may have a few more rows, as overlapping patches do: 21 x 10 of 256 x 128 pixels. ``None`` keeps embeddings of the wanted number; for another number, it takes the first of 1, 2 and 3 that
-            makes a grid of exactly that ratio.
+            or 3, it may have a few more rows, as overlapping patches do: 21 x 10 of 256 x 128 pixels. ``None`` keeps
+            embeddings of the wanted number; for another number, it takes the first of 1, 2 and 3 that makes a grid.
 
     Returns:
         Embeddings (1, grid[0] * grid[1], D).
@@ -114,10 +114,11 @@ def resize_pos_embed(embed: Tensor, grid: tuple[int, int], hw_ratio: int | None 
     if hw_ratio is None and count == grid[0] * grid[1]:
         return embed
     grids = [(count // width, width) for width in range(1, count + 1) if count % width == 0]
-    exact = {ratio: (h, w) for h, w in grids for ratio in (3, 2, 1) if h == ratio * w}
-    if hw_ratio is not None and not exact:
-        exact = {hw_ratio: (h, w) for h, w in grids if 0 < h - hw_ratio * w < hw_ratio}
-    found = [exact[ratio] for ratio in ((1, 2, 3) if hw_ratio is None else (hw_ratio,)) if ratio in exact]
+    found = [(h, w) for ratio in (1, 2, 3) for h, w in grids if h == ratio * w]
+    if found and hw_ratio is not None:
+        found = [(h, w) for h, w in found if h == hw_ratio * w]
+    elif hw_ratio is not None:
+        found = [(h, w) for h, w in grids if 0 < h - hw_ratio * w < hw_ratio]
     if not found:
         likely = [f'{h} x {w}' for h, w in grids if w <= h <= 4 * w]
         raise RuntimeError(

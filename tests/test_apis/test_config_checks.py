@@ -280,7 +280,7 @@ def test_a_network_of_one_size_is_tested_at_another(tmp_path):
     cfg = load_config(str(ROOT / 'configs/glc/vit_s_market_usl.py'), options)
     check_config(cfg, training=False)
     with pytest.raises(
-        ConfigError, match='128 x 384: model.backbone.img_size, test_dataloader.*128 x 256: train'
+        ConfigError, match=r'128 x 384: model.backbone.img_size, test_dataloader.*128 x 256: train'
     ):
         check_config(cfg)
     for half in options.items():
