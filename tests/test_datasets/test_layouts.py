@@ -155,7 +155,7 @@ def test_luperson_list_elsewhere_or_nowhere(tmp_path, monkeypatch):
     assert os.listdir(tmp_path / 'root') == ['images']
     logged = []
     monkeypatch.setattr('glc.datasets.luperson.print_log', lambda message, **_: logged.append(message))
-    assert len(LUPerson(tmp_path / 'root', check='off', list_file=tmp_path / 'absent' / 'names')) == 1
+    assert len(LUPerson(tmp_path / 'root', check='off', list_file=tmp_path / 'names' / 'below_a_file')) == 1
     assert 'not kept' in logged[0]
 
 
