@@ -16,7 +16,7 @@ from glc.datasets.samplers import PseudoIdentitySampler
 from glc.engine.hooks import PseudoLabelHook
 from glc.registry import DATASETS
 
-from ..runs import hook_of, tiny_config, train, write_images
+from ..runs import hook_of, log, tiny_config, train, write_images
 from .layouts import write_image, write_market, write_market_like
 
 
@@ -38,13 +38,6 @@ class Unknown(Listed):
 
 class OneCamera(Listed):
     ids: ClassVar[list] = [(pid, 0) for pid in range(400)]
-
-
-@pytest.fixture(autouse=True)
-def logged(monkeypatch):
-    lines = []
-    monkeypatch.setattr('glc.datasets.concat.print_log', lambda message, **_: lines.append(message))
-    return lines
 
 
 def resize(width, height):
@@ -72,7 +65,7 @@ def market_and_duke(tmp_path, **common):
     )
 
 
-def test_identities_and_cameras_are_kept_apart_and_unknown_ones_stay_unknown(logged):
+def test_identities_and_cameras_are_kept_apart_and_unknown_ones_stay_unknown():
     dataset = ConcatDataset([Listed('a'), Unknown('b'), Listed('c'), Listed('d')])
     np.testing.assert_array_equal(dataset.pids, [4, -1, 2, -1, -1, 9, -1, 7, 14, -1, 12])
     np.testing.assert_array_equal(dataset.cam_ids, [1, 0, -1, -1, -1, 3, 2, -1, 5, 4, -1])
@@ -84,9 +77,10 @@ def test_identities_and_cameras_are_kept_apart_and_unknown_ones_stay_unknown(log
     assert dataset.get_data_info(-1) == infos[-1]
     with pytest.raises(IndexError):
         dataset.get_data_info(11)
-    assert len(logged) == 1
-    assert "Listed in 'a': 3 images, 2 identities, 2 cameras" in logged[0]
-    assert "Unknown in 'b': 2 images, 0 identities, 0 cameras" in logged[0]
+    first, *parts = dataset.summary()
+    assert first == '4 data sets, identities and cameras kept apart:'
+    assert "Listed in 'a': 3 images, 2 identities, 2 cameras" in parts[0]
+    assert "Unknown in 'b': 2 images, 0 identities, 0 cameras" in parts[1]
 
 
 def test_subsets(tmp_path):
@@ -201,7 +195,7 @@ def test_cameras_are_centered_per_data_set():
     assert gaps[1] < 0.2 * gaps[0]
 
 
-def test_training_on_two_data_sets_and_evaluation_on_both(tmp_path, logged):
+def test_training_on_two_data_sets_and_evaluation_on_both(tmp_path):
     roots = [write_images(tmp_path / name) for name in ('first', 'second')]
     cfg = tiny_config(roots[0], tmp_path / 'work', train_cfg__val_interval=2)
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
@@ -214,5 +208,5 @@ def test_training_on_two_data_sets_and_evaluation_on_both(tmp_path, logged):
     assert set(dataset.cam_ids[: len(single)]).isdisjoint(dataset.cam_ids[len(single) :])
     pseudo = hook_of(runner, PseudoLabelHook).pseudo
     assert len(pseudo.labels) == len(dataset)
-    assert len(logged) == 2
+    assert log(runner).count('2 data sets, identities and cameras kept apart:') == 2
     assert runner.message_hub.get_scalar('val/reid/mAP').current() > 0
