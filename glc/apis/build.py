@@ -47,8 +47,8 @@ def prepare_config(cfg: Config, launcher: str = 'none', amp: bool = False) -> Co
     Raises:
         ValueError: If the global batch cannot be shared by the processes, or the BatchNorm groups by the batches.
     """
-    cfg.launcher = launcher
     _leave_out_unused_stages(cfg)
+    cfg.launcher = launcher
     if not torch.cuda.is_available():
         keep_freed_memory()
     if launcher != 'none' and not is_distributed():
