@@ -73,10 +73,10 @@ def prepare_config(
         ValueError: If the global batch cannot be shared by the processes, or the BatchNorm groups by the batches.
     """
     cfg.setdefault('default_scope', 'glc')
+    _leave_out_unused_stages(cfg)
     check_config(cfg, training, evaluating)
     check_launcher(launcher)
     cfg.launcher = launcher
-    _leave_out_unused_stages(cfg)
     if not torch.cuda.is_available():
         keep_freed_memory()
     if launcher != 'none' and not is_distributed():

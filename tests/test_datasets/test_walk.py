@@ -79,10 +79,12 @@ def test_a_link_to_a_folder_that_holds_it_is_left_out(tmp_path, target):
     assert walk(root) == (['1.jpg', 'x/y/2.jpg'], {}, ['x/y/loop'])
 
 
-def test_a_link_outside_that_leads_back_is_left_out(tmp_path):
-    root, other = touch(tmp_path / 'root', '1.jpg'), touch(tmp_path / 'other', '2.jpg')
+@pytest.mark.parametrize('target', ['.', 'deep', 'deep/root'])
+def test_a_link_outside_that_leads_back_is_left_out(tmp_path, target):
+    root, other = touch(tmp_path / 'deep' / 'root', '1.jpg'), touch(tmp_path / 'other', '2.jpg')
+    touch(tmp_path, 'deep/beside/3.jpg')
     (root / 'out').symlink_to(other)
-    (other / 'back').symlink_to(tmp_path)
+    (other / 'back').symlink_to(tmp_path / target)
     assert walk(root) == (['1.jpg', 'out/2.jpg'], {}, ['out/back'])
 
 
