@@ -52,6 +52,7 @@ _RULES: Rules = {
     'default_hooks.*.batch_size': AT_LEAST_ONE,
     'model.bn_group_size': [*AT_LEAST_ONE, None],
     'env_cfg.dist_cfg.timeout': [Interval(Real, 0, None, closed='neither'), None],
+    'env_cfg.stall_timeout': [Interval(Real, 0, None, closed='neither'), None],
     'randomness.seed': [*_COUNT, None],
     'resize_backend': [StrOptions({'pillow', 'cv2'}), None],
     'log_level': [StrOptions({'CRITICAL', 'ERROR', 'WARNING', 'INFO', 'DEBUG', 'NOTSET'})],

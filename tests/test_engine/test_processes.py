@@ -164,6 +164,8 @@ def test_only_processes_without_work_stall(monkeypatch):
 @pytest.mark.parametrize('timeout', [None, 5400])
 def test_timeouts_of_the_config_hold_on_a_cpu(tmp_path, monkeypatch, timeout):
     started = {}
+    for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT'):
+        monkeypatch.setenv(name, '1')
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     monkeypatch.setattr(
         torch.distributed,
