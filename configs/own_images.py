@@ -1,8 +1,2 @@
-# USL on your own folder of person crops, MobileNetV2 from ImageNet; one GPU, or a CPU with patience.
-_base_ = [
-    '_base_/models/mobilenetv2.py',
-    '_base_/settings/image_folder_usl.py',
-    '_base_/labelers/consensus_glc.py',
-]
-model = _base_._cnn
-default_hooks = _base_._hooks
+# USL on your own folder of person crops, MobileNetV2 from ImageNet: the name of earlier releases.
+_base_ = 'glc/mobilenetv2_image_folder.py'

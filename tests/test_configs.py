@@ -22,6 +22,7 @@ from glc.core.correctors import GLC
 from glc.core.labelers import JaccardDBSCAN, JaccardMapEquation, MultiScaleConsensus
 from glc.core.losses import PartDistillationLoss
 from glc.core.memories import ClusterMemory
+from glc.engine.feature_extractor import deterministic_pipeline
 from glc.registry import (
     HOOKS,
     LABEL_CORRECTORS,
@@ -120,8 +121,10 @@ def test_leaf_is_short_and_builds_its_parts(leaf):
     assert isinstance(label_hook.corrector, (GLC, type(None)))
     assert (label_hook.corrector is None) == (leaf.startswith('cluster_contrast/') or 'hybrid' in leaf)
     assert isinstance(MEMORY_BANKS.build(cfg.model.head.memory), ClusterMemory)
-    METRICS.build(cfg.val_evaluator)
-    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+    METRICS.build(cfg.test_evaluator)
+    # Nobody knows who is on one's own images, so nothing is evaluated during training.
+    assert (cfg.val_dataloader is None) == (cfg.val_evaluator is None) == ('image_folder' in leaf)
+    for loader in filter(None, (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader)):
         for step in loader.dataset.pipeline:
             TRANSFORMS.build(step)
     sampler = cfg.train_dataloader.sampler
@@ -458,12 +461,42 @@ def test_metafile_lists_every_leaf(folder):
         assert (CONFIGS.parent / model['Config']).is_file()
 
 
-def test_own_images_trains_on_a_folder_without_identities():
-    cfg = load('own_images.py')
-    hooks = {name: HOOKS.build(hook) for name, hook in cfg.default_hooks.items()}
-    assert isinstance(hooks['pseudo_label'].corrector, GLC)
-    assert [TRANSFORMS.build(step) for step in hooks['pseudo_label'].pipeline]
-    assert cfg.train_dataloader.dataset.type == 'ImageFolderReID'
-    assert cfg.val_cfg is None
-    assert cfg.val_dataloader is None
-    MODELS.build(without_pretrained(cfg.model))
+def test_own_images_is_a_leaf_of_a_folder_without_identities():
+    assert load('own_images.py').to_dict() == load('glc/mobilenetv2_image_folder.py').to_dict()
+
+
+@pytest.mark.parametrize('labels', sorted(path.stem for path in (CONFIGS / '_base_/labelers').glob('*.py')))
+@pytest.mark.parametrize(
+    'schedule', [*sorted(path.stem for path in (CONFIGS / '_base_/schedules').glob('[!p]*.py'))]
+)
+def test_a_folder_of_ones_own_combines_with_all_labels_and_schedules(tmp_path, labels, schedule):
+    parts = ('models/resnet10_small', 'datasets/image_folder', f'schedules/{schedule}', f'labelers/{labels}')
+    leaf = tmp_path / 'leaf.py'
+    leaf.write_text(f'_base_ = {[str(CONFIGS / "_base_" / f"{part}.py") for part in parts]}\n')
+    cfg = glc.apis.prepare_config(Config.fromfile(leaf))
+    assert cfg.default_hooks.timer
+    assert cfg.val_cfg is cfg.val_dataloader is cfg.val_evaluator is None
+    assert cfg.test_cfg == {}
+    pipeline = deterministic_pipeline(cfg)
+    assert [step.type for step in pipeline] == ['LoadReIDImage', 'Resize', 'PackReIDInputs']
+
+
+@pytest.mark.parametrize('without', [(), ('test_pipeline',), ('test_dataloader',), ('test_cfg',)])
+def test_features_need_no_test_set(without):
+    cfg = load('glc/demo_synthetic.py')
+    expected = cfg.test_pipeline
+    cfg.val_dataloader = None
+    for name in without:
+        cfg[name] = None
+    assert deterministic_pipeline(glc.apis.prepare_config(cfg)) == expected
+    cfg.test_dataloader = cfg.test_pipeline = None
+    with pytest.raises(ValueError, match='no pipeline for features: set test_pipeline'):
+        deterministic_pipeline(cfg)
+    cfg.default_hooks.pseudo_label.pipeline = expected
+    assert deterministic_pipeline(cfg) == expected
+
+
+def test_an_evaluation_that_lacks_its_metric_is_left_to_mmengine():
+    cfg = load('glc/demo_synthetic.py')
+    cfg.val_evaluator = None
+    assert glc.apis.prepare_config(cfg).val_dataloader is not None

@@ -71,6 +71,14 @@ def test_a_failing_labeler_stops_all_processes(tmp_path):
         run(cfg, tmp_path / 'bad', 2)
 
 
+def test_a_loss_that_is_no_number_stops_all_processes(tmp_path):
+    cfg = tiny_config(write_images(tmp_path / 'market1501'), tmp_path / 'bad')
+    cfg.optim_wrapper.optimizer.lr = 1e38
+    with pytest.raises(AssertionError, match=r'iteration 2 \(epoch 1\): the loss is .*The images are /'):
+        run(cfg, tmp_path / 'bad', 2)
+    assert not list((tmp_path / 'bad').glob('*.pth'))
+
+
 def test_batch_that_cannot_be_shared(tmp_path):
     cfg = tiny_config(
         write_images(tmp_path / 'market1501'), tmp_path / 'bad', train_dataloader__batch_size=15

@@ -130,6 +130,11 @@ def test_schedules_are_those_of_their_names(suite, arguments):
         ('- a list', 'needs settings'),
         ('settings: {a: {config: x.py}}\nseeds: 3', 'may have merge and options'),
         ('settings: {a: {options: {x: 1}}}', "setting 'a' needs a config"),
+        ('settings: {a: x.py}', "setting 'a' needs a config"),
+        *(
+            (f'settings: {{"{name}": {{config: x.py}}}}', 'the setting .* names a folder')
+            for name in ('../../x', '/tmp/x', '..', 'a/b', '', '.hidden', 'a b', '-x')
+        ),
     ],
 )
 def test_a_wrong_suite_is_explained(suite, arguments, tmp_path, content, message):

@@ -206,7 +206,7 @@ def test_quickstart_tells_what_happened_and_does_nothing_twice(quickstart, check
         'epoch 1: 50.0 before, 62.5 after',
         'learned from labels of 50.0, the run with correction from labels of 62.5',
         'work_dirs/quickstart/seed_3/ranked_glc.png',
-        'python tools/train.py configs/own_images.py',
+        'python tools/train.py configs/glc/mobilenetv2_image_folder.py',
     ):
         assert line in output
     again = quickstart('--seed', '3')

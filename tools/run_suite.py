@@ -17,6 +17,7 @@ the work dir tell what there is after every run. A suite is a YAML file:
 import argparse
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -151,10 +152,21 @@ def plan(args: argparse.Namespace) -> list[Run]:
     runs = []
     for seed in args.seeds:
         for name, setting in settings.items():
-            if 'config' not in setting or not set(setting) <= {'config', 'options'}:
+            if not re.fullmatch(r'\w[\w.+-]*', str(name)):
+                raise ValueError(
+                    f"'{args.suite}': the setting {name!r} names a folder of the work dir, so it takes letters, digits "
+                    "and '_', and after the first of them '.', '+' and '-' too"
+                )
+            if (
+                not isinstance(setting, dict)
+                or 'config' not in setting
+                or not set(setting) <= {'config', 'options'}
+            ):
                 raise ValueError(f"setting '{name}' needs a config, and may have options, got {setting}")
             cfg = make_config(setting['config'], [*overlays, setting.get('options', {})], seed)
-            runs.append(Run(name, setting['config'], seed, args.work_dir / name / f'seed_{seed}', cfg))
+            runs.append(
+                Run(str(name), setting['config'], seed, args.work_dir / str(name) / f'seed_{seed}', cfg)
+            )
     return runs
 
 

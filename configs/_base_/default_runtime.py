@@ -9,6 +9,8 @@ default_hooks = dict(
         type='CheckpointHook', interval=1, max_keep_ckpts=1, save_best='reid/mAP', rule='greater'
     ),
     plain_checkpoint=dict(type='PlainCheckpointHook'),
+    # Stops where a loss, gradient or weight is infinite or no number.
+    finite=dict(type='FiniteCheckHook'),
     # One result on any number of processes, and after a resume.
     average_batchnorm=dict(type='AverageBatchNormHook'),
     epoch_seed=dict(type='EpochSeedHook'),

@@ -48,6 +48,7 @@ def prepare_config(cfg: Config, launcher: str = 'none', amp: bool = False) -> Co
         ValueError: If the global batch cannot be shared by the processes, or the BatchNorm groups by the batches.
     """
     cfg.launcher = launcher
+    _leave_out_unused_stages(cfg)
     if not torch.cuda.is_available():
         keep_freed_memory()
     if launcher != 'none' and not is_distributed():
@@ -144,6 +145,16 @@ def share_batch(cfg: Config, world_size: int) -> None:
         print_log(
             f'global batch {global_batch} = {world_size} processes x {loader.batch_size}', logger='current'
         )
+
+
+def _leave_out_unused_stages(cfg: Config) -> None:
+    """Take all of an evaluation out of a config that has no loader or no loop for it, as mmengine asks for."""
+    for stage in ('test', 'val'):
+        loader, loop, evaluator = (f'{stage}_{part}' for part in ('dataloader', 'cfg', 'evaluator'))
+        if any(name in cfg and cfg[name] is None for name in (loader, loop)):
+            if cfg.get(loader):
+                cfg.setdefault('test_pipeline', cfg[loader].dataset.get('pipeline'))  # features need it still
+            cfg[loader] = cfg[loop] = cfg[evaluator] = None
 
 
 def _set_precision(wrapper: ConfigDict) -> None:

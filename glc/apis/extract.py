@@ -6,6 +6,7 @@ from torch import Tensor
 from glc.apis.build import build_for_test
 from glc.datasets import BaseReIDDataset
 from glc.engine import FeatureExtractor
+from glc.engine.feature_extractor import deterministic_pipeline
 from glc.registry import DATASETS
 
 
@@ -13,13 +14,16 @@ def training_features(cfg: Config, checkpoint: str | None = None) -> tuple[Tenso
     """Extract the unit features of the training images under the test pipeline.
 
     Args:
-        cfg: Config with a ``work_dir`` and a ``test_dataloader``, as loaded from its file.
+        cfg: Config with a ``work_dir``, as loaded from its file. It needs no test set.
         checkpoint: File to load; without it, the network that training would start from is used.
 
     Returns:
         Features (N, D) float32 on the device of the model, and the data set whose images they belong to.
+
+    Raises:
+        ValueError: If the config has no pipeline for features.
     """
     runner = build_for_test(cfg, checkpoint)
-    loader = cfg.test_dataloader
-    dataset = DATASETS.build(cfg.train_dataloader.dataset).with_pipeline(loader.dataset.pipeline)
+    loader = cfg.get('test_dataloader') or cfg.train_dataloader
+    dataset = DATASETS.build(cfg.train_dataloader.dataset).with_pipeline(deterministic_pipeline(cfg))
     return FeatureExtractor(dataset, loader.batch_size, loader.num_workers)(runner.model), dataset

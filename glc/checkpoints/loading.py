@@ -3,7 +3,9 @@
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
+import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
@@ -15,10 +17,12 @@ from .reading import load_checkpoint_file
 from .report import LoadReport
 
 __all__ = [
+    'check_same_tensors',
     'link_predictor_for',
     'load_backbone_checkpoint',
     'load_link_predictor',
     'load_model_checkpoint',
+    'non_finite',
 ]
 
 
@@ -45,8 +49,9 @@ def load_backbone_checkpoint(
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        RuntimeError: If the file cannot be read safely, holds no weights, matches less than ``min_matched``,
-            or has a tensor of another shape (which means another architecture). The backbone is unchanged.
+        RuntimeError: If the file cannot be read safely, holds no weights or weights that are not finite, matches less
+            than ``min_matched``, or has a tensor of another shape (which means another architecture). The backbone is
+            unchanged.
     """
     content = load_checkpoint_file(checkpoint)
     try:
@@ -67,7 +72,11 @@ def load_backbone_checkpoint(
 
 
 def load_model_checkpoint(
-    model: nn.Module, checkpoint: str | Path, layout: str = 'auto', hw_ratio: int | None = None
+    model: nn.Module,
+    checkpoint: str | Path,
+    layout: str = 'auto',
+    hw_ratio: int | None = None,
+    content: Any = None,
 ) -> LoadReport:
     """Load a whole model, backbone and neck, from a checkpoint of ours or a published one.
 
@@ -79,17 +88,19 @@ def load_model_checkpoint(
         checkpoint: Path of the file.
         layout: Layout of the file, see :func:`~glc.checkpoints.layouts.rename_keys`.
         hw_ratio: See :func:`resize_pos_embed`.
+        content: Content of the file, where it has been read already.
 
     Returns:
         The report, which is also logged.
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        RuntimeError: If the file cannot be read safely, holds no weights or does not fit the model, which is
-            unchanged then.
+        RuntimeError: If the file cannot be read safely, holds no weights, holds weights that are not finite, or does
+            not fit the model, which is unchanged then.
         ValueError: If the layout is unknown.
     """
-    content = load_checkpoint_file(checkpoint)
+    if content is None:
+        content = load_checkpoint_file(checkpoint)
     try:
         fitting, report = convert_state_dict(model, content, layout, hw_ratio, str(checkpoint))
     except RuntimeError as error:
@@ -97,15 +108,22 @@ def load_model_checkpoint(
     missing = [name for name in report.missing if not name.startswith('head.')]
     if missing or report.mismatched or report.unexpected:
         absent = [*missing, *report.mismatched]
-        hint = (
-            'use the config it was trained with (neck.fusion, neck.multi, neck.pool, the kind of backbone)'
-            if any(name.startswith('neck.') for name in report.matched)
-            else 'it holds a network without a neck, which can be started from: test.py CONFIG --cfg-options '
-            f'model.backbone.init_cfg.checkpoint={checkpoint}'
-        )
+        if any(name.startswith('neck.') for name in report.matched):
+            hint = 'use the config it was trained with (neck.fusion, neck.multi, neck.pool, the kind of backbone)'
+        elif report.matched:
+            hint = (
+                'it holds a network without a neck, which can be started from: test.py CONFIG --cfg-options '
+                f'model.backbone.init_cfg.checkpoint={checkpoint}'
+            )
+        else:
+            hint = (
+                f'it is of another network: {_shapes("only in the config", missing, model.state_dict())}; '
+                f'{_shapes("only in the file", report.unexpected, unwrap_state_dict(content))}'
+            )
         raise RuntimeError(
             f"checkpoint '{checkpoint}' (layout {report.layout}) does not fit the config: "
-            f'{_some("missing or misshapen", absent)}, {_some("unexpected", report.unexpected)}; {hint}'
+            f'{_some("missing or misshapen tensors", absent)}, {_some("unexpected tensors", report.unexpected)}; '
+            f'{hint}'
         )
     return _load(model, fitting, report)
 
@@ -152,7 +170,58 @@ def load_link_predictor(*checkpoints: str | Path) -> LinkPredictor:
     return network
 
 
+def check_same_tensors(model: nn.Module, state: Mapping[str, Tensor], checkpoint: str | Path) -> None:
+    """Check that tensors are those of a model: all names, no other ones, the same shapes, all values finite.
+
+    Args:
+        model: The model.
+        state: Tensors by name.
+        checkpoint: Path of their file.
+
+    Raises:
+        RuntimeError: If they are not; the message has examples of both sides.
+    """
+    _, report = compare(model, state, state, str(checkpoint))
+    beside = (*report.unexpected, *report.dropped)
+    if report.missing or report.mismatched or beside:
+        raise RuntimeError(
+            f"checkpoint '{checkpoint}' holds another model than the config: {len(report.matched)} tensors fit; "
+            f'{_shapes("only in the config", report.missing, model.state_dict())}; '
+            f'{_shapes("only in the file", beside, state)}; '
+            f'{_some("misshapen", report.mismatched)}'
+        )
+    _check_finite(state, checkpoint)
+
+
+def non_finite(state: Mapping[str, Any]) -> list[str]:
+    """List the names of the tensors with an element that is infinite or no number; meta tensors have no elements.
+
+    Example:
+        >>> import torch
+        >>> non_finite({'a': torch.ones(2), 'b': torch.tensor([1.0, float('nan')])})
+        ['b']
+    """
+    return [
+        name
+        for name, value in state.items()
+        if isinstance(value, Tensor) and not value.is_meta and not bool(torch.isfinite(value).all())
+    ]
+
+
+def _check_finite(state: Mapping[str, Tensor], checkpoint: str | Path) -> None:
+    if bad := non_finite(state):
+        raise RuntimeError(
+            f"checkpoint '{checkpoint}': {len(bad)} of {len(state)} tensors have elements that are infinite or no "
+            f'number ({first_names(bad, 3)}): the training that wrote it diverged; take an earlier checkpoint'
+        )
+
+
+def _shapes(what: str, names: Iterable[str], state: Mapping[str, Tensor]) -> str:
+    return _some(what, [f'{name} {tuple(state[name].shape)}' for name in names])
+
+
 def _load(module: nn.Module, fitting: Mapping[str, Tensor], report: LoadReport) -> LoadReport:
+    _check_finite(fitting, report.checkpoint)
     module.load_state_dict(fitting, strict=False)
     level = logging.WARNING if report.missing or report.unexpected else logging.INFO
     print_log(str(report), logger='current', level=level)
@@ -161,4 +230,4 @@ def _load(module: nn.Module, fitting: Mapping[str, Tensor], report: LoadReport) 
 
 def _some(what: str, names: Iterable[str]) -> str:
     names = list(names)
-    return f'{len(names)} {what} tensors' + (f' ({first_names(names, 3)})' if names else '')
+    return f'{len(names)} {what}' + (f' ({first_names(names, 3)})' if names else '')

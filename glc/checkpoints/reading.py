@@ -2,13 +2,12 @@
 
 import argparse
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-
-from .layouts import CONTAINERS
 
 __all__ = ['load_checkpoint_file']
 
@@ -21,19 +20,26 @@ _HARMLESS_GLOBALS: list[Any] = [
 ]
 
 
+# torch.save does not compress, so its files hold about as many bytes as they unpack to.
+_MOST_UNPACKED = 10
+
+
 def load_checkpoint_file(path: str | Path) -> Any:
     """Read a checkpoint file to the CPU, without running any code in the file.
 
     Besides tensors and Python containers, a file may hold an ``argparse.Namespace`` and NumPy numbers.
 
     Args:
-        path: The file.
+        path: The file; addresses are refused.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        RuntimeError: If the file holds other Python objects, or is no PyTorch checkpoint.
+        RuntimeError: If the file holds other Python objects, unpacks to more than ten times its size, is no PyTorch
+            checkpoint, or if ``path`` is an address.
     """
-    path = Path(path)
+    if '://' in str(path):
+        raise RuntimeError(f"'{path}' is an address, not a file: download it, and give the path of the file")
+    path = Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(
             f"checkpoint '{path}' does not exist (current directory: '{Path.cwd()}'). Download the file that "
@@ -42,6 +48,7 @@ def load_checkpoint_file(path: str | Path) -> Any:
             'model.backbone.init_cfg=None starts from random weights'
         )
     try:
+        _check_packing(path)
         with torch.serialization.safe_globals(_HARMLESS_GLOBALS):
             return torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:
@@ -49,8 +56,21 @@ def load_checkpoint_file(path: str | Path) -> Any:
         reason = named[0] if named else str(error).partition('\n')[0]
         raise RuntimeError(
             f"checkpoint '{path}' cannot be read safely: {reason}\n"
-            'Either the file is damaged (download it again), or it holds Python objects beside its weights, '
-            'and unpickling those can run any code. If you trust its origin, keep only the weights, once:\n'
-            f"  python -c \"import torch; d = torch.load('{path}', map_location='cpu', weights_only=False); "
-            f"torch.save({{k: d[k] for k in {CONTAINERS} if k in d}} or d, 'weights.pth')\""
+            'Either the file is damaged (download it again), or it holds Python objects beside its weights. Loading '
+            'those could run any code, so they are not loaded: ask its author for a file of the weights alone, as '
+            'torch.save(model.state_dict(), FILE) writes it'
         ) from error
+
+
+def _check_packing(path: Path) -> None:
+    """Refuse an archive that unpacks to much more than its size; nothing is unpacked for that."""
+    with path.open('rb') as file:
+        if file.read(4) != b'PK\x03\x04':
+            return
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    size = path.stat().st_size
+    if unpacked > _MOST_UNPACKED * size:
+        raise ValueError(
+            f'its {size:,} bytes unpack to {unpacked:,}, and PyTorch does not compress its files'
+        )

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from numbers import Integral
+from typing import Any, ClassVar, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from glc.core.parameters import AT_LEAST_ONE, CheckedFields, Interval, Rules
+
 Block = TypeVar('Block')
 
 
 @dataclass(frozen=True)
-class Workers:
+class Workers(CheckedFields):
     """The processes that share a piece of work; this one alone by default.
 
     Every process makes the same calls with the same features. Each gets the whole result, the same as one process
@@ -24,6 +27,9 @@ class Workers:
         size: Number of processes.
         group: Their process group; None is the default group.
 
+    Raises:
+        ValueError: Not ``0 <= rank < size``.
+
     Example:
         >>> list(Workers().rows(5))
         [0, 1, 2, 3, 4]
@@ -31,9 +37,20 @@ class Workers:
         [2, 3, 4]
     """
 
+    _parameter_constraints: ClassVar[Rules] = {
+        'rank': [Interval(Integral, 0, None, closed='left')],
+        'size': AT_LEAST_ONE,
+        'group': [object],
+    }
+
     rank: int = 0
     size: int = 1
     group: Any = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rank >= self.size:
+            raise ValueError(f'Workers needs rank < size, got rank={self.rank}, size={self.size}')
 
     @classmethod
     def of_group(cls, group: Any = None) -> Workers:

@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from glc.core.parameters import AT_LEAST_ONE, checked
+
 ArrayOrTensor = TypeVar('ArrayOrTensor', np.ndarray, Tensor)
 
 _UNIT_TOLERANCE = 1e-6
 _BLOCK_ROWS = 2**14
+_TINY = 2.0**-100  # rows of larger values keep all digits in float32
 
 
-def as_unit_features(features: np.ndarray | Tensor) -> Tensor:
+def as_unit_features(features: Any, name: str = 'features') -> Tensor:
     """Check features and scale every row to unit length.
 
     Args:
-        features: Features (N, D) of any real type, N >= 1. Not modified.
+        features: Features (N, D) of any real type, N >= 1: a tensor, an array, or lists. Not modified.
+        name: What they are, for error messages.
 
     Returns:
         float32 tensor (N, D) with unit rows, detached, on the device of the input. All-zero rows stay zero.
         Shares memory with the input where that is already a float32 array of unit rows.
 
     Raises:
-        ValueError: The input is empty, is not of shape (N, D), or has rows with NaN or infinite values.
+        ValueError: The input is empty, is not of shape (N, D), holds no real numbers, or has rows with NaN or infinite
+            values.
     """
-    x = torch.as_tensor(features).detach()
+    x = as_tensor(features, name)
     if x.ndim != 2 or 0 in x.shape:
-        raise ValueError(f'features must be a non-empty (N, D) array, got shape {tuple(x.shape)}')
-    x = x.to(torch.float32)
+        raise ValueError(f'{name} must be a non-empty (N, D) array, got shape {tuple(x.shape)}')
+    if x.is_complex():
+        raise ValueError(f'{name} must be real numbers, got {x.dtype}')
+    x = _as_float32(x)
     # In blocks, as a float64 copy of all features would be the largest array of a labeling.
     norms = torch.cat([torch.linalg.vector_norm(rows.double(), dim=1) for rows in x.split(_BLOCK_ROWS)])
     finite = norms.isfinite()
@@ -39,7 +46,7 @@ def as_unit_features(features: np.ndarray | Tensor) -> Tensor:
         rows = (~finite).nonzero().squeeze(1)
         shown = ', '.join(map(str, rows[:5].tolist())) + (', ...' if len(rows) > 5 else '')
         raise ValueError(
-            f'{len(rows)} of {len(x)} feature rows hold NaN or infinite values (rows {shown}); '
+            f'{name}: {len(rows)} of {len(x)} feature rows hold NaN or infinite values (rows {shown}); '
             'check the network that made them (diverged training, overflow in half precision)'
         )
     if ((norms - 1).abs().lt(_UNIT_TOLERANCE) | norms.eq(0)).all():
@@ -52,11 +59,53 @@ def as_unit_features(features: np.ndarray | Tensor) -> Tensor:
     return unit
 
 
-def as_labels(labels: np.ndarray | Tensor, num_images: int | None = None, name: str = 'labels') -> Tensor:
+def as_tensor(values: Any, name: str) -> Tensor:
+    """Make a tensor of numbers that come in any form: a tensor, any view of an array, or lists.
+
+    Args:
+        values: The numbers. Not modified.
+        name: What they are, for error messages.
+
+    Returns:
+        Detached tensor. It shares memory with the input where that is possible and allowed.
+
+    Raises:
+        ValueError: They are text, objects, or lists of different lengths.
+    """
+    if isinstance(values, Tensor):
+        return values.detach()
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f'{name} must be one array of numbers: {error}') from error
+    if array.dtype.kind not in 'biufc':
+        what = 'text' if array.dtype.kind in 'US' else f'values of type {array.dtype}'
+        raise ValueError(f'{name} must be numbers, got {what}, for instance {array.ravel()[:1].tolist()}')
+    if array.dtype.itemsize > (16 if array.dtype.kind == 'c' else 8):
+        array = array.astype(np.complex128 if array.dtype.kind == 'c' else np.float64)
+    # torch takes no reversed axes, no foreign byte order, and no read-only memory.
+    native = array.astype(array.dtype.newbyteorder('='), copy=False)
+    return torch.from_numpy(np.require(native, requirements=['C', 'W']))
+
+
+def _as_float32(x: Tensor) -> Tensor:
+    """Convert features; rows that float32 cannot hold are scaled first."""
+    if x.dtype != torch.float64:
+        return x.to(torch.float32)
+    result = x.to(torch.float32)
+    for rows, converted in zip(x.split(_BLOCK_ROWS), result.split(_BLOCK_ROWS), strict=True):
+        largest = rows.abs().amax(dim=1)
+        outside = largest.isfinite() & (largest > 0) & ~((largest > _TINY) & (largest < 1 / _TINY))
+        if outside.any():
+            converted[outside] = (rows[outside] / largest[outside, None]).float()
+    return result
+
+
+def as_labels(labels: Any, num_images: int | None = None, name: str = 'labels') -> Tensor:
     """Check a vector of one integer per image: labels, identities or cameras.
 
     Args:
-        labels: Integers (N,).
+        labels: Integers (N,): a tensor, an array, or a list.
         num_images: The N to insist on; None accepts any.
         name: What they are, for error messages.
 
@@ -64,15 +113,25 @@ def as_labels(labels: np.ndarray | Tensor, num_images: int | None = None, name: 
         int64 tensor (N,) on the device of the input.
 
     Raises:
-        ValueError: Not integers of shape (N,), or not ``num_images`` of them.
+        ValueError: Not integers of shape (N,), too large for int64, or not ``num_images`` of them.
     """
-    result = torch.as_tensor(labels)
-    if result.ndim != 1 or result.is_floating_point() or result.is_complex():
+    try:
+        result = as_tensor(labels, name)
+    except ValueError as error:
+        raise ValueError(f'{error}; give every different one a number') from None
+    if result.ndim != 1 or result.is_floating_point() or result.is_complex() or result.dtype == torch.bool:
         shape = tuple(result.shape)
         raise ValueError(f'{name} must be an (N,) array of integers, got {result.dtype} of shape {shape}')
     if num_images is not None and len(result) != num_images:
         raise ValueError(f'{name}: got {len(result)} for {num_images} images, one per image is needed')
-    return result.to(torch.int64)
+    numbers = result.to(torch.int64)
+    if result.dtype == torch.uint64 and (numbers < 0).any():
+        first = int((numbers < 0).nonzero()[0])
+        raise ValueError(
+            f'{name}: {int((numbers < 0).sum())} of {len(numbers)} numbers are too large for int64, the first at '
+            f'{first}; give every different one a smaller number'
+        )
+    return numbers
 
 
 def like(result: Tensor, example: ArrayOrTensor) -> ArrayOrTensor:
@@ -82,6 +141,7 @@ def like(result: Tensor, example: ArrayOrTensor) -> ArrayOrTensor:
     return result.cpu().numpy()
 
 
+@checked(min_size=AT_LEAST_ONE)
 def compact_labels(labels: ArrayOrTensor, min_size: int = 1) -> ArrayOrTensor:
     """Number the clusters 0..C-1 without gaps, in the order of their old numbers.
 
@@ -189,7 +249,8 @@ class PseudoLabels:
         cam_ids: int64 tensor (N,), camera of every image, for memories that hold cameras apart.
 
     Raises:
-        ValueError: The cluster numbers are not exactly 0..C-1 for C centroids.
+        ValueError: The cluster numbers are not exactly 0..C-1 for C centroids, centroids are not finite, or a field
+            has not as many rows as there are labels.
 
     Example:
         >>> features = np.array([[3.0, 0.0], [1.0, 0.0], [0.0, 2.0], [0.0, 1.0]])
@@ -206,12 +267,30 @@ class PseudoLabels:
     cam_ids: Tensor | None = None
 
     def __post_init__(self) -> None:
-        found = as_labels(self.labels).unique().tolist()
+        object.__setattr__(self, 'labels', as_labels(self.labels))
+        object.__setattr__(self, 'centroids', as_tensor(self.centroids, 'centroids'))
+        if self.centroids.ndim != 2:
+            raise ValueError(f'centroids must be (C, D), got shape {tuple(self.centroids.shape)}')
+        wrong = (~self.centroids.isfinite().all(dim=1)).nonzero().flatten().tolist()
+        if wrong:
+            raise ValueError(
+                f'{len(wrong)} of {len(self.centroids)} centroids hold NaN or infinite values, the first is that of '
+                f'cluster {wrong[0]}'
+            )
+        found = self.labels.unique().tolist()
         if [label for label in found if label != -1] != list(range(len(self.centroids))):
             raise ValueError(
                 f'labels must be -1 and 0..C-1 without gaps for the {len(self.centroids)} centroids given; '
                 'PseudoLabels.from_features makes such labels'
             )
+        wanted = len(self.labels), self.centroids.shape[1]
+        if self.features is not None and self.features.shape != wanted:
+            raise ValueError(
+                f'features: got shape {tuple(self.features.shape)} for {wanted[0]} images, whose centroids have '
+                f'{wanted[1]} values: {wanted} is needed'
+            )
+        if self.cam_ids is not None:
+            object.__setattr__(self, 'cam_ids', as_labels(self.cam_ids, len(self.labels), 'cam_ids'))
 
     @classmethod
     def from_features(

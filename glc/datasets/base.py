@@ -4,6 +4,7 @@ import copy
 import logging
 import os
 import random
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,14 +18,10 @@ from tqdm import tqdm
 
 from glc.registry import TRANSFORMS
 
+from .checks import warn_of_shared_images
+from .lookup import absolute, locate
 from .transforms import LoadReIDImage
-
-_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
-
-
-def is_image(name: str) -> bool:
-    """Return whether a file name ends like that of an image."""
-    return name.lower().endswith(_EXTENSIONS)
+from .walk import image_endings, walk
 
 
 class Draw(NamedTuple):
@@ -67,14 +64,14 @@ class Counts(NamedTuple):
     Attributes:
         images: Images that are used: distractors count, junk does not.
         ids: Known identities; distractors and junk are none.
-        cams: Known cameras.
+        cams: Known cameras; None where nobody has published their number.
         junk: Images that the protocol never uses.
         distractors: Gallery images of nobody who is searched.
     """
 
     images: int
     ids: int
-    cams: int
+    cams: int | None
     junk: int = 0
     distractors: int = 0
 
@@ -166,6 +163,7 @@ class BaseReIDDataset(BaseDataset):
         self.check = check
         self.unreadable = unreadable
         self._columns: dict[str, np.ndarray] = {}
+        self._passed_over: dict[str, str] = {}
         super().__init__(data_root=str(data_root), pipeline=_built(pipeline), **kwargs)
 
     def scan(self, part: str) -> Sequence[Record]:
@@ -199,7 +197,9 @@ class BaseReIDDataset(BaseDataset):
     def is_complete(self, part: str, found: Counts) -> bool:
         """Return whether images, identities and cameras are the expected ones (True where these are unknown)."""
         expected = self.expected_counts(part)
-        return expected is None or found[:3] == expected[:3]
+        return expected is None or all(
+            should in (None, has) for has, should in zip(found[:3], expected[:3], strict=True)
+        )
 
     def load_data_list(self) -> Sequence[dict[str, Any]]:
         """Scan the files, compare their counts with the published ones, and list the images of the split."""
@@ -214,9 +214,13 @@ class BaseReIDDataset(BaseDataset):
         if self.unreadable == 'skip':
             data_list = self._readable(data_list)
         if not data_list:
+            looked = [f"'{folder}': {names or 'empty'}" for folder, names in self._passed_over.items()]
             raise RuntimeError(
-                f"{type(self).__name__}: split '{self.split}' of '{self.data_root}' has no usable image"
+                f"{type(self).__name__}: split '{self.split}' of '{os.path.abspath(self.data_root)}' has no usable "
+                f'image. Images end in {", ".join(sorted(image_endings()))}. Found instead in '
+                + ('; in '.join(looked) or 'the lists of the data set: nothing')
             )
+        warn_of_shared_images(data_list, self.distractor_pid)
         return data_list
 
     def with_pipeline(self, pipeline: Sequence[dict | Callable]) -> Self:
@@ -239,6 +243,13 @@ class BaseReIDDataset(BaseDataset):
         """Cameras (N,) int64, -1 where unknown."""
         return self._column('cam_id')
 
+    @property
+    def paths(self) -> np.ndarray:
+        """Files (N,) of str: relative to ``data_root``, with forward slashes, where they are below it."""
+        root = os.path.join(self.data_root, '')
+        infos = map(self.get_data_info, range(len(self)))
+        return np.array([info['img_path'].removeprefix(root).replace(os.sep, '/') for info in infos])
+
     def __getitem__(self, idx: int | Draw) -> dict[str, Any]:
         if not isinstance(idx, Draw):
             return super().__getitem__(idx)
@@ -256,24 +267,55 @@ class BaseReIDDataset(BaseDataset):
         subset._columns = {}
         return subset
 
-    def missing(self, path: str) -> FileNotFoundError:
-        """Return an error that says which file or folder is missing, the expected layout, and how to check it."""
+    def missing(self, path: str, *others: str) -> FileNotFoundError:
+        """Return an error that says what is missing, where such a layout is, and how to check it.
+
+        Args:
+            path: Missing file or folder.
+            *others: Further ones that would have been taken instead of it.
+        """
+        names = [os.path.relpath(place, self.data_root) for place in (path, *others)]
+        found = locate(self.data_root, [name for name in names if not name.startswith('.')])
+        hint = (
+            f" Such a layout is in '{found}': set data_root to it if this is the data set." if found else ''
+        )
         return FileNotFoundError(
-            f"{type(self).__name__}: '{path}' does not exist. Expected below data_root='{self.data_root}':\n"
-            f'{self.layout}\n{self._how_to_verify()}'
+            f'{type(self).__name__}: {absolute(path)} does not exist.{hint} '
+            f"Expected below data_root='{self.data_root}':\n{self.layout}\n{self._how_to_verify()}"
         )
 
-    def list_images(self, folder: str) -> list[str]:
-        """List the names of the image files in a folder, sorted, without a look at each file.
+    def list_images(self, folder: str, deep: bool = False, without: Sequence[str] = ()) -> list[str]:
+        """List the image files in a folder as :func:`glc.datasets.walk.walk` does; log what cannot be opened.
+
+        Args:
+            folder: The folder.
+            deep: Whether folders in it are read, too.
+            without: Folders that are not read.
+
+        Returns:
+            Names relative to the folder, with forward slashes, sorted.
 
         Raises:
             FileNotFoundError: If the folder does not exist.
         """
         try:
-            with os.scandir(folder) as entries:
-                return sorted(entry.name for entry in entries if is_image(entry.name))
+            found = walk(folder, deep, without)
         except (FileNotFoundError, NotADirectoryError):
             raise self.missing(folder) from None
+        others = [
+            f'{number:,} {ending or "without an ending"}' for ending, number in found.other_endings.items()
+        ]
+        others += [f'{os.path.relpath(path, folder)} of another part' for path in without]
+        place = os.path.abspath(folder)
+        self._passed_over[place] = ', '.join(sorted(others) + found.left_out[:5])
+        if found.left_out:
+            print_log(
+                f"{type(self).__name__}: left out {len(found.left_out):,} in '{place}' (no regular file, or a folder "
+                f'that was read already): {_first(found.left_out)}',
+                logger='current',
+                level=logging.WARNING,
+            )
+        return found.images
 
     def _parts_of_split(self) -> tuple[str, ...]:
         return ('query', 'gallery') if self.split == 'test' else (self.split,)
@@ -285,7 +327,7 @@ class BaseReIDDataset(BaseDataset):
         wrong = {part: count for part, count in counts.items() if not self.is_complete(part, count)}
         if not wrong:
             return
-        lines = [f"{type(self).__name__}: '{self.data_root}' is not the published data set:"]
+        lines = [f'{type(self).__name__}: {absolute(self.data_root)} is not the published data set:']
         for part, count in wrong.items():
             expected = self.expected_counts(part)
             assert expected is not None
@@ -294,6 +336,7 @@ class BaseReIDDataset(BaseDataset):
                 + ', '.join(
                     f'{has:,} of {should:,} {name}'
                     for name, has, should in zip(Counts._fields, count[:3], expected[:3], strict=False)
+                    if should is not None
                 )
             )
         lines.append(self._how_to_verify())
@@ -310,11 +353,13 @@ class BaseReIDDataset(BaseDataset):
 
     def _how_to_verify(self) -> str:
         return (
-            f'Check with: python tools/dataset_tools/verify_dataset.py {type(self).__name__} {self.data_root}'
+            f'Check with: python tools/dataset_tools/verify_dataset.py {type(self).__name__} '
+            f'{shlex.quote(self.data_root)}'
         )
 
     def _readable(self, data_list: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        load = LoadReIDImage()
+        steps = (step for step in self.pipeline.transforms if isinstance(step, LoadReIDImage))
+        load = next(steps, None) or LoadReIDImage()
 
         def is_readable(info: dict[str, Any]) -> bool:
             try:
@@ -343,6 +388,10 @@ class BaseReIDDataset(BaseDataset):
             for name in ('pid', 'cam_id'):
                 self._columns[name] = np.array([info[name] for info in infos], dtype=np.int64)
         return self._columns[key]
+
+
+def _first(names: Sequence[str], number: int = 10) -> str:
+    return ', '.join(names[:number]) + (', ...' if len(names) > number else '')
 
 
 def _built(pipeline: Sequence[dict | Callable]) -> list[Callable]:

@@ -15,7 +15,11 @@ from mmengine.logging import print_log
 from glc.registry import DATASETS
 from glc.utils.files import atomic_file
 
-from .base import BaseReIDDataset, Counts, Record, is_image
+from .base import BaseReIDDataset, Counts, Record
+from .walk import is_image
+
+_RULES = 2
+"""Version of what is listed: raise it when other files of the same folder are."""
 
 
 @DATASETS.register_module()
@@ -103,6 +107,9 @@ class LUPerson(BaseReIDDataset):
         data_list = _Lines(records.text, partial(_info, self._folder, self.lmdb))
         return self._readable(data_list) if self.unreadable == 'skip' else data_list
 
+    def _column(self, key: str) -> np.ndarray:
+        return np.full(len(self), -1)
+
     @property
     def _folder(self) -> str:
         return '' if self.lmdb else self.source
@@ -112,7 +119,7 @@ class LUPerson(BaseReIDDataset):
         if self.chosen is not None:
             names = map(os.fsencode, self._first_names(self.chosen))
             return np.frombuffer(b'\n' + b''.join(name + b'\n' for name in names), np.uint8)
-        stamp = f'# {os.stat(self._dated()).st_mtime_ns}\n'.encode()
+        stamp = f'# {_RULES} {os.stat(self._dated()).st_mtime_ns}\n'.encode()
         with suppress(OSError), open(self.list_file, 'rb') as file:
             if file.readline() == stamp:
                 return np.memmap(file, np.uint8, 'r')

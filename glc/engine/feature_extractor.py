@@ -1,13 +1,16 @@
 """Features of a whole data set, in the order of its samples."""
 
+from collections.abc import Sequence
+
 import torch
+from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.dist import all_reduce, get_dist_info
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from glc.datasets import BaseReIDDataset
+from glc.datasets import BaseReIDDataset, pipeline_of
 from glc.engine.unwrap import unwrap
 
 
@@ -61,3 +64,24 @@ class FeatureExtractor:
             table[torch.tensor(indices)] = torch.cat(features)
         all_reduce(table, op='sum')
         return table
+
+
+def deterministic_pipeline(cfg: Config) -> Sequence:
+    """Return the pipeline for the features of a config's images.
+
+    It is that of ``test_dataloader``, else of ``val_dataloader``, else of a hook, else ``test_pipeline``.
+
+    Raises:
+        ValueError: If the config has none of them.
+    """
+    loaders = (cfg.get(f'{stage}_dataloader') for stage in ('test', 'val'))
+    hooks = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or ())]
+    pipelines = [pipeline_of(loader.dataset) for loader in loaders if loader]
+    pipelines += [hook.get('pipeline') for hook in hooks if isinstance(hook, dict)]
+    for pipeline in (*pipelines, cfg.get('test_pipeline')):
+        if pipeline:
+            return pipeline
+    raise ValueError(
+        'the config has no pipeline for features: set test_pipeline (a list of transforms without augmentation), '
+        'test_dataloader.dataset.pipeline, or default_hooks.pseudo_label.pipeline'
+    )

@@ -108,9 +108,14 @@ class LabelEngine:
     Args:
         labeler: The labeler.
         corrector: The corrector; None leaves the labels as they are.
+
+    Raises:
+        ValueError: A parameter of one of them is out of range.
     """
 
     def __init__(self, labeler: BaseLabeler, corrector: BaseCorrector | None = None) -> None:
+        for part in filter(None, (labeler, corrector)):
+            part.check()
         self.labeler = labeler
         self.corrector = corrector
         if corrector is not None and hasattr(corrector, 'progress') and corrector.progress is None:

@@ -1,5 +1,6 @@
 """mmengine's runner, with checkpoints that stay whole, and starting from published ones too."""
 
+import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -8,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.dist import broadcast_object_list, is_main_process
-from mmengine.runner import Runner
+from mmengine.optim import OptimWrapper
+from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from glc.checkpoints import load_checkpoint_file, load_model_checkpoint
+from glc.datasets.checks import warn_of_overlap
 from glc.engine.hooks.checkpoint_hook import CheckpointHook
 from glc.engine.hooks.signal_hook import SignalHook, StoppedBySignalError
+from glc.engine.resume import check_resumable
+from glc.engine.schedule import resume_schedulers
 from glc.engine.unwrap import unwrap
 from glc.engine.work_dir import TEMPLATES, locked, pointed_to, starting_point
 from glc.utils.files import atomic_file
@@ -24,11 +29,18 @@ __all__ = ['ReIDRunner']
 class ReIDRunner(Runner):
     """Runner whose ``load_from`` takes published models too, and never loads a part of one silently.
 
-    A checkpoint that a run has written, with the state of its training, is left to mmengine.
+    No code in a file is run. A resumed training goes on as if it had not been interrupted, or is refused.
 
     A training has its work dir for itself, overwrites no other run there, and can be resumed whatever ends it. See
     docs/reliability.md.
     """
+
+    def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """Build the evaluation loop as mmengine does; during a training, warn of files that are in both sets."""
+        built = super().build_val_loop(loop)
+        if isinstance(self._train_loop, BaseLoop):
+            warn_of_overlap(self._train_loop.dataloader.dataset, built.dataloader.dataset)
+        return built
 
     def register_hooks(self, default_hooks: dict | None = None, custom_hooks: list | None = None) -> None:
         """Register the hooks of the config, and the one that answers to signals."""
@@ -87,33 +99,78 @@ class ReIDRunner(Runner):
         strict: bool = False,
         revise_keys: list | None = None,
     ) -> dict:
-        """Load the checkpoint of a run as mmengine does, any other file with :func:`load_model_checkpoint`.
+        """Load the weights of a file into the model with :func:`load_model_checkpoint`.
 
         Args:
-            filename: File, or address that mmengine knows.
-            map_location: Device of the tensors, for checkpoints of a run.
-            strict: Whether every tensor must match, for checkpoints of a run.
+            filename: Path of the file.
+            map_location: Not used; the content is read to the CPU.
+            strict: Not used; only a classifier may be missing.
             revise_keys: Patterns and replacements of keys, for checkpoints of a run; ``module.`` is always left out.
 
         Returns:
             The content of the file.
 
         Raises:
-            RuntimeError: If a run is to be resumed from a file that holds weights only, or if the file does not fit.
+            FileNotFoundError: If the file does not exist.
+            RuntimeError: If the file cannot be read safely or does not fit the model.
         """
-        content = load_checkpoint_file(filename) if Path(filename).is_file() else None
-        if content is None or (isinstance(content, dict) and 'message_hub' in content):
-            return super().load_checkpoint(
-                filename, map_location, strict, revise_keys or [(r'^module\.', '')]
-            )
-        if self._resume:
-            raise RuntimeError(
-                f"'{filename}' holds weights, but no state of a training that could be resumed: start a new one from "
-                f'them with --cfg-options load_from={filename}'
-            )
-        load_model_checkpoint(unwrap(self.model), filename)
+        content = load_checkpoint_file(filename)
+        layout = 'auto'
+        if isinstance(content, dict) and 'message_hub' in content:
+            layout = 'glc'
+            for pattern, replacement in revise_keys or []:
+                content['state_dict'] = {
+                    re.sub(pattern, replacement, key): value for key, value in content['state_dict'].items()
+                }
+            self.call_hook('after_load_checkpoint', checkpoint=content)
+        load_model_checkpoint(unwrap(self.model), filename, layout, content=content)
         self._has_loaded = True
         return content
+
+    def resume(
+        self,
+        filename: str,
+        resume_optimizer: bool = True,
+        resume_param_scheduler: bool = True,
+        map_location: str | Callable = 'default',
+    ) -> None:
+        """Go on from a checkpoint of this training.
+
+        Args:
+            filename: Path of the checkpoint.
+            resume_optimizer: Whether to take the state of the optimizer.
+            resume_param_scheduler: Whether to go on in the schedule.
+            map_location: Not used; the content is read to the CPU.
+
+        Raises:
+            FileNotFoundError: If the file does not exist.
+            RuntimeError: If the file cannot be read safely, or another training has written it.
+        """
+        content = load_checkpoint_file(filename)
+        loop = self.train_loop
+        self.optim_wrapper: OptimWrapper = self.build_optim_wrapper(self.optim_wrapper)
+        for note in check_resumable(self, content, filename):
+            self.logger.warning(note)
+        self.call_hook('after_load_checkpoint', checkpoint=content)
+        unwrap(self.model).load_state_dict(content['state_dict'], strict=False)  # all are there, as checked
+        loop._epoch, loop._iter = content['meta']['epoch'], content['meta']['iter']
+        self.message_hub.load_state_dict(content['message_hub'])
+        if resume_optimizer:
+            self.optim_wrapper.load_state_dict(content['optimizer'])
+        if resume_param_scheduler:
+            if self.param_schedulers is not None:
+                self.param_schedulers: list | None = self.build_param_scheduler(self.param_schedulers)
+            changed = resume_schedulers(
+                self.param_schedulers or [],
+                content.get('param_schedulers', []),
+                self.optim_wrapper.param_groups,
+                loop.epoch,
+                len(self.train_dataloader),
+            )
+            if changed:
+                self.logger.warning(changed)
+        self._has_loaded = True
+        self.logger.info(f'resumed epoch: {self.epoch}, iter: {self.iter}, from {filename}')
 
 
 def _on_first_process(function: Callable[[], Any]) -> Any:

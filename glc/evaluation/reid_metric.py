@@ -1,6 +1,7 @@
 """Ranking scores of a query and gallery set."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,8 @@ import torch
 from mmengine.evaluator import BaseMetric
 
 from glc.core.evaluation import KReciprocalReranking, QueryExpansion, evaluate_ranking
+from glc.core.evaluation.ranking import SAME_CAMERA
+from glc.core.parameters import checked
 from glc.registry import METRICS
 
 
@@ -19,7 +22,8 @@ class ReIDMetric(BaseMetric):
 
     The plain scores keep their names whatever else is asked for, so 'mAP' is always comparable. Other scores have names
     of their own: 'qe_mAP' with query expansion, 'rerank_mAP' with re-ranking, 'qe_rerank_mAP' with both. Query
-    expansion and re-ranking see the features of the whole gallery, but no identity and no camera.
+    expansion and re-ranking see the features of the whole gallery, but no identity and no camera. Images of unknown
+    identity (-1) take no part, be they queries or gallery.
 
     Args:
         collect_device: Where the results of several processes are gathered, ``'cpu'`` or ``'gpu'``.
@@ -28,10 +32,12 @@ class ReIDMetric(BaseMetric):
             ``None`` for no re-ranking.
         query_expansion: Numbers of :class:`glc.core.evaluation.QueryExpansion`, ``True`` for its defaults, or
             ``None`` for no expansion.
+        same_camera: ``'drop'`` ignores images of a query's identity and camera, as the protocol does. ``'keep'`` ranks
+            them as matches: for images of one camera, with a gallery that does not hold the queries themselves.
 
     Raises:
         TypeError: If a number has an unknown name.
-        ValueError: If a number is out of range.
+        ValueError: If a number is out of range, or ``same_camera`` is no such word.
 
     Example:
         >>> metric = ReIDMetric(rerank=dict(k1=20, k2=6, lambda_value=0.3), query_expansion=dict(k=5, alpha=3.0))
@@ -41,16 +47,19 @@ class ReIDMetric(BaseMetric):
 
     default_prefix = 'reid'
 
+    @checked(same_camera=SAME_CAMERA)
     def __init__(
         self,
         collect_device: str = 'cpu',
         prefix: str | None = None,
         rerank: dict | bool | None = None,
         query_expansion: dict | bool | None = None,
+        same_camera: str = 'drop',
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.rerank = _option(KReciprocalReranking, rerank)
         self.query_expansion = _option(QueryExpansion, query_expansion)
+        self.same_camera = same_camera
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Keep the features and ids of a batch of predictions."""
@@ -62,21 +71,30 @@ class ReIDMetric(BaseMetric):
         """Compute scores in percent of all predictions."""
         features = torch.stack([feature for feature, _ in results])
         pids, cams, is_query = np.array([ids for _, ids in results]).T
-        query, gallery = is_query == 1, (is_query == 0) & (pids >= 0)
+        query, gallery = ((is_query == part) & (pids >= 0) for part in (1, 0))
         if not query.any() or not gallery.any():
+            unknown = [int(((is_query == part) & (pids < 0)).sum()) for part in (1, 0)]
             raise RuntimeError(
                 f'evaluation needs query and gallery images, got {query.sum()} and {gallery.sum()}: '
                 "use split='test' of a data set that has both"
+                + (
+                    f'. {unknown[0]} queries and {unknown[1]} gallery images are of unknown identity (-1), of which no '
+                    'score can be computed: give their identities, or only look at them with '
+                    'tools/visualization/draw_ranked.py'
+                    if any(unknown)
+                    else ''
+                )
             )
         compared = {'': (features[query], features[gallery])}
         if self.query_expansion:
             compared['qe_'] = self.query_expansion(*compared[''])
         ids = pids[query], pids[gallery], cams[query], cams[gallery]
+        score = partial(evaluate_ranking, same_camera=self.same_camera)
         scores: dict[str, float] = {}
         for name, pair in compared.items():
-            scores |= _percent(name, evaluate_ranking(*pair, *ids))
+            scores |= _percent(name, score(*pair, *ids))
             if self.rerank:
-                reranked = evaluate_ranking(*pair, *ids, distance=self.rerank(*pair))
+                reranked = score(*pair, *ids, distance=self.rerank(*pair))
                 scores |= _percent(f'{name}rerank_', reranked)
         return scores
 

@@ -28,7 +28,8 @@ def draw_ranked_results(
         query_paths: Q image files.
         gallery_paths: G image files.
         ranking: (Q, K) integers, positions in ``gallery_paths``, best first; -1 leaves a place empty.
-        matches: (Q, K) bool, whether an image shows the person of the query; None where unknown.
+        matches: (Q, K) bools or integers, whether an image shows the person of the query, negative where that is
+            unknown; None: it is unknown of all.
         size: ``(width, height)`` of one image in pixels.
 
     Returns:
@@ -51,6 +52,7 @@ def draw_ranked_results(
         raise ValueError(f'ranking must be (Q, K) for {len(query_paths)} queries, got {ranking.shape}')
     if matches is not None and np.shape(matches) != ranking.shape:
         raise ValueError(f'matches must have the shape of ranking, {ranking.shape}, got {np.shape(matches)}')
+    matches = None if matches is None else np.asarray(matches, int)
     width, height = size
     frame = max(2, width // 20)
     step_x, step_y = width + 3 * frame, height + 3 * frame
@@ -81,6 +83,7 @@ def draw_ranked_results(
             index = ranking[row, column]
             if index < 0:
                 continue
-            color = _UNKNOWN if matches is None else (_RIGHT if matches[row, column] else _WRONG)
+            match = -1 if matches is None else matches[row, column]
+            color = _UNKNOWN if match < 0 else _RIGHT if match else _WRONG
             place(gallery_paths[index], x, y, color)
     return picture

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 
 from glc.core.labels import (
     PseudoLabels,
@@ -39,6 +40,128 @@ def test_unit_features_accepts_any_kind(convert):
     np.testing.assert_allclose(unit.norm(dim=1), 1, atol=1e-6)
 
 
+NUMBERS = np.arange(12).reshape(4, 3)
+
+
+def read_only(array):
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+# The same numbers in other clothes.
+FORMS = {
+    'reversed rows': lambda x: x[::-1].copy()[::-1],
+    'reversed columns': lambda x: x[..., ::-1].copy()[..., ::-1],
+    'Fortran order': np.asfortranarray,
+    'every other': lambda x: np.repeat(x, 2, axis=0)[::2],
+    'read-only': read_only,
+    'broadcast': lambda x: np.broadcast_to(x, x.shape),
+    'list': lambda x: x.tolist(),
+    'tuple of arrays': tuple,
+    'big endian': lambda x: x.astype('>i8'),
+    'uint8': lambda x: x.astype(np.uint8),
+    'uint16': lambda x: x.astype(np.uint16),
+    'uint64': lambda x: x.astype(np.uint64),
+    'int32': lambda x: x.astype(np.int32),
+    'tensor': torch.from_numpy,
+    'uint64 tensor': lambda x: torch.from_numpy(x.astype(np.uint64)),
+    'tensor of rows apart': lambda x: torch.from_numpy(np.repeat(x, 2, axis=0))[::2],
+}
+REAL_FORMS = {
+    'half': lambda x: x.astype(np.float16),
+    'bfloat16': lambda x: torch.from_numpy(x).bfloat16(),
+    'long double': lambda x: x.astype(np.longdouble),
+    'big endian': lambda x: x.astype('>f8'),
+}
+
+
+@pytest.mark.parametrize(
+    'form', [*FORMS.values(), *REAL_FORMS.values()], ids=[*FORMS, *(f'real {name}' for name in REAL_FORMS)]
+)
+@pytest.mark.filterwarnings('error')
+def test_features_in_any_form(form):
+    assert torch.equal(as_unit_features(form(NUMBERS)), as_unit_features(NUMBERS))
+
+
+@pytest.mark.parametrize('form', FORMS.values(), ids=FORMS)
+@pytest.mark.filterwarnings('error')
+def test_labels_in_any_form(form):
+    assert as_labels(form(NUMBERS[:, 1])).tolist() == [1, 4, 7, 10]
+    assert as_labels(form(NUMBERS[:, 1])).dtype == torch.int64
+
+
+def test_writing_into_a_result_does_not_reach_read_only_memory():
+    unit = read_only(np.eye(3, dtype=np.float32))
+    as_unit_features(unit)[0] = 7
+    np.testing.assert_array_equal(unit, np.eye(3))
+
+
+@pytest.mark.parametrize('scale', [1e-300, 1e-60, 1e-30, 1e30, 1e60, 1e300])
+def test_features_of_any_size_keep_their_direction(scale):
+    x = np.random.default_rng(0).normal(size=(5, 4))
+    expected = as_unit_features(x)
+    scaled = x.copy()
+    scaled[[1, 3]] *= scale
+    unit = as_unit_features(scaled)
+    np.testing.assert_allclose(unit, expected, rtol=1e-6)
+    assert torch.equal(unit[[0, 2, 4]], expected[[0, 2, 4]])
+
+
+@pytest.mark.parametrize(
+    'wrong',
+    [
+        [['a', 'b'], ['c', 'd']],
+        [[1.0, 2.0], [3.0]],
+        [[None, 1.0]],
+        np.array([[object()]]),
+        np.ones((2, 2), complex),
+        torch.ones(2, 2, dtype=torch.complex64),
+        sparse.eye(3),
+        None,
+        'text',
+        {'a': 1},
+        3.0,
+    ],
+    ids=repr,
+)
+def test_what_is_no_array_of_real_numbers_is_refused_by_name(wrong):
+    with pytest.raises(ValueError, match='gallery_features'):
+        as_unit_features(wrong, 'gallery_features')
+
+
+@pytest.mark.parametrize(
+    'wrong',
+    [
+        ['0001', '0002'],
+        np.array(['c1', 'c2']),
+        [1.0, 2.0],
+        [1.0, np.nan],
+        [True, False],
+        torch.tensor([True, False]),
+        [[1], [2, 3]],
+        [None, 1],
+        [1 + 2j],
+        [2**63, 1],
+        np.array([3, 2**63 + 5], np.uint64),
+        torch.from_numpy(np.array([3, 2**64 - 1], np.uint64)),
+        [10**30],
+        5,
+        'text',
+        None,
+    ],
+    ids=repr,
+)
+def test_what_is_no_vector_of_integers_is_refused_by_name(wrong):
+    with pytest.raises(ValueError, match='query cameras'):
+        as_labels(wrong, name='query cameras')
+
+
+def test_numbers_above_int64_are_counted_and_located():
+    with pytest.raises(ValueError, match='labels: 2 of 4 numbers are too large for int64, the first at 1'):
+        as_labels(np.array([0, 2**63, 7, 2**64 - 1], np.uint64))
+
+
 def test_unit_features_share_memory_only_if_nothing_changes():
     raw = torch.randn(6, 4)
     before = raw.clone()
@@ -52,7 +175,7 @@ def test_zero_rows_stay_zero_and_extreme_rows_become_unit():
     np.testing.assert_allclose(as_unit_features(x), [[0, 0], [0.6, 0.8], [0.6, 0.8]], rtol=1e-6)
 
 
-@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf, 1e300])
+@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
 def test_non_finite_rows_are_named(value):
     x = np.ones((9, 3))
     x[[2, 7], 1] = value
@@ -147,3 +270,27 @@ def test_pseudo_labels_are_consistent():
 def test_pseudo_labels_must_match_the_centroids(labels):
     with pytest.raises(ValueError, match='2 centroids'):
         PseudoLabels(torch.tensor(labels), torch.eye(2))
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (
+            {'centroids': torch.tensor([[1.0, 0.0], [np.nan, 0.0], [np.inf, 1.0]])},
+            '2 of 3 centroids hold NaN .* cluster 1',
+        ),
+        ({'centroids': torch.eye(3)[0]}, 'centroids must be'),
+        ({'centroids': 'text'}, 'centroids'),
+        ({'labels': torch.tensor([0, 1, 2, -100])}, '3 centroids'),
+        ({'labels': torch.tensor([0.0, 1.0, 2.0, -1.0])}, 'labels must be'),
+        ({'features': torch.eye(3)}, 'features: got shape .* for 4 images'),
+        ({'features': torch.eye(4)}, r'features: got shape \(4, 4\) .* \(4, 3\) is needed'),
+        ({'cam_ids': torch.zeros(3, dtype=torch.int64)}, 'cam_ids: got 3 for 4 images'),
+        ({'cam_ids': ['c1'] * 4}, 'cam_ids must be numbers, got text'),
+    ],
+)
+def test_pseudo_labels_of_wrong_fields(change, message):
+    fields = dict(labels=torch.tensor([0, 1, 2, -1]), centroids=torch.eye(3), features=torch.eye(4)[:, :3])
+    PseudoLabels(**fields)
+    with pytest.raises(ValueError, match=message):
+        PseudoLabels(**{**fields, **change})

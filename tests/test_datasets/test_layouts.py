@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from glc.datasets import MSMT17, ImageFolderReID, LUPerson, Market1501
+from glc.datasets import MSMT17, LUPerson, Market1501
 
 from ..utils import shared_data
 from .layouts import write_image, write_market, write_msmt
@@ -155,7 +155,7 @@ def test_luperson_list_elsewhere_or_nowhere(tmp_path, monkeypatch):
     assert os.listdir(tmp_path / 'root') == ['images']
     logged = []
     monkeypatch.setattr('glc.datasets.luperson.print_log', lambda message, **_: logged.append(message))
-    assert len(LUPerson(tmp_path / 'root', check='off', list_file=tmp_path / 'names' / 'below_a_file')) == 1
+    assert len(LUPerson(tmp_path / 'root', check='off', list_file=tmp_path / 'names' / 'names')) == 1
     assert 'not kept' in logged[0]
 
 
@@ -278,37 +278,3 @@ def test_luperson_has_only_a_training_part(tmp_path):
         LUPerson(tmp_path)
     with pytest.raises(FileNotFoundError, match='absent/images'):
         LUPerson(tmp_path / 'absent')
-
-
-def test_image_folder_without_a_pattern(tmp_path):
-    for name in ('x/2.png', '1.jpg', 'x/y/3.JPG', 'notes.txt'):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    dataset = ImageFolderReID(tmp_path)
-    assert names(dataset) == ['1.jpg', '2.png', '3.JPG']
-    np.testing.assert_array_equal(dataset.pids, [-1, -1, -1])
-    np.testing.assert_array_equal(dataset.cam_ids, [-1, -1, -1])
-
-
-def test_image_folder_numbers_a_camera_alike_in_query_and_gallery(tmp_path):
-    for name in ('query/7_door.jpg', 'gallery/7_hall.jpg', 'gallery/-1_yard.jpg', 'gallery/9_door.jpg'):
-        write_image(tmp_path / name)
-    pattern = r'/(?P<pid>-?\d+)_(?P<cam>\w+)\.jpg$'
-    dataset = ImageFolderReID(tmp_path, split='test', pattern=pattern)
-    assert names(dataset) == ['7_door.jpg', '-1_yard.jpg', '7_hall.jpg', '9_door.jpg']
-    np.testing.assert_array_equal(dataset.pids, [7, -1, 7, 9])
-    np.testing.assert_array_equal(dataset.cam_ids, [0, 2, 1, 0])
-
-
-def test_image_folder_errors(tmp_path):
-    with pytest.raises(FileNotFoundError, match='absent'):
-        ImageFolderReID(tmp_path / 'absent')
-    with pytest.raises(RuntimeError, match='no usable image'):
-        ImageFolderReID(tmp_path)
-    write_image(tmp_path / 'x.jpg')
-    with pytest.raises(ValueError, match=r'does not match .x\.jpg'):
-        ImageFolderReID(tmp_path, pattern=r'c(?P<cam>\d)')
-    with pytest.raises(ValueError, match='not an integer'):
-        ImageFolderReID(tmp_path, pattern=r'(?P<pid>\w)')
-    with pytest.raises(FileNotFoundError, match='query'):
-        ImageFolderReID(tmp_path, split='test')

@@ -51,6 +51,21 @@ def test_batches_follow_the_rules(seed, num_clusters, num_cams, outliers):
                 assert len(set(group)) == 4, 'no image twice where there are enough'
 
 
+def test_an_unknown_camera_is_never_the_same_camera():
+    labels = np.repeat(np.arange(4), 6)
+    cams = np.tile([0, 0, 0, -1, -1, 1], 4)
+    seen = set()
+    for start, draws in ((s, list(make(labels, cams, seed=s))) for s in range(5)):
+        for group in np.array([draw.index for draw in draws]).reshape(-1, 4):
+            anchor, others = group[0], group[1:]
+            assert anchor not in others
+            assert ((cams[others] != cams[anchor]) | (cams[others] < 0)).all(), start
+            seen |= {(cams[anchor], cams[other]) for other in others}
+    assert seen == {(0, -1), (0, 1), (1, 0), (1, -1), (-1, 0), (-1, 1), (-1, -1)}
+    unknown, one = (list(make(labels, np.full(24, camera))) for camera in (-1, 3))
+    assert unknown == one
+
+
 def test_without_cameras_the_images_of_a_cluster_come_from_anywhere():
     labels, cams = np.repeat(np.arange(6), 5), np.tile([0, 0, 0, 1, 1], 6)
     plain = make(labels, cams, use_cameras=False)
@@ -142,9 +157,37 @@ def test_few_clusters_fill_the_batch():
 def test_bad_input():
     with pytest.raises(ValueError, match='divides num_ids'):
         make([0, 0, 1, 1], [0] * 4, world_size=3)
-    with pytest.raises(ValueError, match='iterations must be at least 1'):
+    with pytest.raises(ValueError, match="'iterations' parameter of PseudoIdentitySampler"):
         make([0, 0, 1, 1], [0] * 4, iterations=0)
     with pytest.raises(ValueError, match='4 pseudo labels for a data set of 5'):
         make([0, 0, 1, 1], [0] * 5)
     with pytest.raises(RuntimeError, match='assign_pseudo_labels'):
         iter(PseudoIdentitySampler(SimpleNamespace(cam_ids=np.zeros(3))))
+
+
+@pytest.mark.parametrize(
+    'labels',
+    [
+        torch.tensor([0.0, 0.0, 1.0, 1.0]),
+        torch.tensor([0.0, 0.0, 1.0, float('nan')]),
+        torch.tensor([0.0, 0.0, 1.0, 1.0], dtype=torch.float16),
+        np.array([0.5, 0, 1, 1]),
+        torch.zeros(4, dtype=torch.complex64),
+        torch.zeros(4, 1, dtype=torch.int64),
+        [0, 0, 1, 1.5],
+    ],
+)
+def test_labels_that_are_no_integers_are_refused(labels):
+    sampler = make([0, 0, 1, 1], [0] * 4)
+    before = list(sampler)
+    with pytest.raises(ValueError, match=r'labels must be an .* array of integers, got torch'):
+        sampler.assign_labels(labels)
+    assert list(sampler) == before
+
+
+@pytest.mark.parametrize('kind', [torch.int32, torch.uint8, torch.int64])
+def test_integers_of_every_kind_are_labels(kind):
+    sampler = make([0, 0, 1, 1], [0] * 4)
+    before = list(sampler)
+    sampler.assign_labels(torch.tensor([0, 0, 1, 1], dtype=kind))
+    assert list(sampler) == before

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
-from .layouts import write_image, write_market, write_msmt
+from .layouts import write_cuhk03, write_image, write_market, write_market_like, write_msmt
 
 TOOLS = Path(__file__).parents[2] / 'tools' / 'dataset_tools'
 
@@ -67,6 +67,18 @@ def test_make_then_verify(run, tmp_path):
         ('market1501', write_market, ('12,936/751/6', 'incomplete', 'PPPP_cCsS_FFFFFF_DD.jpg')),
         ('MSMT17', write_msmt, ('MSMT17_V1', '32,621/1,041/15', 'incomplete')),
         ('luperson', lambda root: None, ('missing', 'images/*.jpg')),
+        ('veri776', lambda root: write_market_like(root, 'VeRi776'), ('37,778/576/20', '1,678/200/?')),
+        (
+            'occludedduke',
+            lambda root: write_market_like(root, 'OccludedDuke'),
+            ('15,618/702/8', '2,210/519/8'),
+        ),
+        ('cuhk03', write_cuhk03, ('CUHK03 (detected boxes)', '7,365/767/2', '1,400/700/2', '5,332/700/2')),
+        (
+            'market1501',
+            lambda root: write_market(root / 'inner'),
+            ('missing', "/inner': set data_root to it"),
+        ),
     ],
 )
 def test_verify_says_what_is_missing(run, tmp_path, name, write, said):
@@ -87,4 +99,6 @@ def test_verify_a_plain_folder(run, tmp_path):
 def test_verify_an_unknown_name(run, tmp_path):
     result = run('verify_dataset', 'nonsense', tmp_path)
     assert result.returncode == 2
-    assert 'market1501' in result.stderr
+    for name in ('market1501', 'dukemtmcreid', 'occludedduke', 'veri776', 'personx', 'cuhk03', 'msmt17'):
+        assert name in result.stderr
+    assert 'concatdataset' not in result.stderr

@@ -1,5 +1,6 @@
 """Transforms against independent computations."""
 
+import os
 import random
 
 import cv2
@@ -27,6 +28,86 @@ def test_loads_bgr(tmp_path):
     rgb = np.asarray(Image.open(tmp_path / 'a.jpg'))
     assert results['img'].dtype == np.uint8
     np.testing.assert_array_equal(results['img'], rgb[..., ::-1])
+
+
+def saved(path, kind, size=(32, 64)):
+    """An image of large tiles, as the bytes of a file of some kind."""
+    tiles = np.random.default_rng(0).integers(0, 256, (8, 4, 3), dtype=np.uint8)
+    Image.fromarray(tiles).resize(size, Image.Resampling.NEAREST).save(path, kind)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'BMP', 'GIF', 'TIFF', 'WEBP', 'PPM', 'TGA', 'JPEG2000'])
+@pytest.mark.parametrize('damage', ['half', 'almost all', 'header', 'empty', 'text', 'html'])
+def test_damaged_image_is_named(tmp_path, kind, damage):
+    path = tmp_path / 'a b.jpg'
+    content = saved(path, kind)
+    damaged = {
+        'half': content[: len(content) // 2],
+        'almost all': content[: len(content) * 9 // 10],
+        'header': content[:12],
+        'empty': b'',
+        'text': b'PK\x03\x04 no image at all',
+        'html': b'<!DOCTYPE html><html><body>404 Not Found</body></html>',
+    }
+    path.write_bytes(damaged[damage])
+    with pytest.raises(RuntimeError, match=r"cannot read the image '.*/a b\.jpg' \(.+\)\. Restore the file"):
+        LoadReIDImage()(dict(img_path=str(path)))
+    path.write_bytes(content)
+    assert LoadReIDImage()(dict(img_path=str(path)))['img_shape'] == (64, 32)
+
+
+@pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'GIF', 'TIFF', 'WEBP', 'BMP'])
+def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path, monkeypatch, kind):
+    path = tmp_path / f'a.{kind.lower()}'
+    saved(path, kind, (40, 64))
+    load = LoadReIDImage(max_pixels=40 * 64 - 1)
+    with monkeypatch.context() as patch:
+        patch.setattr('mmcv.imfrombytes', lambda *_, **__: pytest.fail('it was decoded'))
+        with pytest.raises(RuntimeError, match=rf"'{path}' .*40 x 64 pixels, .*max_pixels=2,559"):
+            load(dict(img_path=str(path)))
+    assert LoadReIDImage(max_pixels=40 * 64)(dict(img_path=str(path)))['img'].shape == (64, 40, 3)
+
+
+@pytest.mark.parametrize('size', [(20_000, 20_000), (30_000, 1_400)])
+def test_a_huge_image_is_refused_by_default(tmp_path, size):
+    Image.new('1', size).save(tmp_path / 'a.png')
+    with pytest.raises(RuntimeError, match=r'a\.png.*pixels, which is more than max_pixels=40,000,000'):
+        LoadReIDImage()(dict(img_path=str(tmp_path / 'a.png')))
+
+
+def test_a_file_of_more_bytes_than_pixels_need_is_not_read(tmp_path):
+    with (tmp_path / 'a.jpg').open('wb') as file:
+        file.truncate(2**40)  # takes no place on the disk
+    with pytest.raises(RuntimeError, match=r'a\.jpg.*1,099,511,627,776 bytes'):
+        LoadReIDImage()(dict(img_path=str(tmp_path / 'a.jpg')))
+
+
+@pytest.mark.parametrize('max_pixels', [0, -1, 10**9, 1.5, None, '100', True])
+def test_the_limit_of_pixels_is_checked(max_pixels):
+    with pytest.raises(ValueError, match='max_pixels'):
+        TRANSFORMS.build(dict(type='LoadReIDImage', max_pixels=max_pixels))
+
+
+@pytest.mark.parametrize('kind', ['pipe', 'device', 'folder', 'absent'])
+def test_what_is_no_regular_file_is_named_at_once(tmp_path, kind):
+    path = tmp_path / 'a.jpg'
+    if kind == 'pipe':
+        os.mkfifo(path)
+    elif kind == 'device':
+        path.symlink_to('/dev/zero')
+    elif kind == 'folder':
+        path.mkdir()
+    with pytest.raises(RuntimeError, match=rf"'{path}' \(.*(no regular file|No such file)"):
+        LoadReIDImage()(dict(img_path=str(path)))
+
+
+def test_other_numbers_and_what_is_ignored_are_as_in_mmcv(tmp_path):
+    write_image(tmp_path / 'a.png')
+    assert LoadReIDImage(to_float32=True)(dict(img_path=str(tmp_path / 'a.png')))['img'].dtype == np.float32
+    gray = LoadReIDImage(color_type='grayscale')(dict(img_path=str(tmp_path / 'a.png')))
+    assert gray['img'].shape == gray['ori_shape'] == (64, 32)
+    assert LoadReIDImage(ignore_empty=True)(dict(img_path=str(tmp_path / 'b.png'))) is None
 
 
 @pytest.mark.parametrize(('height', 'width'), [(128, 64), (97, 41), (300, 150)])
@@ -115,8 +196,8 @@ def test_erasing_leaves_pixels_and_unlikely_images_alone():
     results = RandomErasing(prob=1.0)(dict(img=image.copy()))
     np.testing.assert_array_equal(results['img'], image)
     assert 'erase_box' not in RandomErasing(prob=0.0)(dict(img=image))
-    # Every rectangle of this area is larger than the image.
-    assert 'erase_box' not in RandomErasing(prob=1.0, area=(2.0, 3.0))(dict(img=image))
+    # No rectangle of this area is smaller than the image on both sides.
+    assert 'erase_box' not in RandomErasing(prob=1.0, area=(1.0, 1.0))(dict(img=image))
 
 
 def test_packing():

@@ -124,5 +124,37 @@ def test_bad_options_fail_at_once():
         ReIDMetric(rerank=dict(k3=1))
     with pytest.raises(ValueError, match='lambda_value'):
         ReIDMetric(rerank=dict(lambda_value=2))
-    with pytest.raises(ValueError, match='at least 1'):
+    with pytest.raises(ValueError, match="'k' parameter of QueryExpansion"):
         ReIDMetric(query_expansion=dict(k=0))
+
+
+def test_queries_of_unknown_identity_take_no_part():
+    rows = random_rows()
+    partly = [
+        (feature, -1 if index % 4 == 0 else pid, cam, query)
+        for index, (feature, pid, cam, query) in enumerate(rows)
+    ]
+    known = [row for row in partly if row[1] >= 0]
+    options = dict(rerank=dict(k1=8), query_expansion=dict(gallery=True))
+    assert evaluate(partly, **options) == evaluate(known, **options)
+
+
+def test_without_any_identity_the_message_says_so():
+    rows = [(feature, -1, cam, query) for feature, _, cam, query in random_rows()]
+    with pytest.raises(
+        RuntimeError, match=r'20 queries and 90 gallery images are of unknown identity .*draw_ranked'
+    ):
+        evaluate(rows)
+
+
+def test_images_of_one_camera_are_scored_on_request():
+    rows = [(feature, pid, 4, query) for feature, pid, _, query in random_rows()]
+    with pytest.raises(
+        ValueError, match=r"cameras are \[4\]. same_camera='keep', of evaluate_ranking and of ReIDMetric"
+    ):
+        evaluate(rows)
+    unknown = [(feature, pid, -1, query) for feature, pid, _, query in rows]
+    options = dict(rerank=dict(k1=8))
+    assert evaluate(rows, same_camera='keep', **options) == evaluate(unknown, **options)
+    with pytest.raises(ValueError, match="'same_camera' parameter of ReIDMetric"):
+        ReIDMetric(same_camera='ignore')

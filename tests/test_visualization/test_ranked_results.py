@@ -1,11 +1,15 @@
 """Pictures of ranked results show the right image with the right frame in the right place."""
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from glc.visualization import draw_ranked_results
 
+ROOT = Path(__file__).resolve().parents[2]
 SIZE = (20, 40)
 QUERY, FIRST, SECOND = (10, 20, 200), (200, 180, 10), (90, 10, 120)
 GREEN, RED, GRAY = (46, 160, 67), (207, 34, 46), (110, 119, 129)
@@ -47,6 +51,15 @@ def test_unknown_matches_are_gray_and_empty_places_stay_empty(paths):
     assert len(columns_of(picture, GREEN)) == len(columns_of(picture, RED)) == 0
 
 
+def test_some_matches_may_be_unknown(paths):
+    picture = np.asarray(
+        draw_ranked_results(paths[:1], paths[1:], np.array([[0, 1]]), np.array([[-1, 1]]), size=SIZE)
+    )
+    first, second = columns_of(picture, FIRST), columns_of(picture, SECOND)
+    assert {first.min() - 1, first.max() + 1} <= set(columns_of(picture, GRAY).tolist())
+    assert {second.min() - 1, second.max() + 1} <= set(columns_of(picture, GREEN).tolist())
+
+
 def test_rows_stand_below_each_other(paths):
     one = draw_ranked_results(paths[:1], paths[1:], np.array([[0]]), size=SIZE)
     three = draw_ranked_results([paths[0]] * 3, paths[1:], np.array([[0]] * 3), size=SIZE)
@@ -60,3 +73,13 @@ def test_rows_stand_below_each_other(paths):
 def test_shapes_that_do_not_agree(paths, ranking, matches):
     with pytest.raises(ValueError, match='must'):
         draw_ranked_results(paths[:1], paths[1:], np.array(ranking), matches, size=SIZE)
+
+
+def test_the_tool_gives_no_verdict_where_an_identity_is_unknown():
+    tool = runpy.run_path(str(ROOT / 'tools/visualization/draw_ranked.py'))
+    ranking = np.array([[0, 1, 2], [1, 0, -1], [2, 1, 0]])
+    matches = tool['verdicts'](ranking, np.array([5, 6, -1]), np.array([5, -1, 6]))
+    assert matches.tolist() == [[1, -1, 0], [-1, 0, -1], [-1, -1, -1]]
+    assert tool['summary'](matches[:, 0]) == '100% of the 1 with a verdict right at rank 1'
+    assert tool['summary'](np.array([1, 0])) == '50% right at rank 1'
+    assert tool['summary'](matches[1:, 0]) == 'none with a verdict, as identities are unknown'

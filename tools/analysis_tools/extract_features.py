@@ -17,7 +17,8 @@ def parse_args() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
         description='Write unit features (N, D) of the training images, under the test pipeline, with their '
-        'identities (N,) and cameras (N,): arrays "features", "pid" and "cam"'
+        'identities (N,), cameras (N,) and files (N,), relative to the folder of the data set: arrays "features", '
+        '"pid", "cam" and "path"'
     )
     parser.add_argument('config', help='config file')
     parser.add_argument(
@@ -38,9 +39,12 @@ def main() -> None:
     args = parse_args()
     cfg = load_config(args.config, args.cfg_options, args.work_dir)
     features, dataset = training_features(cfg, args.checkpoint)
-    with atomic_file(args.out) as path, path.open('wb') as file:
-        np.savez(file, features=features.cpu().numpy(), pid=dataset.pids, cam=dataset.cam_ids)
-    print(f'{features.shape[0]} images, {features.shape[1]} channels: {args.out}')
+    out = args.out if args.out.suffix == '.npz' else Path(f'{args.out}.npz')
+    with atomic_file(out) as path:
+        np.savez(
+            path, features=features.cpu().numpy(), pid=dataset.pids, cam=dataset.cam_ids, path=dataset.paths
+        )
+    print(f'{features.shape[0]} images, {features.shape[1]} channels: {out}')
 
 
 if __name__ == '__main__':

@@ -22,7 +22,9 @@ def known_datasets() -> dict[str, str]:
     """Return the registered names of the data sets, by their lower-case names."""
     DATASETS.import_from_location()
     return {
-        name.lower(): name for name, kind in DATASETS.module_dict.items() if issubclass(kind, BaseReIDDataset)
+        name.lower(): name
+        for name, kind in DATASETS.module_dict.items()
+        if issubclass(kind, BaseReIDDataset) and kind.scan is not BaseReIDDataset.scan
     }
 
 
@@ -44,7 +46,7 @@ def verify(dataset: BaseReIDDataset) -> tuple[list[tuple[str, ...]], list[str]]:
                 problems.append(f'{part}: {str(error).splitlines()[0]}')
             rows.append((part, *'------', 'missing' if part not in dataset.optional_parts else 'none'))
             continue
-        published = '/'.join(f'{number:,}' for number in expected[:3]) if expected else 'unknown'
+        published = '/'.join('?' if n is None else f'{n:,}' for n in expected[:3]) if expected else 'unknown'
         complete = dataset.is_complete(part, found)
         status = 'ok' if complete else 'incomplete' if found.images < expected.images else 'different'
         rows.append((part, *(f'{number:,}' for number in found), published, status))

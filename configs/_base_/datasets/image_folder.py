@@ -1,4 +1,6 @@
-# Your own folder of person crops, without identities: training only (settings/image_folder_usl.py).
+# Your own folder of person crops. Training needs no identities, and nothing is evaluated during it (val_dataloader).
+# Tests, features and pictures of tests take the folders query/ and gallery/ in data_root, which may not be there.
+# `pattern` tells cameras and identities from the paths (ImageFolderReID).
 train_pipeline = [
     dict(type='LoadReIDImage'),
     dict(type='Resize', scale=(128, 256), backend='pillow', interpolation='bicubic'),
@@ -26,5 +28,18 @@ train_dataloader = dict(
         pipeline=train_pipeline,
     ),
 )
-val_dataloader = test_dataloader = None
-val_evaluator = test_evaluator = None
+val_dataloader = val_evaluator = None
+test_dataloader = dict(
+    batch_size=256,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='ImageFolderReID',
+        data_root='data/my_images',
+        split='test',
+        pattern=None,
+        pipeline=test_pipeline,
+    ),
+)
+test_evaluator = dict(type='ReIDMetric')

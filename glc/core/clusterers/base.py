@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
 
-from glc.core.parameters import Rules, check_parameters
+from glc.core.parameters import Checked, Rules
+
+_ROUNDING = 1e-6
 
 
-class Clusterer(BaseEstimator, ABC):
+class Clusterer(Checked, BaseEstimator, ABC):
     """Groups images by their distances.
 
     A subclass implements ``reach`` and ``_cluster``, and declares its parameters in ``_parameter_constraints``.
@@ -34,14 +36,6 @@ class Clusterer(BaseEstimator, ABC):
     """Whether :meth:`with_cut` works."""
     cut_: float
 
-    def check(self) -> None:
-        """Check the parameters.
-
-        Raises:
-            ValueError: One is out of range.
-        """
-        check_parameters(self, self.get_params(deep=False), self._parameter_constraints)
-
     @property
     @abstractmethod
     def reach(self) -> float:
@@ -58,9 +52,11 @@ class Clusterer(BaseEstimator, ABC):
             int64 labels (N,): -1 = outlier, others 0..C-1 without gaps.
 
         Raises:
-            ValueError: A parameter is out of range.
+            ValueError: A parameter is out of range, or the distances are not a square sparse matrix of numbers in
+                [0, 1].
         """
         self.check()
+        distance = as_graph(distance, 'distance', 1.0)
         too_large = distance.data > np.float32(self.reach)
         if too_large.any():
             distance = distance.copy()
@@ -93,3 +89,34 @@ class Clusterer(BaseEstimator, ABC):
     @abstractmethod
     def _cluster(self, distance: sparse.csr_array) -> np.ndarray:
         """Label the images by distances of at most ``reach``, which are not to be changed."""
+
+
+def as_graph(matrix: Any, name: str, largest: float = np.inf) -> sparse.csr_array:
+    """Check a sparse matrix of distances or weights.
+
+    Args:
+        matrix: Any sparse matrix (N, N), N >= 1.
+        name: What it is, for error messages.
+        largest: Largest value that is allowed, up to rounding.
+
+    Returns:
+        The matrix by rows; it shares the memory of a ``csr_array``.
+
+    Raises:
+        TypeError: It is not sparse.
+        ValueError: It is empty or not square, or holds values that are not finite, negative or too large.
+    """
+    if not sparse.issparse(matrix):
+        raise TypeError(f'{name} must be a sparse matrix (N, N) of scipy, got {type(matrix).__name__}')
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.shape[0]:
+        raise ValueError(f'{name} must be a sparse matrix (N, N), N >= 1, got shape {matrix.shape}')
+    graph = sparse.csr_array(matrix)
+    wrong = ~((graph.data >= 0) & (graph.data <= largest + _ROUNDING) & np.isfinite(graph.data))
+    if wrong.any():
+        entries = graph.tocoo()
+        first = int(wrong.argmax())
+        raise ValueError(
+            f'{name}: {np.count_nonzero(wrong)} of {graph.nnz} entries are NaN, infinite or outside [0, {largest}], '
+            f'the first is {graph.data[first]} at ({entries.row[first]}, {entries.col[first]})'
+        )
+    return graph

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
 from scipy import sparse
 
-from glc.core.clusterers.base import Clusterer
+from glc.core.clusterers.base import Clusterer, as_graph
 from glc.core.labels import compact_labels
 from glc.core.parameters import (
+    AT_LEAST_ONE,
     AUTO_CUT,
     CUT,
     MIN_CLUSTER_SIZE,
+    POSITIVE,
     SEED,
-    Interval,
     Rules,
+    checked,
 )
 
 #: Tightest and loosest cut of ``cut='auto'``.
@@ -26,6 +27,7 @@ CUT_RANGE = (0.5, 0.75)
 _CUT_STEP = 0.005
 
 
+@checked(min_size=AT_LEAST_ONE, **SEED)
 def map_equation_communities(similarity: sparse.csr_array, min_size: int = 1, seed: int = 0) -> np.ndarray:
     """Communities in which a random walker stays: Louvain's moves on the map equation.
 
@@ -40,6 +42,9 @@ def map_equation_communities(similarity: sparse.csr_array, min_size: int = 1, se
     Returns:
         int64 labels (N,): -1 = outlier, others 0..C-1 without gaps.
 
+    Raises:
+        ValueError: A parameter is out of range, or the weights are not a square matrix of numbers of at least 0.
+
     Example:
         >>> blocks = sparse.csr_array(np.kron(np.eye(2), np.ones((4, 4))))
         >>> map_equation_communities(blocks)
@@ -53,6 +58,7 @@ def map_equation_communities(similarity: sparse.csr_array, min_size: int = 1, se
     )
 
 
+@checked(resolution=POSITIVE, min_size=AT_LEAST_ONE, **SEED)
 def leiden_communities(
     similarity: sparse.csr_array, resolution: float = 1.0, min_size: int = 1, seed: int = 0
 ) -> np.ndarray:
@@ -69,6 +75,9 @@ def leiden_communities(
 
     Returns:
         int64 labels (N,): -1 = outlier, others 0..C-1 without gaps.
+
+    Raises:
+        ValueError: A parameter is out of range, or the weights are not a square matrix of numbers of at least 0.
 
     Example:
         >>> blocks = sparse.csr_array(np.kron(np.eye(2), np.ones((4, 4))))
@@ -171,7 +180,7 @@ class LeidenClusterer(Clusterer):
 
     _parameter_constraints: ClassVar[Rules] = {
         **CUT,
-        'resolution': [Interval(Real, 0, None, closed='neither')],
+        'resolution': POSITIVE,
         **MIN_CLUSTER_SIZE,
         **SEED,
     }
@@ -219,6 +228,7 @@ def _communities(
     Such algorithms move one image after the other, so their result depends on the order of the images. The order by
     weight makes the result independent of the order in which the caller lists them, unless two hold the same weight.
     """
+    similarity = as_graph(similarity, 'similarity')
     networkit = import_module('networkit')  # takes seconds to import
     images = np.argsort(similarity.sum(axis=1, dtype=np.float64), kind='stable')
     upper = sparse.triu(similarity[images][:, images], k=1).tocsr()

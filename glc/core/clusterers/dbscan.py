@@ -9,8 +9,8 @@ from scipy import sparse
 from sklearn.cluster import DBSCAN
 from sklearn.neighbors import sort_graph_by_row_values
 
-from glc.core.clusterers.base import Clusterer
-from glc.core.parameters import AT_LEAST_ONE, INSIDE_UNIT, Rules, StrOptions
+from glc.core.clusterers.base import Clusterer, as_graph
+from glc.core.parameters import AT_LEAST_ONE, INSIDE_UNIT, Rules, StrOptions, checked
 
 #: Smallest and largest eps of ``eps='auto'``.
 KNEE_RANGE = (0.3, 0.5)
@@ -57,6 +57,7 @@ class DBSCANClusterer(Clusterer):
         return dbscan.fit_predict(by_row)
 
 
+@checked(min_samples=AT_LEAST_ONE)
 def knee_distance(distance: sparse.csr_array, min_samples: int) -> float:
     """An eps for DBSCAN from the data: the knee of the sorted distances to the ``min_samples``-th neighbor.
 
@@ -72,7 +73,11 @@ def knee_distance(distance: sparse.csr_array, min_samples: int) -> float:
 
     Returns:
         The distance at the knee, moved into the range.
+
+    Raises:
+        ValueError: ``min_samples`` is below 1, or the distances are not a square sparse matrix of numbers in [0, 1].
     """
+    distance = as_graph(distance, 'distance', 1.0)
     sizes = np.diff(distance.indptr)
     ends = distance.indptr[:-1] + min_samples - 1
     by_row = sort_graph_by_row_values(distance.copy(), warn_when_not_sorted=False)

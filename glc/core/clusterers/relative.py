@@ -5,12 +5,12 @@ from __future__ import annotations
 from numbers import Real
 from typing import ClassVar
 
-import numba
 import numpy as np
 from scipy import sparse
 
 from glc.core.clusterers.base import Clusterer
 from glc.core.clusterers.communities import map_equation_communities
+from glc.core.compiled import compiled
 from glc.core.parameters import CUT, MIN_CLUSTER_SIZE, SEED, Interval, Rules
 
 _STRONGEST = 8
@@ -99,7 +99,7 @@ def relative_similarity(distance: sparse.csr_array, chain: float) -> sparse.csr_
     return sparse.csr_array((relative[kept], (rows[kept], cols[kept])), shape=distance.shape)
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled()
 def _mean_of_strongest(starts: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
     """Mean of the ``count`` largest values of every row, of all if there are fewer; 1 for an empty row."""
     means = np.ones(len(starts) - 1)

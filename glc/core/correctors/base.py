@@ -14,7 +14,7 @@ from torch import Tensor
 from glc.core.labelers.base import as_view
 from glc.core.labels import ArrayOrTensor, as_labels, compact_labels
 from glc.core.neighbors.view import FeatureView
-from glc.core.parameters import Rules, check_parameters
+from glc.core.parameters import Checked, Rules
 from glc.core.timing import Timings
 
 
@@ -22,7 +22,7 @@ class UnusableLabelsError(ValueError):
     """The labels hold nothing that a corrector could learn from."""
 
 
-class BaseCorrector(BaseEstimator, ABC):
+class BaseCorrector(Checked, BaseEstimator, ABC):
     """Base of label correctors.
 
     A subclass implements ``_correct`` and declares its parameters in ``_parameter_constraints``. Parameters are stored
@@ -67,6 +67,7 @@ class BaseCorrector(BaseEstimator, ABC):
             ValueError: Features are empty, not (N, D) or not finite, labels are not N integers, or a parameter is out
                 of range.
         """
+        self.check()
         view = as_view(features, cam_ids, self.backend, self.expected_k)
         try:
             return self.correct(view, labels)
@@ -94,14 +95,6 @@ class BaseCorrector(BaseEstimator, ABC):
             raise UnusableLabelsError('no image has a label')
         self.timings_ = Timings()
         return view.result(self._correct(view, known))
-
-    def check(self) -> None:
-        """Check the parameters.
-
-        Raises:
-            ValueError: One is out of range.
-        """
-        check_parameters(self, self.get_params(deep=False), self._parameter_constraints)
 
     @property
     def expected_k(self) -> int:

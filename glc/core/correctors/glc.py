@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
@@ -28,7 +28,18 @@ from glc.core.labelers.base import as_view
 from glc.core.labels import ArrayOrTensor, as_labels, compact_labels, with_class_scores
 from glc.core.neighbors.knn import unit_knn_graph
 from glc.core.neighbors.view import FeatureView
-from glc.core.parameters import CAMERAS, SEED, SHARE, HasMethods, Interval, Rules
+from glc.core.parameters import (
+    BOOLEAN,
+    CAMERAS,
+    SEED,
+    SHARE,
+    HasMethods,
+    Interval,
+    Rules,
+    StrOptions,
+    check_parameters,
+    checked,
+)
 from glc.core.timing import Timings
 
 _LINKINGS: dict[str, Linking] = {
@@ -86,8 +97,8 @@ class GLC(BaseCorrector):
     _parameter_constraints: ClassVar[Rules] = {
         'k': [Interval(Integral, 2, None, closed='left')],
         'training': [LinkTraining],
-        'linking': [HasMethods('__call__')],
-        'careful': ['boolean'],
+        'linking': [HasMethods('__call__'), StrOptions(set(_LINKINGS))],
+        'careful': BOOLEAN,
         'score_share': SHARE,
         **CAMERAS,
         **SEED,
@@ -112,13 +123,10 @@ class GLC(BaseCorrector):
         progress: Progress | None = None,
         **changes: Any,
     ) -> None:
+        check_parameters(self, {'training': training, 'linking': linking}, self._parameter_constraints)
         self.k = k
         self.training, changes = _changed(training, changes)
-        if isinstance(linking, str):
-            if linking not in _LINKINGS:
-                raise ValueError(f'linking must be one of {", ".join(_LINKINGS)}, got {linking!r}')
-            linking = _LINKINGS[linking]
-        self.linking, changes = _changed(linking, changes)
+        self.linking, changes = _changed(_LINKINGS[linking] if isinstance(linking, str) else linking, changes)
         self.careful = careful
         self.score_share = score_share
         self.use_cameras = use_cameras
@@ -131,7 +139,22 @@ class GLC(BaseCorrector):
                 f'{", ".join(_names(self.training))}, its {type(self.linking).__name__} has '
                 f'{", ".join(_names(self.linking))}'
             )
-        self.check()
+        # Not self.check(), which would make plain numbers of others: clone needs to find what it gave.
+        check_parameters(self, self.get_params(deep=False), self._parameter_constraints)
+
+    def check(self) -> None:
+        """Check the parameters.
+
+        Raises:
+            ValueError: One is out of range, or there is no such device.
+        """
+        super().check()
+        if isinstance(self.linking, str):  # of set_params
+            self.linking = _LINKINGS[self.linking]
+        try:
+            self._target_device()
+        except RuntimeError as error:
+            raise ValueError(f"The 'device' parameter of GLC must be a device of torch. {error}") from None
 
     @classmethod
     def published(cls, **changes: Any) -> Self:
@@ -177,6 +200,7 @@ class GLC(BaseCorrector):
         self._fit(view, as_labels(labels, len(view)).cpu().numpy())
         return self
 
+    @checked(network=[LinkPredictor])
     def use_network(self, network: LinkPredictor) -> Self:
         """Take a network that is trained already, for instance the published one, instead of training one.
 
@@ -310,7 +334,7 @@ def _known(labels: np.ndarray | Tensor | None, view: FeatureView[Any]) -> np.nda
 
 
 def _names(part: Any) -> list[str]:
-    return [field.name for field in fields(part)]
+    return [field.name for field in fields(part)] if is_dataclass(part) else []
 
 
 def _changed(part: Any, changes: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

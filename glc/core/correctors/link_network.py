@@ -13,6 +13,7 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from glc.core.neighbors.knn import KNNGraph, neighbor_matrix
+from glc.core.parameters import AT_LEAST_ONE, checked
 
 
 def normalized_adjacency(graph: KNNGraph) -> sparse.csr_array:
@@ -76,6 +77,7 @@ class GraphConvolution(nn.Module):
         torch.Size([10, 8])
     """
 
+    @checked(in_features=AT_LEAST_ONE, out_features=AT_LEAST_ONE)
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(2 * in_features, out_features))
@@ -107,6 +109,7 @@ class LinkPredictor(nn.Module):
         torch.Size([3, 2])
     """
 
+    @checked(in_features=AT_LEAST_ONE, hidden_dim=AT_LEAST_ONE)
     def __init__(self, in_features: int, hidden_dim: int = 512) -> None:
         super().__init__()
         self.conv1 = GraphConvolution(in_features, hidden_dim)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import islice
 from numbers import Integral, Real
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -20,35 +21,26 @@ from glc.core.correctors.link_network import (
 )
 from glc.core.labels import unit_centroids
 from glc.core.neighbors.knn import KNNGraph, unit_knn_graph
-from glc.core.parameters import AT_LEAST_ONE, NOT_NEGATIVE, SHARE, Interval, Rules, check_parameters
+from glc.core.parameters import (
+    AT_LEAST_ONE,
+    BOOLEAN,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SEED,
+    SHARE,
+    CheckedFields,
+    Interval,
+    Rules,
+    checked,
+)
 
 Progress = Callable[[Iterable[int]], Iterable[int]]
 
 _HELDOUT_STRIDE = 8
-_RULES: Rules = {
-    'hidden_dim': AT_LEAST_ONE,
-    'epochs': AT_LEAST_ONE,
-    'subgraphs_per_epoch': AT_LEAST_ONE,
-    'clusters_per_subgraph': [Interval(Integral, 2, None, closed='left')],
-    'member_fraction': SHARE,
-    'min_nodes': AT_LEAST_ONE,
-    'max_nodes': AT_LEAST_ONE,
-    'steps_per_subgraph': AT_LEAST_ONE,
-    'batch_fraction': [Interval(Real, 1e-6, 1, closed='both')],
-    'lr': NOT_NEGATIVE,
-    'momentum': SHARE,
-    'weight_decay': NOT_NEGATIVE,
-    'lr_decay': NOT_NEGATIVE,
-    'gamma': NOT_NEGATIVE,
-    'scale_inputs': ['boolean'],
-    'distance_start': ['boolean'],
-    'clip_norm': [Interval(Real, 0, None, closed='neither'), None],
-    'patience': [*AT_LEAST_ONE, None],
-}
 
 
 @dataclass(frozen=True)
-class LinkTraining:
+class LinkTraining(CheckedFields):
     """The schedule that trains a :class:`glc.core.correctors.link_network.LinkPredictor` on pseudo labels.
 
     A sub-graph holds a random cluster and those nearest to it, with their members joined to their nearest neighbors.
@@ -87,6 +79,27 @@ class LinkTraining:
         ValueError: A number is out of range.
     """
 
+    _parameter_constraints: ClassVar[Rules] = {
+        'hidden_dim': AT_LEAST_ONE,
+        'epochs': AT_LEAST_ONE,
+        'subgraphs_per_epoch': AT_LEAST_ONE,
+        'clusters_per_subgraph': [Interval(Integral, 2, None, closed='left')],
+        'member_fraction': SHARE,
+        'min_nodes': AT_LEAST_ONE,
+        'max_nodes': AT_LEAST_ONE,
+        'steps_per_subgraph': AT_LEAST_ONE,
+        'batch_fraction': [Interval(Real, 1e-6, 1, closed='both')],
+        'lr': NOT_NEGATIVE,
+        'momentum': SHARE,
+        'weight_decay': NOT_NEGATIVE,
+        'lr_decay': NOT_NEGATIVE,
+        'gamma': NOT_NEGATIVE,
+        'scale_inputs': BOOLEAN,
+        'distance_start': BOOLEAN,
+        'clip_norm': [*POSITIVE, None],
+        'patience': [*AT_LEAST_ONE, None],
+    }
+
     hidden_dim: int = 128
     epochs: int = 2
     subgraphs_per_epoch: int = 4
@@ -107,8 +120,13 @@ class LinkTraining:
     patience: int | None = 2
 
     def __post_init__(self) -> None:
-        check_parameters(self, asdict(self), _RULES)
+        super().__post_init__()
+        if self.min_nodes > self.max_nodes:
+            raise ValueError(
+                f'LinkTraining needs min_nodes <= max_nodes, got min_nodes={self.min_nodes}, max_nodes={self.max_nodes}'
+            )
 
+    @checked(k=AT_LEAST_ONE, **SEED, progress=[callable, None])
     def run(
         self,
         features: Tensor,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -11,14 +12,14 @@ from scipy import sparse
 from torch import Tensor
 
 from glc.core.clusterers import ComponentClusterer, MapEquationClusterer, RelativeMapEquationClusterer
+from glc.core.clusterers.base import as_graph
 from glc.core.correctors.base import follow_labels, penalize_different_labels
 from glc.core.correctors.link_network import LinkPredictor, aggregate_neighbors, normalized_adjacency
 from glc.core.correctors.link_training import LinkTraining
 from glc.core.labelers.adaptive import AdaptiveConsensus, consensus
-from glc.core.neighbors.jaccard import as_scales
 from glc.core.neighbors.knn import KNNGraph
 from glc.core.neighbors.view import FeatureView
-from glc.core.parameters import AUTO_CUT, FOLLOW, MIN_CLUSTER_SIZE, SHARE, Rules, check_parameters
+from glc.core.parameters import FOLLOW, MIN_CLUSTER_SIZE, SHARE, CheckedFields, Rules, Several, checked
 from glc.core.timing import Timings
 
 _PAIRS_PER_BLOCK = 2**15  # 64 MiB of float32 at 512 channels
@@ -108,7 +109,7 @@ class Linking(Protocol):
 
 
 @dataclass(frozen=True)
-class CommunityLinking:
+class CommunityLinking(CheckedFields):
     """Communities of the Jaccard graph, whose edges are weighted by the probabilities of their links.
 
     Every edge gets its similarity times the root of the probability of its link. A false link does not merge two
@@ -124,14 +125,17 @@ class CommunityLinking:
         ValueError: A parameter is out of range.
     """
 
+    _parameter_constraints: ClassVar[Rules] = {
+        'scales': [Several(Integral, _K2, None, closed='left')],
+        'max_outliers': SHARE,
+        **FOLLOW,
+        **MIN_CLUSTER_SIZE,
+    }
+
     scales: tuple[int, ...] = (10, 20, 40, 80)
     max_outliers: float = 0.1
     follow_share: float = 0.8
     min_cluster_size: int = 5
-
-    def __post_init__(self) -> None:
-        check_parameters(self, asdict(self), {**AUTO_CUT, **FOLLOW, **MIN_CLUSTER_SIZE})
-        as_scales(self.scales, _K2)
 
     @property
     def expected_k(self) -> int:
@@ -171,7 +175,7 @@ class CommunityLinking:
 
 
 @dataclass(frozen=True)
-class ConsensusLinking:
+class ConsensusLinking(CheckedFields):
     """Communities of the graph of :func:`glc.core.labelers.adaptive.consensus`, weighted by the probabilities of links.
 
     Every edge gets its similarity times the root of the probability of its link. The neighborhoods fit the number of
@@ -186,12 +190,11 @@ class ConsensusLinking:
         ValueError: A parameter is out of range.
     """
 
+    _parameter_constraints: ClassVar[Rules] = {'label_weight': SHARE, **MIN_CLUSTER_SIZE}
+
     label_weight: float = 0.1
     min_cluster_size: int = 2
     expected_k = AdaptiveConsensus().expected_k
-
-    def __post_init__(self) -> None:
-        check_parameters(self, asdict(self), {'label_weight': SHARE, **MIN_CLUSTER_SIZE})
 
     def __call__(
         self,
@@ -212,7 +215,7 @@ class ConsensusLinking:
 
 
 @dataclass(frozen=True)
-class ComponentLinking:
+class ComponentLinking(CheckedFields):
     """Connected components of the likely links between nearest neighbors, as published; see :func:`cluster_links`.
 
     ``link_threshold`` decides how much noise is borne. Where a share q of the true links is labeled "same", the focal
@@ -228,13 +231,12 @@ class ComponentLinking:
         ValueError: A parameter is out of range.
     """
 
+    _parameter_constraints: ClassVar[Rules] = _COMPONENT_RULES
+
     link_threshold: float = 0.6
     overlap_threshold: float = 0.6
     min_cluster_size: int = 5
     expected_k = 1
-
-    def __post_init__(self) -> None:
-        check_parameters(self, asdict(self), _COMPONENT_RULES)
 
     def __call__(
         self,
@@ -255,6 +257,7 @@ PUBLISHED_LINKING = ComponentLinking(link_threshold=0.6, overlap_threshold=0.6, 
 """The published thresholds."""
 
 
+@checked(**_COMPONENT_RULES)
 def cluster_links(
     probabilities: sparse.csr_array,
     link_threshold: float = 0.6,
@@ -276,12 +279,16 @@ def cluster_links(
     Returns:
         int64 labels (N,): -1 = outlier, others 0..C-1 without gaps.
 
+    Raises:
+        ValueError: A parameter is out of range, or the links are not a square sparse matrix of numbers in [0, 1].
+
     Example:
         >>> links = np.kron(np.eye(2), 1 - np.eye(3))  # two times three images, all linked
         >>> links[2, 3] = 0.9  # a wrong link: nothing in common
         >>> cluster_links(sparse.csr_array(links), overlap_threshold=0.4, min_cluster_size=3)
         array([0, 0, 0, 1, 1, 1])
     """
+    probabilities = as_graph(probabilities, 'probabilities', 1.0)
     kept = probabilities.copy()
     kept.data = (probabilities.data > link_threshold).astype(np.int32)
     kept.eliminate_zeros()

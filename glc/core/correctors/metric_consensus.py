@@ -25,6 +25,7 @@ from glc.core.neighbors.jaccard import as_scales, unit_jaccard_distance
 from glc.core.neighbors.view import FeatureView
 from glc.core.parameters import (
     AUTO_CUT,
+    BOOLEAN,
     FOLLOW,
     MIN_CLUSTER_SIZE,
     NEIGHBORHOODS,
@@ -91,7 +92,7 @@ class MetricConsensus(BaseCorrector):
         'label_weight': SHARE,
         **FOLLOW,
         **SEARCH,
-        'careful': ['boolean'],
+        'careful': BOOLEAN,
         **SEED,
     }
     mean_: Tensor
@@ -133,7 +134,7 @@ class MetricConsensus(BaseCorrector):
         """
         super().check()
         if self.k1 is not None:
-            as_scales(self.k1, self.k2)
+            as_scales(self.k1, self.k2, type(self).__name__)
 
     def fit(
         self,

@@ -11,6 +11,7 @@ from sklearn.semi_supervised import LabelSpreading
 
 from glc.core.correctors.base import BaseCorrector
 from glc.core.labels import compact_labels
+from glc.core.neighbors.jaccard import as_scales
 from glc.core.neighbors.knn import neighbor_matrix
 from glc.core.neighbors.view import FeatureView
 from glc.core.parameters import AT_LEAST_ONE, INSIDE_UNIT, NEIGHBORHOODS, SEARCH, Rules
@@ -117,6 +118,15 @@ class LabelPropagation(BaseCorrector):
         self.max_distance = max_distance
         self.k1 = k1
         self.k2 = k2
+
+    def check(self) -> None:
+        """Check the parameters.
+
+        Raises:
+            ValueError: One is out of range.
+        """
+        super().check()
+        as_scales(self.k1, self.k2, type(self).__name__)
 
     @property
     def expected_k(self) -> int:

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 
 from glc.core.correctors.base import UnusableLabelsError
+from glc.core.parameters import POSITIVE_SHARE, checked
 
 
+@checked(shrinkage=POSITIVE_SHARE)
 def within_class_whitening(features: Tensor, labels: Tensor, shrinkage: float) -> Tensor:
     """Inverse square root of the within-class covariance S, shrunk to ``(1 - a) S + a tr(S) / D``.
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from scipy import sparse
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch import Tensor
 
-from glc.core.labels import as_labels
+from glc.core.labels import as_labels, as_unit_features
 from glc.core.neighbors.knn import knn_graph
+from glc.core.parameters import AT_LEAST_ONE, StrOptions, checked
 
 
+@checked(outliers=[StrOptions({'singletons', 'dropped'})])
 def label_quality(
     labels: np.ndarray | Tensor, truth: np.ndarray | Tensor, outliers: str = 'singletons'
 ) -> dict[str, float]:
@@ -47,9 +50,7 @@ def label_quality(
         >>> {name: round(value, 3) for name, value in scores.items() if name.startswith('pairwise')}
         {'pairwise_precision': 0.333, 'pairwise_recall': 0.25, 'pairwise_f': 0.286}
     """
-    if outliers not in ('singletons', 'dropped'):
-        raise ValueError(f"outliers must be 'singletons' or 'dropped', got {outliers!r}")
-    found, identities = _as_arrays(labels, truth)
+    found, identities = _as_arrays(labels, truth, ('labels', 'truth'))
     known = identities >= 0
     found, identities = found[known], identities[known]
     num_clusters = len(np.unique(found[found >= 0]))
@@ -97,10 +98,11 @@ def label_change(old: np.ndarray | Tensor, new: np.ndarray | Tensor) -> float:
         >>> label_change(np.array([0, 0, 1, 1, -1]), np.array([5, 5, 2, 2, -1]))
         0.0
     """
-    first, second = _as_arrays(old, new)
+    first, second = _as_arrays(old, new, ('old', 'new'))
     return 1 - max(0.0, float(adjusted_rand_score(_singletons(first), _singletons(second))))
 
 
+@checked(k=AT_LEAST_ONE)
 def knn_purity(features: np.ndarray | Tensor, truth: np.ndarray | Tensor, k: int = 10) -> float:
     """Measure the share of the k nearest neighbors that show the same person, as a mean over the images.
 
@@ -113,26 +115,30 @@ def knn_purity(features: np.ndarray | Tensor, truth: np.ndarray | Tensor, k: int
         k: Neighbors per image.
 
     Raises:
-        ValueError: If there are not more than k images of known identity.
+        ValueError: If there are not more than k images of known identity, features are not finite, or shapes do not
+            match.
 
     Example:
         >>> knn_purity(np.array([[1.0, 0.0], [0.9, 0.1], [0.1, 0.9]]), np.array([4, 4, 7]), k=1)
         0.6666666666666666
     """
-    identities = as_labels(truth, len(features)).cpu().numpy()
+    x = as_unit_features(features)
+    identities = as_labels(truth, len(x), 'truth').cpu().numpy()
     known = np.flatnonzero(identities >= 0)
-    if not 0 < k < len(known):
+    if k >= len(known):
         raise ValueError(
-            f'k must be at least 1 and less than the {len(known)} images of known identity, got {k}'
+            f'k of knn_purity must be less than the {len(known)} images of known identity, got {k}'
         )
     identities = identities[known]
-    neighbors = knn_graph(features[known], k + 1).numpy()[0][:, 1:]
+    neighbors = knn_graph(x[torch.from_numpy(known)], k + 1).numpy()[0][:, 1:]
     return float((identities[neighbors] == identities[:, None]).mean())
 
 
-def _as_arrays(first: np.ndarray | Tensor, second: np.ndarray | Tensor) -> tuple[np.ndarray, np.ndarray]:
-    one = as_labels(first)
-    return one.cpu().numpy(), as_labels(second, len(one)).cpu().numpy()
+def _as_arrays(
+    first: np.ndarray | Tensor, second: np.ndarray | Tensor, names: tuple[str, str]
+) -> tuple[np.ndarray, np.ndarray]:
+    one = as_labels(first, name=names[0])
+    return one.cpu().numpy(), as_labels(second, len(one), names[1]).cpu().numpy()
 
 
 def _singletons(labels: np.ndarray) -> np.ndarray:

@@ -3,36 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from glc.core.labels import as_labels, as_unit_features
+from glc.core.labels import as_labels, as_tensor, as_unit_features
+from glc.core.parameters import AT_LEAST_ONE, Rules, Several, StrOptions, checked
 
 BlockDistance = Callable[[range], Tensor]
 """A distance of queries and gallery: the rows (B, G) of a range of B queries, smaller is nearer."""
 
+SAME_CAMERA = [StrOptions({'drop', 'keep'})]
+"""Whether images of a query's identity and camera are ignored, see :func:`evaluate_ranking`."""
+
+_RULES: Rules = {'same_camera': SAME_CAMERA, 'distance': [callable, None]}
 _BLOCK_SIMILARITIES = 2**23  # 32 MiB, and twice that for the indices of their sort
 
 
+@checked(ranks=[Several(Integral, 1, None, closed='left', empty=True)], **_RULES)
 def evaluate_ranking(
     query_features: np.ndarray | Tensor,
     gallery_features: np.ndarray | Tensor,
     query_pids: np.ndarray | Tensor,
     gallery_pids: np.ndarray | Tensor,
-    query_cams: np.ndarray | Tensor,
-    gallery_cams: np.ndarray | Tensor,
+    query_cams: np.ndarray | Tensor | None,
+    gallery_cams: np.ndarray | Tensor | None,
     ranks: Sequence[int] = (1, 5, 10),
     distance: BlockDistance | None = None,
+    same_camera: str = 'drop',
 ) -> dict[str, float]:
     """Rank the gallery for every query, by cosine similarity or a given distance, and score the rankings.
 
     Market-1501 protocol (Zheng et al., ICCV 2015):
 
     - Gallery images of unknown identity (negative) are never used.
-    - For a query, gallery images of its identity and its camera are ignored.
-    - A query with no other image of its identity is not counted.
+    - For a query, gallery images of its identity and its camera are ignored. An unknown camera (negative) is no camera
+      of another image, not even of one whose camera is unknown too.
+    - A query of unknown identity (negative), or with no other image of its identity, is not counted.
 
     Scores, as means over the queries:
 
@@ -45,19 +55,22 @@ def evaluate_ranking(
     Args:
         query_features: Features (Q, D); rows are scaled to unit length first.
         gallery_features: Features (G, D), likewise.
-        query_pids: Identities (Q,).
+        query_pids: Identities (Q,); negative = unknown.
         gallery_pids: Identities (G,); negative = unknown, never used.
-        query_cams: Cameras (Q,).
-        gallery_cams: Cameras (G,).
+        query_cams: Cameras (Q,); negative, or None = unknown.
+        gallery_cams: Cameras (G,); negative, or None = unknown.
         ranks: The ranks r at which CMC is returned, as 'rank<r>'.
         distance: Replaces the cosine similarity, e.g. the distance of
             :class:`glc.core.evaluation.reranking.KReciprocalReranking`.
+        same_camera: 'drop' ignores gallery images of the query's identity and camera; 'keep' ranks them as matches, for
+            images of one camera. The gallery should not hold the queries themselves, then.
 
     Returns:
         Fractions 'mAP', 'mINP' and 'rank<r>' for every r of ``ranks``.
 
     Raises:
-        ValueError: Shapes do not match, features are not finite, a rank is below 1, or no query has a match.
+        ValueError: Shapes do not match, features or distances are not finite, a rank is below 1, or no query has a
+            match; the message says why.
 
     Example:
         >>> query, gallery = np.array([[1.0, 0.0]]), np.array([[1.0, 0.1], [0.9, 0.5], [0.0, 1.0]])
@@ -66,11 +79,16 @@ def evaluate_ranking(
         >>> {name: round(value, 3) for name, value in scores.items()}
         {'mAP': 0.583, 'mINP': 0.667, 'rank1': 0.0, 'rank2': 1.0}
     """
-    if min(ranks, default=1) < 1:
-        raise ValueError(f'ranks must be at least 1, got {tuple(ranks)}')
     precisions, penalties, first_ranks = [], [], []
     for order, _, matches in _rankings(
-        query_features, gallery_features, query_pids, gallery_pids, query_cams, gallery_cams, distance
+        query_features,
+        gallery_features,
+        query_pids,
+        gallery_pids,
+        query_cams,
+        gallery_cams,
+        distance,
+        same_camera,
     ):
         query, column = (index.cpu().numpy() for index in matches.gather(1, order).nonzero(as_tuple=True))
         _, start, count = np.unique(query, return_index=True, return_counts=True)
@@ -82,10 +100,7 @@ def evaluate_ranking(
         penalties.append(count / rank[start + count - 1])
         first_ranks.append(rank[start])
     if not precisions:
-        raise ValueError(
-            'no query has a match in the gallery (same identity, other camera): check that query and gallery '
-            'are of one data set and that identities and cameras are not swapped'
-        )
+        raise ValueError(_no_match(query_pids, gallery_pids, query_cams, gallery_cams))
     first_rank = np.concatenate(first_ranks)
     return {
         'mAP': float(np.concatenate(precisions).mean()),
@@ -94,33 +109,38 @@ def evaluate_ranking(
     }
 
 
+@checked(top=AT_LEAST_ONE, **_RULES, unlabeled=[StrOptions({'drop', 'keep'})])
 def rank_gallery(
     query_features: np.ndarray | Tensor,
     gallery_features: np.ndarray | Tensor,
     query_pids: np.ndarray | Tensor,
     gallery_pids: np.ndarray | Tensor,
-    query_cams: np.ndarray | Tensor,
-    gallery_cams: np.ndarray | Tensor,
+    query_cams: np.ndarray | Tensor | None,
+    gallery_cams: np.ndarray | Tensor | None,
     top: int = 10,
     distance: BlockDistance | None = None,
+    same_camera: str = 'drop',
+    unlabeled: str = 'drop',
 ) -> np.ndarray:
     """Find the best gallery images of every query, in the order of ``evaluate_ranking``.
 
     Args:
         query_features: Features (Q, D); rows are scaled to unit length first.
         gallery_features: Features (G, D), likewise.
-        query_pids: Identities (Q,).
-        gallery_pids: Identities (G,); negative = unknown, never used.
-        query_cams: Cameras (Q,).
-        gallery_cams: Cameras (G,).
+        query_pids: Identities (Q,); negative = unknown.
+        gallery_pids: Identities (G,); negative = unknown.
+        query_cams: Cameras (Q,); negative, or None = unknown.
+        gallery_cams: Cameras (G,); negative, or None = unknown.
         top: Images per query.
         distance: See ``evaluate_ranking``.
+        same_camera: See ``evaluate_ranking``.
+        unlabeled: 'drop' ignores gallery images of unknown identity, as ``evaluate_ranking`` does; 'keep' ranks them.
 
     Returns:
         int64 array (Q, top) of rows of ``gallery_features``, best first; -1 where the gallery has no more.
 
     Raises:
-        ValueError: Shapes do not match, features are not finite, or ``top`` is below 1.
+        ValueError: Shapes do not match, features or distances are not finite, or ``top`` is below 1.
 
     Example:
         >>> query, gallery = np.array([[1.0, 0.0]]), np.array([[1.0, 0.1], [0.9, 0.5], [0.0, 1.0]])
@@ -128,18 +148,22 @@ def rank_gallery(
         >>> rank_gallery(query, gallery, *pids, *cams, top=3)
         array([[ 1,  2, -1]])
     """
-    if top < 1:
-        raise ValueError(f'top must be at least 1, got {top}')
-    result = np.full((len(query_pids), top), -1)
-    start = 0
+    parts = []
     for order, ignored, _ in _rankings(
-        query_features, gallery_features, query_pids, gallery_pids, query_cams, gallery_cams, distance
+        query_features,
+        gallery_features,
+        query_pids,
+        gallery_pids,
+        query_cams,
+        gallery_cams,
+        distance,
+        same_camera,
+        unlabeled,
     ):
         best = order[:, :top]
-        best = best.masked_fill(ignored.gather(1, best), -1)
-        result[start : start + len(best), : best.shape[1]] = best.cpu().numpy()
-        start += len(best)
-    return result
+        parts.append(np.full((len(best), top), -1))
+        parts[-1][:, : best.shape[1]] = best.masked_fill(ignored.gather(1, best), -1).cpu().numpy()
+    return np.concatenate(parts)
 
 
 def query_and_gallery(
@@ -150,8 +174,8 @@ def query_and_gallery(
     Raises:
         ValueError: The features are not finite, or their dimensions differ.
     """
-    query = as_unit_features(query_features)
-    gallery = as_unit_features(gallery_features).to(query.device)
+    query = as_unit_features(query_features, 'query_features')
+    gallery = as_unit_features(gallery_features, 'gallery_features').to(query.device)
     if query.shape[1] != gallery.shape[1]:
         raise ValueError(f'query features have {query.shape[1]} values, gallery features {gallery.shape[1]}')
     return query, gallery
@@ -169,9 +193,11 @@ def _rankings(
     gallery_features: np.ndarray | Tensor,
     query_pids: np.ndarray | Tensor,
     gallery_pids: np.ndarray | Tensor,
-    query_cams: np.ndarray | Tensor,
-    gallery_cams: np.ndarray | Tensor,
+    query_cams: np.ndarray | Tensor | None,
+    gallery_cams: np.ndarray | Tensor | None,
     distance: BlockDistance | None,
+    same_camera: str,
+    unlabeled: str = 'drop',
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Rank the gallery for blocks of B queries, in order; ignored images come last.
 
@@ -185,17 +211,76 @@ def _rankings(
     for block in query_blocks(query, gallery):
         rows = slice(block.start, block.stop)
         same_id = query_ids[rows, None] == gallery_ids
-        ignored = (same_id & (query_views[rows, None] == gallery_views)) | (gallery_ids < 0)
-        nearness = query[rows] @ gallery.T if distance is None else -distance(block).to(query.device)
+        same_id = same_id & (gallery_ids >= 0)
+        ignored = torch.zeros_like(same_id)
+        if unlabeled == 'drop':
+            ignored |= gallery_ids < 0
+        if same_camera == 'drop':
+            ignored |= same_id & (query_views[rows, None] == gallery_views) & (gallery_views >= 0)
+        if distance is None:
+            nearness = query[rows] @ gallery.T
+        else:
+            nearness = -_checked_distance(distance(block), block, len(gallery)).to(query.device)
         ranking = nearness.masked_fill(ignored, -torch.inf).argsort(dim=1, descending=True, stable=True)
         yield ranking, ignored, same_id & ~ignored
 
 
-def _both(
-    of_query: np.ndarray | Tensor, of_gallery: np.ndarray | Tensor, query: Tensor, gallery: Tensor, name: str
-) -> tuple[Tensor, Tensor]:
-    """Check the identities or cameras of queries and gallery, and move them to the device of the features."""
-    return (
-        as_labels(of_query, len(query), f'query {name}').to(query.device),
-        as_labels(of_gallery, len(gallery), f'gallery {name}').to(query.device),
+def _checked_distance(rows: Tensor, block: range, num_gallery: int) -> Tensor:
+    """Check the distances (B, G) of a block of queries."""
+    distances = as_tensor(rows, 'distance')
+    if distances.shape != (len(block), num_gallery):
+        raise ValueError(
+            f'distance must return ({len(block)}, {num_gallery}) for {len(block)} queries and {num_gallery} gallery '
+            f'images, got {tuple(distances.shape)}'
+        )
+    wrong = ~distances.isfinite()
+    if wrong.any():
+        query, image = wrong.nonzero()[0].tolist()
+        raise ValueError(
+            f'distance: {int(wrong.sum())} of {wrong.numel()} distances of queries {block.start} to {block.stop - 1} '
+            f'are NaN or infinite, the first is that of query {block.start + query} and gallery image {image}'
+        )
+    return distances
+
+
+def _no_match(query_pids: Any, gallery_pids: Any, query_cams: Any, gallery_cams: Any) -> str:
+    """Say why no query has a match in the gallery."""
+    ids, others, cams, other_cams = (
+        as_labels(np.empty(0, int) if part is None else part).cpu().numpy()
+        for part in (query_pids, gallery_pids, query_cams, gallery_cams)
     )
+    known = [np.count_nonzero(part >= 0) for part in (ids, others)]
+    common = np.intersect1d(ids[ids >= 0], others)
+    reason = 'no query has a match in the gallery: '
+    if not all(known):
+        return reason + (
+            f'identities are known of {known[0]} of {len(ids)} queries and of {known[1]} of {len(others)} gallery '
+            'images'
+        )
+    if not len(common):
+        return reason + (
+            'they have no identity in common; check that both are of one data set, and that identities and cameras are '
+            'not swapped'
+        )
+    return reason + (
+        f'all images of their {len(common)} common identities are of the camera of the query, and those are ignored; '
+        f"the cameras are {np.unique([*cams, *other_cams])[:5].tolist()}. same_camera='keep', of evaluate_ranking and "
+        'of ReIDMetric, takes them as matches'
+    )
+
+
+def _both(
+    of_query: np.ndarray | Tensor | None,
+    of_gallery: np.ndarray | Tensor | None,
+    query: Tensor,
+    gallery: Tensor,
+    name: str,
+) -> tuple[Tensor, Tensor]:
+    """Check identities or cameras, None = unknown; move them to the device of the features."""
+    first, second = (
+        as_labels(np.full(len(rows), -1) if part is None else part, len(rows), f'{whose} {name}').to(
+            query.device
+        )
+        for part, rows, whose in ((of_query, query, 'query'), (of_gallery, gallery, 'gallery'))
+    )
+    return first, second

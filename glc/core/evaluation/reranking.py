@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -13,15 +13,16 @@ from scipy import sparse
 from torch import Tensor
 
 from glc.core.evaluation.ranking import query_and_gallery, query_blocks
-from glc.core.neighbors.jaccard import reciprocal_encodings
+from glc.core.neighbors.jaccard import as_scales, reciprocal_encodings
 from glc.core.neighbors.jaccard_numba import parallel_rows, shared_weights
 from glc.core.neighbors.knn import knn_graph
+from glc.core.parameters import AT_LEAST_ONE, BOOLEAN, NOT_NEGATIVE, SHARE, CheckedFields, Rules
 
 _BLENDED_ROWS = 2**11
 
 
 @dataclass(frozen=True)
-class KReciprocalReranking:
+class KReciprocalReranking(CheckedFields):
     """k-reciprocal re-ranking (Zhong et al., CVPR 2017) without a dense matrix of all images.
 
     Queries and gallery are encoded together, as :func:`glc.core.neighbors.jaccard.jaccard_distance` does it, with the
@@ -50,15 +51,15 @@ class KReciprocalReranking:
         [[1, 0, 2]]
     """
 
+    _parameter_constraints: ClassVar[Rules] = {'k1': AT_LEAST_ONE, 'k2': AT_LEAST_ONE, 'lambda_value': SHARE}
+
     k1: int = 20
     k2: int = 6
     lambda_value: float = 0.3
 
     def __post_init__(self) -> None:
-        if not 1 <= self.k2 <= self.k1:
-            raise ValueError(f're-ranking needs 1 <= k2 <= k1, got k1={self.k1}, k2={self.k2}')
-        if not 0 <= self.lambda_value <= 1:
-            raise ValueError(f'lambda_value must lie in [0, 1], got {self.lambda_value}')
+        super().__post_init__()
+        as_scales(self.k1, self.k2, type(self).__name__)
 
     def __call__(
         self, query_features: np.ndarray | Tensor, gallery_features: np.ndarray | Tensor
@@ -105,7 +106,7 @@ class KReciprocalReranking:
 
 
 @dataclass(frozen=True)
-class QueryExpansion:
+class QueryExpansion(CheckedFields):
     """Expansion of every query to a weighted mean of itself and its nearest gallery images.
 
     The weights are 1 for the query itself and max(0, <x, y>) ** alpha for its neighbor y; the sum is scaled to
@@ -128,15 +129,11 @@ class QueryExpansion:
         array([[0.894, 0.447]], dtype=float32)
     """
 
+    _parameter_constraints: ClassVar[Rules] = {'k': AT_LEAST_ONE, 'alpha': NOT_NEGATIVE, 'gallery': BOOLEAN}
+
     k: int = 5
     alpha: float = 3.0
     gallery: bool = False
-
-    def __post_init__(self) -> None:
-        if self.k < 1:
-            raise ValueError(f'k of a query expansion must be at least 1, got {self.k}')
-        if not 0 <= self.alpha < np.inf:
-            raise ValueError(f'alpha must be a number of at least 0, got {self.alpha}')
 
     def __call__(
         self, query_features: np.ndarray | Tensor, gallery_features: np.ndarray | Tensor

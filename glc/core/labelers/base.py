@@ -11,11 +11,11 @@ from torch import Tensor
 
 from glc.core.labels import ArrayOrTensor
 from glc.core.neighbors.view import FeatureView
-from glc.core.parameters import Rules, check_parameters
+from glc.core.parameters import Checked, Rules
 from glc.core.timing import Timings
 
 
-class BaseLabeler(ClusterMixin, BaseEstimator):
+class BaseLabeler(Checked, ClusterMixin, BaseEstimator):
     """Base of pseudo-labelers; a scikit-learn clusterer (``fit``, ``fit_predict``, ``get_params``) too.
 
     A subclass implements ``_label`` and declares its parameters in ``_parameter_constraints``.
@@ -79,14 +79,6 @@ class BaseLabeler(ClusterMixin, BaseEstimator):
         """
         self.labels_ = self(X, cam_ids)
         return self
-
-    def check(self) -> None:
-        """Check the parameters.
-
-        Raises:
-            ValueError: One is out of range.
-        """
-        check_parameters(self, self.get_params(deep=False), self._parameter_constraints)
 
     @property
     def expected_k(self) -> int:

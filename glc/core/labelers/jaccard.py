@@ -66,7 +66,7 @@ class JaccardLabeler(BaseLabeler):
             ValueError: One is out of range.
         """
         super().check()
-        as_scales(self.k1, self.k2)
+        as_scales(self.k1, self.k2, type(self).__name__)
 
     @property
     def expected_k(self) -> int:

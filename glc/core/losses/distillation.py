@@ -14,6 +14,8 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from glc.core.parameters import AT_LEAST_ONE, NUMBER, POSITIVE, SHARE, checked
+
 __all__ = ['PartDistillationLoss', 'clip_each_', 'cosine_between', 'move_towards_']
 
 
@@ -47,6 +49,13 @@ class PartDistillationLoss(nn.Module):
 
     centre: Tensor
 
+    @checked(
+        num_outputs=AT_LEAST_ONE,
+        num_heads=AT_LEAST_ONE,
+        student_temperature=POSITIVE,
+        teacher_temperature=POSITIVE,
+        centre_momentum=SHARE,
+    )
     def __init__(
         self,
         num_outputs: int,
@@ -56,14 +65,6 @@ class PartDistillationLoss(nn.Module):
         centre_momentum: float = 0.9,
     ) -> None:
         super().__init__()
-        for name, value in (('num_outputs', num_outputs), ('num_heads', num_heads)):
-            if value < 1:
-                raise ValueError(f'{name} must be at least 1, got {value}')
-        for name, temperature in (('student', student_temperature), ('teacher', teacher_temperature)):
-            if temperature <= 0:
-                raise ValueError(f'{name}_temperature must be positive, got {temperature}')
-        if not 0 <= centre_momentum <= 1:
-            raise ValueError(f'centre_momentum must be in [0, 1], got {centre_momentum}')
         self.student_temperature = student_temperature
         self.teacher_temperature = teacher_temperature
         self.centre_momentum = centre_momentum
@@ -129,6 +130,7 @@ class PartDistillationLoss(nn.Module):
         return entropies[~same]
 
 
+@checked(start=NUMBER, end=NUMBER, progress=SHARE)
 def cosine_between(start: float, end: float, progress: float) -> float:
     """Compute the value on the half cosine from ``start`` to ``end``.
 
@@ -144,6 +146,7 @@ def cosine_between(start: float, end: float, progress: float) -> float:
     return end + 0.5 * (start - end) * (1 + math.cos(math.pi * progress))
 
 
+@checked(average=[nn.Module], module=[nn.Module], momentum=SHARE)
 @torch.no_grad()
 def move_towards_(average: nn.Module, module: nn.Module, momentum: float) -> None:
     """Move the parameters of an averaged copy towards a module's; buffers stay.
@@ -157,6 +160,7 @@ def move_towards_(average: nn.Module, module: nn.Module, momentum: float) -> Non
         old.lerp_(new, 1 - momentum)
 
 
+@checked(max_norm=POSITIVE)
 @torch.no_grad()
 def clip_each_(parameters: Iterable[nn.Parameter], max_norm: float) -> None:
     """Limit the norm of the gradient of every parameter by itself, as DINO and PASS do.

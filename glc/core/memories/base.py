@@ -9,6 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glc.core.labels import PseudoLabels
+from glc.core.parameters import SHARE, Rules, StrOptions, checked
+
+UPDATE: Rules = {'momentum': SHARE, 'mode': [StrOptions({'mean', 'hard'})]}
 
 
 def gather_batch(rows: Tensor) -> Tensor:
@@ -28,6 +31,7 @@ def gather_batch(rows: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
+@checked(**UPDATE)
 def momentum_rows(
     bank: Tensor, features: Tensor, targets: Tensor, momentum: float, mode: str
 ) -> tuple[Tensor, Tensor]:
@@ -39,13 +43,19 @@ def momentum_rows(
         bank: (R, D), unit norm; not modified.
         features: (B, D) float32, unit norm.
         targets: (B,) int64 row of each instance.
-        momentum: Share of the old row that stays.
+        momentum: Share of the old row that stays, in [0, 1].
         mode: ``'mean'`` applies the rule with every instance, in the order of the batch. ``'hard'`` applies it once per
             row, with the instance that is least similar to the row before the update.
 
     Returns:
         The rows hit (T,), in rising order, and their new vectors (T, D).
+
+    Raises:
+        ValueError: A parameter is out of range, shapes do not match, or a target is no row, see :func:`row_numbers`.
     """
+    if features.ndim != 2 or features.shape[1:] != bank.shape[1:]:
+        raise ValueError(f'features must be (B, {bank.shape[1]}), got {tuple(features.shape)}')
+    targets = row_numbers(targets, len(features), 'targets', len(bank))
     if mode == 'hard':
         similarities = (features * bank[targets]).sum(1)
         # The least similar instance of each row: order by similarity, then (stably) by row.
@@ -68,6 +78,43 @@ def replace_rows(bank: Tensor, hit: Tensor, rows: Tensor) -> Tensor:
     bank = bank.clone()
     bank[hit] = rows
     return bank
+
+
+def row_numbers(numbers: Tensor, batch: int, name: str, count: int) -> Tensor:
+    """Check numbers of the rows of a table.
+
+    To look at them would make the CPU wait for a GPU. There, negative numbers, which would count from the end or be
+    ignored, become ``count``: an index out of range, for which the device stops.
+
+    Args:
+        numbers: Integers (B,).
+        batch: B, at least 1.
+        name: What they are, for the message.
+        count: Rows of the table.
+
+    Returns:
+        int64 numbers (B,).
+
+    Raises:
+        ValueError: They are not B integers, B is 0, or, on a CPU, one is not in [0, count).
+    """
+    integers = not (numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool)
+    if not integers or numbers.shape != (batch,) or not batch:
+        raise ValueError(
+            f'{name} must be (B,) integers for a batch of B >= 1 images, got {numbers.dtype} of shape '
+            f'{tuple(numbers.shape)} for {batch} images'
+        )
+    numbers = numbers.long()
+    if numbers.device.type != 'cpu':
+        return numbers.where(numbers >= 0, count)
+    wrong = (numbers < 0) | (numbers >= count)
+    if wrong.any():
+        first = int(wrong.nonzero()[0])
+        raise ValueError(
+            f'{name} must be in [0, {count}): {int(wrong.sum())} of {batch} are not, the first is '
+            f'{int(numbers[first])} at {first}'
+        )
+    return numbers
 
 
 class BaseMemory(nn.Module):
@@ -107,7 +154,8 @@ class BaseMemory(nn.Module):
             pseudo: Labels (N,) and centroids (C, D), and the other fields that this memory :attr:`needs`.
 
         Raises:
-            ValueError: There are no centroids, or a field that this memory :attr:`needs` is None.
+            TypeError: ``pseudo`` is no labeling.
+            ValueError: There are no centroids, they are not finite, or a field that this memory :attr:`needs` is None.
         """
         if isinstance(pseudo, Tensor):
             warnings.warn(
@@ -116,6 +164,11 @@ class BaseMemory(nn.Module):
                 stacklevel=2,
             )
             pseudo = PseudoLabels(torch.arange(len(pseudo)), pseudo)
+        if not isinstance(pseudo, PseudoLabels):
+            raise TypeError(
+                f'{type(self).__name__}.reset takes PseudoLabels, got {type(pseudo).__name__}: '
+                'PseudoLabels.from_features(features, labels, cam_ids)'
+            )
         centroids = pseudo.centroids
         if centroids.ndim != 2 or not len(centroids):
             raise ValueError(
@@ -139,6 +192,11 @@ class BaseMemory(nn.Module):
 
         Returns:
             Scalar loss, a mean over the batch.
+
+        Raises:
+            RuntimeError: There was no ``reset``.
+            ValueError: The batch is empty, shapes do not match, or a label or an index is out of range; see
+                :func:`row_numbers` for those on a GPU.
         """
         raise NotImplementedError
 
@@ -154,12 +212,25 @@ class BaseMemory(nn.Module):
         """
         raise NotImplementedError
 
-    def _indices(self, indices: Tensor | None) -> Tensor:
-        """Check the indices, and move them to the device of the bank."""
+    def _rows(self, features: Tensor, numbers: Tensor | None, name: str, count: int) -> Tensor:
+        """Check the features of a batch, and labels or indices in [0, count); move these to the device of the bank."""
         if not len(self.bank):
             raise RuntimeError('the memory bank is empty: call reset before the first batch')
-        if indices is None:
+        if numbers is None:
             raise ValueError(
-                f'{type(self).__name__} needs the indices of the images: memory(features, labels, indices)'
+                f'{type(self).__name__} needs the {name} of the images: memory(features, labels, indices)'
             )
-        return indices.to(self.bank.device)
+        if not isinstance(features, Tensor):
+            raise TypeError(
+                f'features of {type(self).__name__} must be a tensor, got {type(features).__name__}'
+            )
+        if features.ndim != 2 or features.shape[1] != self.bank.shape[1]:
+            raise ValueError(
+                f'features of {type(self).__name__} must be (B, {self.bank.shape[1]}), got {tuple(features.shape)}'
+            )
+        return row_numbers(
+            torch.as_tensor(numbers, device=self.bank.device),
+            len(features),
+            f'{name} of {type(self).__name__}',
+            count,
+        )

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from glc.core.labels import PseudoLabels, as_labels, cluster_centroids
-from glc.core.memories.base import gather_batch, momentum_rows, replace_rows
+from glc.core.memories.base import UPDATE, gather_batch, momentum_rows, replace_rows
 from glc.core.memories.cluster import ClusterMemory
+from glc.core.parameters import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, checked
 
 
 class CameraMemory(ClusterMemory):
@@ -63,6 +64,14 @@ class CameraMemory(ClusterMemory):
     image_proxies: Tensor
     """(N,) proxy of each image, -1 = outlier."""
 
+    @checked(
+        temperature=POSITIVE,
+        **UPDATE,
+        num_negatives=AT_LEAST_ONE,
+        intra_weight=NOT_NEGATIVE,
+        inter_weight=NOT_NEGATIVE,
+        cluster_weight=NOT_NEGATIVE,
+    )
     def __init__(
         self,
         temperature: float = 0.07,
@@ -74,11 +83,10 @@ class CameraMemory(ClusterMemory):
         cluster_weight: float = 0.0,
     ) -> None:
         super().__init__(temperature, momentum, mode)
-        if num_negatives < 1:
-            raise ValueError(f'num_negatives must be at least 1, got {num_negatives}')
-        weights = (intra_weight, inter_weight, cluster_weight)
-        if min(weights) < 0 or not any(weights):
-            raise ValueError(f'weights must be 0 or more and not all 0, got {weights}')
+        if not any((intra_weight, inter_weight, cluster_weight)):
+            raise ValueError(
+                'the weights of CameraMemory must not all be 0: give intra_weight, inter_weight or cluster_weight'
+            )
         self.num_negatives = num_negatives
         self.intra_weight = intra_weight
         self.inter_weight = inter_weight
@@ -121,7 +129,7 @@ class CameraMemory(ClusterMemory):
 
     def forward(self, features: Tensor, labels: Tensor, indices: Tensor | None = None) -> Tensor:
         """Compute the weighted sum of the losses; see :meth:`BaseMemory.forward`."""
-        own = self.image_proxies[self._indices(indices)]
+        own = self._own(features, indices)
         with torch.autocast(features.device.type, enabled=False):
             similarities = features.float() @ self.proxies.T / self.temperature
             loss = self.intra_weight * intra_camera_loss(similarities, own, self.proxy_cameras)
@@ -137,9 +145,19 @@ class CameraMemory(ClusterMemory):
         """Apply the momentum update of the global batch; see :meth:`BaseMemory.update`."""
         if self.cluster_weight:
             super().update(features, labels)
-        own = gather_batch(self.image_proxies[self._indices(indices)])
+        own = gather_batch(self._own(features, indices))
         rows = momentum_rows(self.proxies, gather_batch(features.float()), own, self.momentum, self.mode)
         self.proxies = replace_rows(self.proxies, *rows)
+
+    def _own(self, features: Tensor, indices: Tensor | None) -> Tensor:
+        """Return the proxy (B,) of every image; an outlier has none, which is an error."""
+        own = self.image_proxies[self._rows(features, indices, 'indices', len(self.image_proxies))]
+        if own.device.type == 'cpu' and (own < 0).any():
+            raise ValueError(
+                f'indices of CameraMemory: {int((own < 0).sum())} of {len(own)} are those of outliers, which have no '
+                f'proxy, the first at {int((own < 0).nonzero()[0])}'
+            )
+        return own.where(own >= 0, len(self.proxies))  # elsewhere the device stops for it
 
 
 def intra_camera_loss(similarities: Tensor, own: Tensor, cameras: Tensor) -> Tensor:

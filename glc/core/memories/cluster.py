@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from glc.core.memories.base import BaseMemory, gather_batch, momentum_rows, replace_rows
+from glc.core.memories.base import UPDATE, BaseMemory, gather_batch, momentum_rows, replace_rows
+from glc.core.parameters import POSITIVE, checked
 
 
 class ClusterMemory(BaseMemory):
@@ -34,14 +35,9 @@ class ClusterMemory(BaseMemory):
         tensor([0.2400, 0.9700, 0.0000])
     """
 
+    @checked(temperature=POSITIVE, **UPDATE)
     def __init__(self, temperature: float = 0.05, momentum: float = 0.2, mode: str = 'hard') -> None:
         super().__init__()
-        if temperature <= 0:
-            raise ValueError(f'temperature must be positive, got {temperature}')
-        if not 0 <= momentum <= 1:
-            raise ValueError(f'momentum must be in [0, 1], got {momentum}')
-        if mode not in ('mean', 'hard'):
-            raise ValueError(f"mode must be 'mean' or 'hard', got {mode!r}")
         self.temperature = temperature
         self.momentum = momentum
         self.mode = mode
@@ -52,15 +48,18 @@ class ClusterMemory(BaseMemory):
 
     def forward(self, features: Tensor, labels: Tensor, indices: Tensor | None = None) -> Tensor:
         """Compute the cross entropy of the similarities to all clusters; see :meth:`BaseMemory.forward`."""
-        if not len(self.bank):
-            raise RuntimeError('the memory bank is empty: call reset before the first batch')
-        with torch.autocast(features.device.type, enabled=False):
-            return F.cross_entropy(features.float() @ self.bank.T / self.temperature, labels)
+        labels = self._rows(features, labels, 'labels', len(self.bank))
+        return self._cross_entropy(features, labels)
 
     @torch.no_grad()
     def update(self, features: Tensor, labels: Tensor, indices: Tensor | None = None) -> None:
         """Apply the momentum update of the global batch; see :meth:`BaseMemory.update`."""
+        labels = self._rows(features, labels, 'labels', len(self.bank))
         features, labels = gather_batch(features.float()), gather_batch(labels)
         self.bank = replace_rows(
             self.bank, *momentum_rows(self.bank, features, labels, self.momentum, self.mode)
         )
+
+    def _cross_entropy(self, features: Tensor, rows: Tensor) -> Tensor:
+        with torch.autocast(features.device.type, enabled=False):
+            return F.cross_entropy(features.float() @ self.bank.T / self.temperature, rows)

@@ -12,6 +12,7 @@ from torch import Tensor
 from glc.core.labels import PseudoLabels, as_labels, as_unit_features
 from glc.core.memories.base import gather_batch, momentum_rows, replace_rows
 from glc.core.memories.cluster import ClusterMemory
+from glc.core.parameters import POSITIVE, SHARE, checked
 
 
 class HybridMemory(ClusterMemory):
@@ -53,6 +54,7 @@ class HybridMemory(ClusterMemory):
     classes: Tensor
     """(N,) class of each image: its cluster, or C and more for an outlier."""
 
+    @checked(temperature=POSITIVE, momentum=SHARE)
     def __init__(self, temperature: float = 0.05, momentum: float = 0.2) -> None:
         super().__init__(temperature, momentum, mode='mean')
         self.register_buffer('instances', torch.empty(0, 0), persistent=False)
@@ -89,13 +91,15 @@ class HybridMemory(ClusterMemory):
 
     def forward(self, features: Tensor, labels: Tensor, indices: Tensor | None = None) -> Tensor:
         """Compute the cross entropy of the similarities to all classes; see :meth:`BaseMemory.forward`."""
-        return super().forward(features, self.classes[self._indices(indices)])
+        images = self._rows(features, indices, 'indices', len(self.classes))
+        return self._cross_entropy(features, self.classes[images])
 
     @torch.no_grad()
     def update(self, features: Tensor, labels: Tensor, indices: Tensor | None = None) -> None:
         """Apply the momentum update of the global batch; see :meth:`BaseMemory.update`."""
-        features, indices = gather_batch(features.float()), gather_batch(self._indices(indices))
-        images, rows = momentum_rows(self.instances, features, indices, self.momentum, self.mode)
+        images = self._rows(features, indices, 'indices', len(self.classes))
+        features, images = gather_batch(features.float()), gather_batch(images)
+        images, rows = momentum_rows(self.instances, features, images, self.momentum, self.mode)
         classes = self.classes[images]
         self._sums.index_add_(0, classes, rows.double() - self.instances[images].double())
         self.instances[images] = rows

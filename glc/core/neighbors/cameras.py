@@ -8,6 +8,7 @@ from torch import Tensor
 
 from glc.core.labels import as_labels, as_unit_features
 from glc.core.neighbors.knn import KNNGraph
+from glc.core.parameters import AT_LEAST_ONE, NUMBER, POSITIVE, checked
 
 _SAMPLE = 4096
 _NEAREST = 10
@@ -33,6 +34,7 @@ def known_cameras(cam_ids: np.ndarray | Tensor | None, num_images: int) -> Tenso
     return cameras if len(cameras[cameras >= 0].unique()) > 1 else None
 
 
+@checked(prior=POSITIVE)
 def center_cameras(
     features: np.ndarray | Tensor, cam_ids: np.ndarray | Tensor, prior: float = 20.0
 ) -> Tensor:
@@ -73,7 +75,7 @@ def camera_levels(features: np.ndarray | Tensor, cam_ids: np.ndarray | Tensor) -
     Returns:
         Symmetric float32 tensor (K, K), cameras in rising order: mean similarity of an image of one camera and its
         nearest ten images of the other, without itself. It is estimated from a sample of evenly spaced images. An
-        unknown camera gets the mean level of all pairs of known ones.
+        unknown camera gets the mean level of all pairs of known ones, 0 where none is known.
     """
     x = as_unit_features(features)
     cameras, camera = as_labels(cam_ids, len(x), 'cam_ids').to(x.device).unique(return_inverse=True)
@@ -93,9 +95,12 @@ def camera_levels(features: np.ndarray | Tensor, cam_ids: np.ndarray | Tensor) -
     unseen = (counts == 0) | (counts == 0).T
     levels = torch.where(unseen, levels + levels.T, (levels + levels.T) / 2)
     unknown = (cameras < 0)[:, None] | (cameras < 0)
+    if unknown.all():
+        return torch.zeros_like(levels)
     return torch.where(unknown, levels[~unknown].mean(), levels) if unknown.any() else levels
 
 
+@checked(graph=[KNNGraph], k=AT_LEAST_ONE, strength=NUMBER)
 def balance_cameras(
     graph: KNNGraph, cam_ids: np.ndarray | Tensor, levels: Tensor, k: int, strength: float = 0.5
 ) -> KNNGraph:
@@ -111,9 +116,16 @@ def balance_cameras(
     Returns:
         The k best of the candidates, the image itself first, with their similarities less the levels, on the device
         of these.
+
+    Raises:
+        ValueError: A parameter is out of range, or the levels are not those of the cameras.
     """
     graph = graph.to(levels.device)
-    camera = as_labels(cam_ids, graph.num_nodes, 'cam_ids').to(levels.device).unique(return_inverse=True)[1]
+    cameras, camera = (
+        as_labels(cam_ids, graph.num_nodes, 'cam_ids').to(levels.device).unique(return_inverse=True)
+    )
+    if levels.shape != (len(cameras), len(cameras)):
+        raise ValueError(f'levels must be (K, K) for {len(cameras)} cameras, got {tuple(levels.shape)}')
     scores = graph.similarities - strength * levels[camera[:, None], camera[graph.indices]]
     scores[:, 0] = torch.inf
     order = scores.sort(dim=1, descending=True, stable=True).indices[:, :k]

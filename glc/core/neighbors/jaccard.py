@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from numbers import Integral
 from typing import TypeAlias
 
 import numpy as np
@@ -30,6 +29,7 @@ from glc.core.neighbors.jaccard_numba import (
 )
 from glc.core.neighbors.jaccard_torch import CompressedRows, encode_rows, near_pairs
 from glc.core.neighbors.knn import KNNGraph, neighbor_matrix, unit_knn_graph
+from glc.core.parameters import NEIGHBORHOODS, SHARE, check_parameters, checked
 
 Encoding: TypeAlias = sparse.csr_array | CompressedRows
 Scale: TypeAlias = tuple[int, int]
@@ -37,6 +37,7 @@ Scale: TypeAlias = tuple[int, int]
 _TINY = np.finfo(np.float32).tiny
 
 
+@checked(**NEIGHBORHOODS, max_distance=SHARE, graph=[KNNGraph, None])
 def jaccard_distance(
     features: np.ndarray | Tensor,
     k1: int | Sequence[int] = 30,
@@ -84,6 +85,7 @@ def jaccard_distance(
     return mean_jaccard_distance([(features, graph)], k1, k2, max_distance)
 
 
+@checked(**NEIGHBORHOODS, max_distance=SHARE, workers=[Workers])
 def mean_jaccard_distance(
     views: Sequence[tuple[np.ndarray | Tensor, KNNGraph | None]],
     k1: int | Sequence[int] = 30,
@@ -104,10 +106,15 @@ def mean_jaccard_distance(
         See :func:`jaccard_distance`.
 
     Raises:
-        ValueError: A parameter is out of range, or a graph does not fit its features or k1.
+        ValueError: A parameter is out of range, a graph does not fit its features or k1, or the views are none or of
+            different images.
     """
     scales = as_scales(k1, k2)
+    if not len(views):
+        raise ValueError('views must hold at least one pair of features and graph, got none')
     known = [_with_graph(as_unit_features(x), graph, max(scales)[0]) for x, graph in views]
+    if len({len(x) for x, _ in known}) > 1:
+        raise ValueError(f'views must be of the same images, got {[len(x) for x, _ in known]} images')
     return unit_jaccard_distance(known, scales, max_distance, workers)
 
 
@@ -201,12 +208,15 @@ def encoding_distance(
     return (upper + upper.T + diagonal).tocsr()
 
 
-def as_scales(k1: int | Sequence[int], k2: int | Sequence[int]) -> tuple[Scale, ...]:
+def as_scales(
+    k1: int | Sequence[int], k2: int | Sequence[int], owner: str = 'the Jaccard distance'
+) -> tuple[Scale, ...]:
     """Check neighborhood sizes.
 
     Args:
         k1: One size, or several.
         k2: Neighbors over which encodings are averaged: one number for every k1, or one for each.
+        owner: What has these parameters, for the message.
 
     Returns:
         The pairs (k1, k2).
@@ -214,14 +224,13 @@ def as_scales(k1: int | Sequence[int], k2: int | Sequence[int]) -> tuple[Scale, 
     Raises:
         ValueError: A size is not an integer, not ``1 <= k2 <= k1``, or there are not as many k2 as k1.
     """
+    check_parameters(owner, {'k1': k1, 'k2': k2}, NEIGHBORHOODS)
     sizes, averaged = (np.atleast_1d(k).tolist() for k in (k1, k2))
-    if not sizes or not all(isinstance(size, Integral) for size in (*sizes, *averaged)):
-        raise ValueError(f'k1 and k2 must be integers, one or several, got k1={k1!r}, k2={k2!r}')
     if len(averaged) not in (1, len(sizes)):
-        raise ValueError(f'k2 must be one number or as many as k1, got k1={k1}, k2={k2}')
+        raise ValueError(f'k2 of {owner} must be one number or as many as k1, got k1={k1}, k2={k2}')
     scales = tuple(zip(sizes, averaged * len(sizes) if len(averaged) == 1 else averaged, strict=True))
     if not all(1 <= second <= first for first, second in scales):
-        raise ValueError(f'k1 and k2 must satisfy 1 <= k2 <= k1, got k1={k1}, k2={k2}')
+        raise ValueError(f'k1 and k2 of {owner} must satisfy 1 <= k2 <= k1, got k1={k1}, k2={k2}')
     return scales
 
 
@@ -234,6 +243,8 @@ def _with_graph(x: Tensor, graph: KNNGraph | None, k1: int) -> tuple[Tensor, KNN
             f'the graph has {graph.num_nodes} images and {graph.k} neighbors, '
             f'but the features have {len(x)} images and k1={k1}'
         )
+    if int(graph.indices.min()) < 0 or int(graph.indices.max()) >= len(x):
+        raise ValueError(f'the graph names neighbors outside of its {len(x)} images')
     return x, graph
 
 

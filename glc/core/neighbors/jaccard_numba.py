@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-import numba
 import numpy as np
 import torch
+
+from glc.core.compiled import compiled
 
 Result = TypeVar('Result')
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -40,7 +41,7 @@ def join_rows(blocks: Iterable[Rows]) -> Rows:
     return np.concatenate([[0], np.cumsum(sizes)]), columns, values
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled()
 def mutual_neighbors(ranks: np.ndarray, k: int, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
     """Find the j among the first k neighbors of i that have i among their first k.
 
@@ -66,7 +67,7 @@ def mutual_neighbors(ranks: np.ndarray, k: int, start: int, stop: int) -> tuple[
     return counts, members
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled()
 def expanded_sets(
     counts: np.ndarray,
     members: np.ndarray,
@@ -120,7 +121,7 @@ def expanded_sets(
     return sizes, result[:filled].copy()
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled()
 def mean_distances(
     rows: tuple[Compressed, ...],
     columns: tuple[Compressed, ...],
@@ -191,7 +192,7 @@ def mean_distances(
     return sizes, found[:filled].copy(), distances[:filled].copy()
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled()
 def shared_weights(
     rows: Compressed, columns: Compressed, num_others: int, start: int, stop: int
 ) -> np.ndarray:
@@ -221,7 +222,7 @@ def shared_weights(
     return result
 
 
-@numba.njit(nogil=True, cache=True, fastmath=True)
+@compiled(fastmath=True)
 def gaussian_rows(
     features: np.ndarray, indptr: np.ndarray, columns: np.ndarray, start: int, stop: int
 ) -> np.ndarray:

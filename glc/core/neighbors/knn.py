@@ -14,15 +14,13 @@ from scipy import sparse
 from torch import Tensor
 
 from glc.core.distributed import ALONE, Workers
-from glc.core.labels import as_unit_features
+from glc.core.labels import as_tensor, as_unit_features
 from glc.core.neighbors.approximate import likely_neighbors
 from glc.core.neighbors.similarity import pair_similarities
+from glc.core.parameters import AT_LEAST_ONE, SEARCH, checked
 
 EXACT_LIMIT = 50_000
 """Images up to which the default backend of :func:`knn_graph` is exact."""
-
-BACKENDS = ('auto', 'faiss', 'torch', 'approximate')
-"""Searches of :func:`knn_graph`."""
 
 # A float32 search is asked for this many neighbors beyond k, so that the k best of float64 are surely among them. Where
 # the last one found is this close to the k-th (duplicates), they may not be: such rows are searched again in float64.
@@ -43,6 +41,9 @@ class KNNGraph:
 
     Arrays, and other integer or float types, are converted.
 
+    Raises:
+        ValueError: They are not (N, k) both, or not numbers.
+
     Example:
         >>> graph = knn_graph(np.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]]), k=2)
         >>> graph.indices
@@ -61,8 +62,18 @@ class KNNGraph:
     similarities: Tensor
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, 'indices', torch.as_tensor(self.indices).to(torch.int64))
-        object.__setattr__(self, 'similarities', torch.as_tensor(self.similarities).to(torch.float32))
+        indices, similarities = (
+            as_tensor(self.indices, 'indices'),
+            as_tensor(self.similarities, 'similarities'),
+        )
+        if indices.ndim != 2 or indices.shape != similarities.shape:
+            raise ValueError(
+                f'indices and similarities must be (N, k), got {tuple(indices.shape)} and {tuple(similarities.shape)}'
+            )
+        if indices.is_floating_point():
+            raise ValueError(f'indices must be integers, got {indices.dtype}')
+        object.__setattr__(self, 'indices', indices.to(torch.int64))
+        object.__setattr__(self, 'similarities', similarities.to(torch.float32))
 
     @property
     def num_nodes(self) -> int:
@@ -87,6 +98,7 @@ class KNNGraph:
         return self.indices.cpu().numpy(), self.similarities.cpu().numpy()
 
 
+@checked(k=AT_LEAST_ONE, **SEARCH, block_size=[*AT_LEAST_ONE, None], workers=[Workers])
 def knn_graph(
     features: np.ndarray | Tensor,
     k: int,
@@ -129,10 +141,6 @@ def unit_knn_graph(
     x: Tensor, k: int, backend: str = 'auto', block_size: int | None = None, workers: Workers = ALONE
 ) -> KNNGraph:
     """Do the work of :func:`knn_graph` for float32 unit features (N, D), which are not checked again."""
-    if k < 1:
-        raise ValueError(f'k must be at least 1 (the image itself), got {k}')
-    if block_size is not None and block_size < 1:
-        raise ValueError(f'block_size must be at least 1, got {block_size}')
     backend = _resolve_backend(backend, x.device, len(x))
     share = workers.rows(len(x))
     rows = torch.arange(share.start, share.stop, device=x.device)
@@ -197,8 +205,6 @@ def _neighbors(
 
 
 def _resolve_backend(backend: str, device: torch.device, num_nodes: int) -> str:
-    if backend not in BACKENDS:
-        raise ValueError(f'backend must be one of {BACKENDS}, got {backend!r}')
     has_faiss = importlib.util.find_spec('faiss') is not None
     if backend == 'faiss' and not has_faiss:
         raise RuntimeError("backend='faiss' needs faiss: pip install faiss-cpu, or use backend='torch'")

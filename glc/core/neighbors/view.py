@@ -12,10 +12,11 @@ from scipy import sparse
 from torch import Tensor
 
 from glc.core.distributed import ALONE, Workers
-from glc.core.labels import ArrayOrTensor, as_unit_features, like
+from glc.core.labels import ArrayOrTensor, as_tensor, as_unit_features, like
 from glc.core.neighbors.cameras import balance_cameras, camera_levels, center_cameras, known_cameras
 from glc.core.neighbors.jaccard import Scale, as_scales, unit_jaccard_distance
 from glc.core.neighbors.knn import KNNGraph, euclidean_graph, unit_knn_graph
+from glc.core.parameters import AT_LEAST_ONE, SEARCH, SHARE, SIZES, checked
 
 Made = TypeVar('Made')
 
@@ -42,7 +43,8 @@ class FeatureView(Generic[ArrayOrTensor]):
         cam_ids: int64 tensor (N,), -1 = unknown; None where cameras cannot be told apart.
 
     Raises:
-        ValueError: Features are empty, not (N, D) or not finite, or ``cam_ids`` are not N integers.
+        ValueError: Features are empty, not (N, D) or not finite, ``cam_ids`` are not N integers, or a setting is out of
+            range.
 
     Example:
         >>> view = FeatureView(np.array([[1.0, 0.0], [1.0, 0.1], [0.1, 1.0], [0.0, 1.0]]))
@@ -52,6 +54,7 @@ class FeatureView(Generic[ArrayOrTensor]):
         array([0.  , 0.01, 0.  , 0.  ], dtype=float32)
     """
 
+    @checked(**SEARCH, expected_k=AT_LEAST_ONE, workers=[Workers])
     def __init__(
         self,
         features: ArrayOrTensor,
@@ -87,6 +90,7 @@ class FeatureView(Generic[ArrayOrTensor]):
         """The features (N, D), centered per camera where cameras are known; unit rows."""
         return self.features if self.cam_ids is None else center_cameras(self.features, self.cam_ids)
 
+    @checked(k=AT_LEAST_ONE)
     def neighbors(self, k: int) -> KNNGraph:
         """Find the nearest neighbors of the centered features.
 
@@ -108,6 +112,7 @@ class FeatureView(Generic[ArrayOrTensor]):
                 self._found = euclidean_graph(self.features, wanted)
         return self._found.first(k)
 
+    @checked(k=AT_LEAST_ONE)
     def graphs(self, k: int) -> list[KNNGraph]:
         """Find the nearest neighbors, plain and, where cameras are known, balanced between cameras as well.
 
@@ -124,6 +129,7 @@ class FeatureView(Generic[ArrayOrTensor]):
             self._balanced = balance_cameras(candidates, self.cam_ids, self._levels, k)
         return [self.neighbors(k), self._balanced]
 
+    @checked(scales=SIZES, k2=SIZES, max_distance=SHARE)
     def distance(
         self, scales: int | Sequence[int] = 30, k2: int | Sequence[int] = 6, max_distance: float = 1.0
     ) -> sparse.csr_array:
@@ -141,7 +147,7 @@ class FeatureView(Generic[ArrayOrTensor]):
         Raises:
             ValueError: A parameter is out of range.
         """
-        wanted = (as_scales(scales, k2), max_distance)
+        wanted = (as_scales(scales, k2, 'FeatureView.distance'), max_distance)
         if self._distance is None or self._distance[0] != wanted:
             self._distance = None  # two of them would not be needed, and may not fit into memory
             views = [(self.centered, graph) for graph in self.graphs(max(wanted[0])[0])]
@@ -213,7 +219,7 @@ class FeatureView(Generic[ArrayOrTensor]):
 
     def _made_as_given(self) -> FeatureView[ArrayOrTensor]:
         view = self._derived(self.features, None)
-        view.features = torch.as_tensor(self._unscaled).detach().to(self.device, torch.float32)
+        view.features = as_tensor(self._unscaled, 'features').to(self.device, torch.float32)
         view._unit = False
         return view
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from numbers import Integral
 
 import numpy as np
 from mmengine.dist import get_dist_info
@@ -9,7 +10,8 @@ from mmengine.logging import print_log
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from glc.core.labels import PseudoLabels
+from glc.core.labels import PseudoLabels, as_labels
+from glc.core.parameters import AT_LEAST_ONE, CAMERAS, SEED, Interval, checked
 from glc.datasets.base import BaseReIDDataset, Draw
 from glc.registry import DATA_SAMPLERS
 
@@ -19,9 +21,9 @@ class PseudoIdentitySampler(Sampler[Draw]):
     """Sampler of ``num_ids`` clusters x ``num_instances`` images, the same on any number of processes.
 
     Clusters come in random permutations. Of each cluster, one image is drawn at random. The others come from its images
-    in other cameras or, if there are none, from its other images. Where these are too few, they repeat, so a batch is
-    always full. Outliers (label -1) are drawn with ``outlier_groups`` only. The length does not depend on the number of
-    clusters, so schedules keep their meaning.
+    in other cameras or, if there are none, from its other images; an unknown camera counts as another one. Where these
+    are too few, they repeat, so a batch is always full. Outliers (label -1) are drawn with ``outlier_groups`` only. The
+    length does not depend on the number of clusters, so schedules keep their meaning.
 
     The stream of an epoch depends on the seed, the epoch and the labels only. Every process draws the same global
     batches and keeps its share of whole identities. Each draw carries the seed of its augmentation.
@@ -38,6 +40,14 @@ class PseudoIdentitySampler(Sampler[Draw]):
         use_cameras: Draw the other images of a cluster from other cameras where there are any.
     """
 
+    @checked(
+        num_ids=AT_LEAST_ONE,
+        num_instances=AT_LEAST_ONE,
+        iterations=AT_LEAST_ONE,
+        seed=[*SEED['seed'], None],
+        outlier_groups=[Interval(Integral, 0, None, closed='left')],
+        **CAMERAS,
+    )
     def __init__(
         self,
         dataset: BaseReIDDataset,
@@ -48,14 +58,7 @@ class PseudoIdentitySampler(Sampler[Draw]):
         outlier_groups: int = 0,
         use_cameras: bool = True,
     ) -> None:
-        for name, value in (
-            ('num_ids', num_ids),
-            ('num_instances', num_instances),
-            ('iterations', iterations),
-        ):
-            if value < 1:
-                raise ValueError(f'{name} must be at least 1, got {value}')
-        if not 0 <= outlier_groups < num_ids:
+        if outlier_groups >= num_ids:
             raise ValueError(
                 f'outlier_groups must be from 0 to num_ids - 1 = {num_ids - 1}, got {outlier_groups}'
             )
@@ -87,8 +90,12 @@ class PseudoIdentitySampler(Sampler[Draw]):
         self.assign_labels(pseudo.labels)
 
     def assign_labels(self, labels: Tensor) -> None:
-        """Draw from the clusters or identities of these labels (N,) from now on."""
-        clusters = labels.cpu().numpy()
+        """Draw from the clusters or identities of these labels (N,) from now on.
+
+        Raises:
+            ValueError: If the labels are no integers, or not one per image.
+        """
+        clusters = as_labels(labels).cpu().numpy()
         if len(clusters) != len(self.cam_ids):
             raise ValueError(f'{len(clusters)} pseudo labels for a data set of {len(self.cam_ids)} images')
         order = np.argsort(clusters, kind='stable')
@@ -135,7 +142,9 @@ class PseudoIdentitySampler(Sampler[Draw]):
         """Draw ``num_instances`` images of one cluster, by the camera rule."""
         members = self._members[cluster]
         anchor = rng.choice(members)
-        others = members[self.cam_ids[members] != self.cam_ids[anchor]]
+        cameras = self.cam_ids[members]
+        elsewhere = (cameras != self.cam_ids[anchor]) | (cameras < 0)
+        others = members[elsewhere & (members != anchor)]
         if not len(others):
             others = members[members != anchor] if len(members) > 1 else members
         rest = self.num_instances - 1

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from glc.core.labels import PseudoLabels
+from glc.core.parameters import AT_LEAST_ONE, SEED, checked
 from glc.datasets.base import BaseReIDDataset, Draw
 from glc.registry import DATA_SAMPLERS
 
@@ -34,12 +35,10 @@ class RandomIdentitySampler(Sampler[Draw]):
         ValueError: A number is below 1, or the processes cannot share the identities of a batch.
     """
 
+    @checked(num_ids=AT_LEAST_ONE, num_instances=AT_LEAST_ONE, seed=[*SEED['seed'], None])
     def __init__(
         self, dataset: BaseReIDDataset, num_ids: int = 16, num_instances: int = 4, seed: int | None = None
     ) -> None:
-        for name, value in (('num_ids', num_ids), ('num_instances', num_instances)):
-            if value < 1:
-                raise ValueError(f'{name} must be at least 1, got {value}')
         self._rank, self._world_size = get_dist_info()
         if num_ids % self._world_size:
             raise ValueError(

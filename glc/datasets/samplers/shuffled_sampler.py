@@ -6,6 +6,7 @@ import numpy as np
 from mmengine.dist import get_dist_info
 from torch.utils.data import Sampler
 
+from glc.core.parameters import AT_LEAST_ONE, SEED, checked
 from glc.datasets.base import Draw
 from glc.registry import DATA_SAMPLERS
 
@@ -26,9 +27,10 @@ class ShuffledSampler(Sampler[Draw]):
         ValueError: If the processes cannot share the batch, or the data set has less than one.
     """
 
+    @checked(batch_size=AT_LEAST_ONE, seed=[*SEED['seed'], None])
     def __init__(self, dataset: Sized, batch_size: int, seed: int | None = None) -> None:
         self._rank, self._world_size = get_dist_info()
-        if batch_size < 1 or batch_size % self._world_size:
+        if batch_size % self._world_size:
             raise ValueError(
                 f'a global batch of {batch_size} images cannot be shared by {self._world_size} processes'
             )

@@ -2,11 +2,13 @@
 
 import math
 import random
+from numbers import Integral, Real
 from typing import Any
 
 import cv2
 from mmcv.transforms import BaseTransform
 
+from glc.core.parameters import AT_LEAST_ONE, BOOLEAN, SHARE, Interval, Several, checked
 from glc.registry import TRANSFORMS
 
 
@@ -31,6 +33,10 @@ class PadRandomCrop(BaseTransform):
         (256, 128, 3)
     """
 
+    @checked(
+        padding=[Interval(Integral, 0, None, closed='left')],
+        size=[Several(Integral, 1, None, closed='left', count=2)],
+    )
     def __init__(self, padding: int = 10, size: tuple[int, int] = (128, 256)) -> None:
         self.padding = padding
         self.size = tuple(size)
@@ -82,6 +88,14 @@ class RandomErasing(BaseTransform):
         True
     """
 
+    @checked(
+        prob=SHARE,
+        area=[Several(Real, 0, 1, closed='right', count=2, rising=True)],
+        aspect=[Several(Real, 0, None, closed='neither', count=2, rising=True)],
+        attempts=AT_LEAST_ONE,
+        log_aspect=BOOLEAN,
+        noise=BOOLEAN,
+    )
     def __init__(
         self,
         prob: float = 0.5,

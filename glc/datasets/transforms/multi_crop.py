@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,13 @@ from mmcv.transforms import BaseTransform
 from PIL import Image, ImageFilter
 from torchvision import transforms as tv
 
+from glc.core.parameters import AT_LEAST_ONE, SHARE, Several, check_parameters, checked
 from glc.registry import TRANSFORMS
 from glc.structures import ReIDDataSample
+
+_SIZE = [Several(Integral, 1, None, closed='left', count=2)]
+_SCALE = [Several(Real, 0, 1, closed='right', count=2, rising=True)]
+_PART = [Several(Real, 0, 1, closed='both', count=2, rising=True)]
 
 
 @TRANSFORMS.register_module()
@@ -51,6 +57,16 @@ class PartMultiCrop(BaseTransform):
         [(2, (64, 32, 3)), (9, (32, 16, 3))]
     """
 
+    @checked(
+        global_size=_SIZE,
+        local_size=_SIZE,
+        global_scale=_SCALE,
+        local_scale=_SCALE,
+        crops_per_part=AT_LEAST_ONE,
+        blur=[Several(Real, 0, 1, closed='both', count=3)],
+        blur_radius=[Several(Real, 0, None, closed='left', count=2, rising=True)],
+        solarise=SHARE,
+    )
     def __init__(
         self,
         global_size: tuple[int, int] = (128, 256),
@@ -63,6 +79,8 @@ class PartMultiCrop(BaseTransform):
         blur_radius: tuple[float, float] = (0.1, 2.0),
         solarise: float = 0.2,
     ) -> None:
+        for part in parts:
+            check_parameters(self, {'parts': part}, {'parts': _PART})
         self.global_size = tuple(global_size)
         self.local_size = tuple(local_size)
         self.parts = tuple(map(tuple, parts))

@@ -3,6 +3,7 @@
 from .average_batchnorm_hook import AverageBatchNormHook
 from .checkpoint_hook import CheckpointHook
 from .epoch_seed_hook import EpochSeedHook
+from .finite_check_hook import FiniteCheckHook
 from .identity_label_hook import IdentityLabelHook
 from .mean_teacher_hook import MeanTeacherHook
 from .plain_checkpoint_hook import PlainCheckpointHook
@@ -16,6 +17,7 @@ __all__ = [
     'AverageBatchNormHook',
     'CheckpointHook',
     'EpochSeedHook',
+    'FiniteCheckHook',
     'IdentityLabelHook',
     'MeanTeacherHook',
     'PlainCheckpointHook',

@@ -1,9 +1,12 @@
 """Checkpoints that load without running code."""
 
-import numpy as np
-from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from typing import Any
 
+import numpy as np
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.runner import EpochBasedTrainLoop, Runner
+
+from glc.engine.resume import training_set_of
 from glc.registry import HOOKS
 
 
@@ -11,15 +14,31 @@ from glc.registry import HOOKS
 class PlainCheckpointHook(Hook):
     """Hook that reduces mmengine's message hub in a checkpoint to plain values.
 
-    The hub's log buffers pickle classes that ``torch.load(weights_only=True)``, the default of today's torch, refuses;
+    The hub's log buffers pickle classes that torch's ``weights_only=True``, the default of today, refuses;
     without this hook a run cannot be resumed. Smoothed log values start again after a resume; counters and the best
-    score so far are kept.
+    score so far are kept. A description of the training set (:func:`~glc.engine.resume.training_set_of`) is added,
+    since a training goes on with the same images only.
     """
 
     priority = 'VERY_LOW'
 
+    def __init__(self) -> None:
+        self._training_set: dict[str, Any] | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        """Warn of checkpoints that cannot be resumed."""
+        within = any(isinstance(hook, CheckpointHook) and not hook.by_epoch for hook in runner.hooks)
+        if within and isinstance(runner.train_loop, EpochBasedTrainLoop):
+            runner.logger.warning(
+                'default_hooks.checkpoint.by_epoch=False writes checkpoints within epochs, which --resume refuses: set '
+                'default_hooks.checkpoint.by_epoch=True and its interval in epochs'
+            )
+
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Replace ``checkpoint['message_hub']`` by its plain part."""
+        """Replace ``checkpoint['message_hub']`` by its plain part, and add ``checkpoint['meta']['training_set']``."""
+        if self._training_set is None:
+            self._training_set = training_set_of(runner.train_dataloader.dataset)
+        checkpoint['meta']['training_set'] = self._training_set
         hub = checkpoint['message_hub']
         info = {}
         for name, value in hub['runtime_info'].items():

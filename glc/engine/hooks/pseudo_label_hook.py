@@ -1,6 +1,6 @@
 """The schedule of pseudo labels, and their assignment to model and sampler."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -11,7 +11,7 @@ from glc.core.correctors import BaseCorrector
 from glc.core.labelers import BaseLabeler
 from glc.core.labels import PseudoLabels
 from glc.engine.checks import check_cameras, check_train_dataloader
-from glc.engine.feature_extractor import FeatureExtractor
+from glc.engine.feature_extractor import FeatureExtractor, deterministic_pipeline
 from glc.engine.labeling import LabelEngine, TooFewClustersError
 from glc.engine.unwrap import unwrap
 from glc.registry import HOOKS, LABEL_CORRECTORS, PSEUDO_LABELERS
@@ -34,7 +34,8 @@ class PseudoLabelHook(Hook):
     Args:
         labeler: Labeler or its config in ``PSEUDO_LABELERS``.
         corrector: Corrector or its config in ``LABEL_CORRECTORS``; None trains on the labeler's labels.
-        pipeline: Deterministic pipeline of the extraction; None takes that of the config's ``test_dataloader``.
+        pipeline: Deterministic pipeline of the extraction; None takes that of the config's ``test_dataloader``,
+            else its ``test_pipeline``.
         interval: Label every this many epochs.
         correct_begin: First 0-based epoch whose labels are corrected.
         correct_interval: From then on, correct the labels of every epoch divisible by this.
@@ -56,7 +57,7 @@ class PseudoLabelHook(Hook):
         self,
         labeler: dict | BaseLabeler,
         corrector: dict | BaseCorrector | None = None,
-        pipeline: list | None = None,
+        pipeline: Sequence[dict | Callable] | None = None,
         interval: int = 1,
         correct_begin: int = 0,
         correct_interval: int = 1,
@@ -102,12 +103,7 @@ class PseudoLabelHook(Hook):
         loader = runner.train_dataloader
         check_train_dataloader(loader)
         check_cameras(unwrap(runner.model).memory, loader.dataset)
-        pipeline = self.pipeline
-        if pipeline is None:
-            test_loader = runner.cfg.get('test_dataloader') or runner.cfg.get('val_dataloader')
-            if test_loader is None:
-                raise ValueError('PseudoLabelHook needs a pipeline where the config has no test_dataloader')
-            pipeline = test_loader.dataset.pipeline
+        pipeline = self.pipeline or deterministic_pipeline(runner.cfg)
         dataset = loader.dataset.with_pipeline(pipeline)
         self._extract = FeatureExtractor(dataset, self.batch_size, self.num_workers)
         if self.pseudo is not None and len(self.pseudo.labels) != len(dataset):

@@ -10,6 +10,8 @@ from scipy import sparse
 from sklearn.metrics import adjusted_rand_score
 
 from glc.core.clusterers import (
+    DBSCANClusterer,
+    LeidenClusterer,
     MapEquationClusterer,
     knee_distance,
     leiden_communities,
@@ -17,6 +19,7 @@ from glc.core.clusterers import (
 )
 from glc.core.clusterers.communities import CUT_RANGE
 from glc.core.clusterers.dbscan import KNEE_RANGE
+from glc.core.correctors import cluster_links
 from glc.core.correctors.base import follow_labels, penalize_different_labels
 from glc.core.evaluation import label_quality
 from glc.core.labelers import JaccardDBSCAN, JaccardMapEquation, MultiScaleConsensus
@@ -176,3 +179,42 @@ def test_images_left_over_follow_their_label(pairs, share):
         if counts.max() > share * len(others):
             expected[image] = counts.argmax()
     np.testing.assert_array_equal(follow_labels(clusters, labels, share), expected)
+
+
+def broken(value):
+    matrix = sparse.csr_array(np.kron(np.eye(2), np.full((3, 3), 0.5)))
+    matrix.data[[4, 7]] = value
+    return matrix
+
+
+CALLS = {
+    'distance': [DBSCANClusterer(), LeidenClusterer(), lambda distance: knee_distance(distance, 2)],
+    'similarity': [map_equation_communities, leiden_communities],
+    'probabilities': [cluster_links],
+}
+PAIRS = [(name, call) for name, calls in CALLS.items() for call in calls]
+
+
+@pytest.mark.parametrize(('name', 'call'), PAIRS)
+@pytest.mark.parametrize('value', [np.nan, np.inf, -0.1, 1.1])
+def test_entries_that_are_no_distances_are_counted_and_located(name, call, value):
+    if name == 'similarity' and value == 1.1:
+        return
+    with pytest.raises(ValueError, match=rf'{name}: 2 of 18 entries are .* the first is .* at \(1, 1\)'):
+        call(broken(value))
+
+
+@pytest.mark.parametrize(('name', 'call'), PAIRS)
+def test_what_is_no_square_sparse_matrix_is_refused(name, call):
+    with pytest.raises(TypeError, match=f'{name} must be a sparse matrix .* got ndarray'):
+        call(np.eye(3))
+    for shape in ((3, 4), (0, 0)):
+        with pytest.raises(ValueError, match=f'{name} must be a sparse matrix'):
+            call(sparse.csr_array(shape))
+
+
+@pytest.mark.parametrize('kind', [sparse.csr_matrix, sparse.coo_array, sparse.csc_array, sparse.lil_array])
+def test_any_sparse_matrix_serves(kind):
+    blocks = np.kron(np.eye(2), np.full((4, 4), 0.2))
+    assert DBSCANClusterer(eps=0.5)(kind(blocks)).tolist() == [0] * 4 + [1] * 4
+    assert map_equation_communities(kind(blocks)).tolist() == [0] * 4 + [1] * 4

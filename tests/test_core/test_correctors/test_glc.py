@@ -95,7 +95,7 @@ def test_parameters_of_training_and_linking_can_be_set_flat():
         TypeError, match=r'no parameter link_threshold; .* its ConsensusLinking has label_weight'
     ):
         GLC(link_threshold=0.7)
-    with pytest.raises(ValueError, match='linking must be one of consensus, communities, components'):
+    with pytest.raises(ValueError, match=r"'linking' .* among {'communities', 'components', 'consensus'}"):
         GLC(linking='tree')
 
 

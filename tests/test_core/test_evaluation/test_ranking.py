@@ -144,3 +144,102 @@ def test_bad_arguments():
         evaluate_ranking(query, gallery, query_pids, gallery_pids, query_cams, gallery_cams)
     with pytest.raises(ValueError, match='top'):
         rank_gallery(gallery, gallery, gallery_pids, gallery_pids, gallery_cams, gallery_cams, top=0)
+
+
+def unknown_task(seed=0):
+    """A task whose cameras and identities are partly unknown."""
+    rng = np.random.default_rng(seed)
+    query, gallery, *ids = retrieval_task(seed=seed)
+    return (
+        query,
+        gallery,
+        *(np.where(rng.random(len(part)) < 0.3, -1 - rng.integers(2, size=len(part)), part) for part in ids),
+    )
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_unknown_cameras_and_identities_equal_nobody(seed):
+    query, gallery, query_pids, gallery_pids, query_cams, gallery_cams = unknown_task(seed)
+    # Every unknown camera is one of its own, and every unknown identity is that of nobody else.
+    apart = [
+        np.where(part < 0, 100 + 1000 * i + np.arange(len(part)), part)
+        for i, part in enumerate((query_cams, gallery_cams))
+    ]
+    strangers = np.where(query_pids < 0, 5000 + np.arange(len(query_pids)), query_pids)
+    expected = naive_scores(query, gallery, strangers, gallery_pids, *apart)
+    scores = evaluate_ranking(query, gallery, query_pids, gallery_pids, query_cams, gallery_cams)
+    assert scores == pytest.approx(expected, abs=1e-9)
+
+
+def test_without_cameras_every_image_of_the_person_is_a_match():
+    features, pids, unknown = np.eye(3), np.arange(3), np.full(3, -1)
+    assert evaluate_ranking(features, features, pids, pids, unknown, unknown)['mAP'] == 1
+    assert evaluate_ranking(features, features, pids, pids, None, unknown)['mAP'] == 1
+    with pytest.raises(ValueError, match='no identity in common'):
+        evaluate_ranking(features, features, pids, pids + 3, None, None)
+    assert rank_gallery(features, features, pids, pids, unknown, unknown, top=1).ravel().tolist() == [0, 1, 2]
+
+
+def test_images_of_one_camera_can_be_kept():
+    task = retrieval_task(num_cams=1)
+    with pytest.raises(
+        ValueError, match=r"common identities are of the camera .*cameras are \[0\].*same_camera='keep'"
+    ):
+        evaluate_ranking(*task)
+    unknown = [np.full_like(part, -1) for part in task[4:]]
+    expected = naive_scores(*task[:4], *(part - 1 - i for i, part in enumerate(unknown)))
+    assert evaluate_ranking(*task, same_camera='keep') == pytest.approx(expected, abs=1e-9)
+    assert (rank_gallery(*task, same_camera='keep') >= 0).all()
+
+
+def test_a_missing_match_is_explained():
+    query, gallery, query_pids, gallery_pids, *cams = retrieval_task()
+    with pytest.raises(ValueError, match='no identity in common'):
+        evaluate_ranking(query, gallery, query_pids + 100, gallery_pids, *cams)
+    with pytest.raises(ValueError, match='known of 0 of 25 queries and of 80 of 80 gallery images'):
+        evaluate_ranking(query, gallery, np.full(25, -1), abs(gallery_pids), *cams)
+    with pytest.raises(ValueError, match='known of 25 of 25 queries and of 0 of 80'):
+        evaluate_ranking(query, gallery, query_pids, np.full(80, -7), *cams)
+
+
+def test_unlabeled_images_can_be_ranked():
+    query, gallery, *_ = retrieval_task()
+    unknown = [np.full(len(part), -1) for part in (query, gallery) * 2]
+    similarity = [x @ gallery.T / np.linalg.norm(gallery, axis=1) for x in query]
+    expected = [np.argsort(-row, kind='stable')[:10] for row in similarity]
+    np.testing.assert_array_equal(rank_gallery(query, gallery, *unknown, unlabeled='keep'), expected)
+    assert (rank_gallery(query, gallery, *unknown) == -1).all()
+    partly = unknown_task()
+    ranked = rank_gallery(*partly, top=80, unlabeled='keep')
+    assert (
+        (ranked >= 0).sum(axis=1)
+        == [
+            80 - ((partly[3] == p) & (partly[5] == c) & (p >= 0) & (c >= 0)).sum()
+            for p, c in zip(partly[2], partly[4], strict=True)
+        ]
+    ).all()
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
+def test_distances_that_are_no_numbers_are_located(value):
+    task = retrieval_task()
+
+    def distance(queries):
+        rows = torch.zeros(len(queries), 80)
+        rows[3, 7] = rows[4, 0] = value
+        return rows
+
+    with pytest.raises(ValueError, match=r'distance: 2 of 2000 .* query 3 and gallery image 7'):
+        evaluate_ranking(*task, distance=distance)
+    with pytest.raises(ValueError, match=r'distance must return \(25, 80\) .* got \(25, 79\)'):
+        rank_gallery(*task, distance=lambda queries: torch.zeros(len(queries), 79))
+
+
+def test_features_are_named():
+    query, gallery, *ids = retrieval_task()
+    for position, name in enumerate(('query_features', 'gallery_features')):
+        for wrong in (np.full_like(query, np.nan), query[0], query[:0], 'text'):
+            pair = [query, gallery]
+            pair[position] = wrong
+            with pytest.raises(ValueError, match=name):
+                evaluate_ranking(*pair, *ids)

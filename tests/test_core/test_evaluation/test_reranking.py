@@ -190,13 +190,17 @@ def test_gpu_gives_the_values_of_the_cpu():
 
 
 def test_bad_arguments():
-    for k1, k2 in ((0, 0), (5, 0), (5, 6)):
-        with pytest.raises(ValueError, match=rf'k1={k1}, k2={k2}'):
+    for k1, k2, message in (
+        (0, 0, "'k1' parameter"),
+        (5, 0, "'k2' parameter"),
+        (5, 6, 'KReciprocalReranking must satisfy 1 <= k2 <= k1, got k1=5, k2=6'),
+    ):
+        with pytest.raises(ValueError, match=message):
             KReciprocalReranking(k1, k2)
     for value in (-0.1, 1.1, np.nan):
         with pytest.raises(ValueError, match='lambda_value'):
             KReciprocalReranking(lambda_value=value)
-    with pytest.raises(ValueError, match='k of a query expansion'):
+    with pytest.raises(ValueError, match="'k' parameter of QueryExpansion"):
         QueryExpansion(k=0)
     for alpha in (-1.0, np.inf, np.nan):
         with pytest.raises(ValueError, match='alpha'):

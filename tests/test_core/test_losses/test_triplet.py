@@ -68,3 +68,17 @@ def test_small_distances_of_long_features_survive_float32_and_autocast():
 def test_wrong_shapes_are_named(shape, count):
     with pytest.raises(ValueError, match=r'\(B, D\) features and \(B,\) labels'):
         batch_hard_triplet_loss(torch.zeros(shape), torch.zeros(count, dtype=torch.int64))
+
+
+def test_unknown_identities_are_nobody():
+    features = torch.randn(6, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    labels = torch.tensor([0, -1, 0, 1, -1, 1])
+    loss = batch_hard_triplet_loss(features, labels)
+    known = labels >= 0
+    expected = batch_hard_triplet_loss(features[known], labels[known]) * 4 / 6
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
+    assert not features.grad[~known].any()
+    assert features.grad[known].isfinite().all()
+    with pytest.raises(ValueError, match='labels of the triplet loss must be integers'):
+        batch_hard_triplet_loss(features, labels.float())

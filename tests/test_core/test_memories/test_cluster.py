@@ -110,7 +110,7 @@ def test_centroids_alone_still_reset_and_warn():
     [
         ({'temperature': 0}, 'temperature'),
         ({'momentum': 1.5}, 'momentum'),
-        ({'mode': 'soft'}, "'mean' or 'hard'"),
+        ({'mode': 'soft'}, "'mode' parameter of ClusterMemory"),
     ],
 )
 def test_bad_settings(kwargs, message):

@@ -1,6 +1,7 @@
 """Camera corrections against dense float64 formulas."""
 
 import numpy as np
+import pytest
 
 from glc import FeatureView
 from glc.core.neighbors.cameras import balance_cameras, camera_levels, center_cameras, known_cameras
@@ -67,3 +68,11 @@ def test_an_unknown_camera_is_no_camera():
     assert known_cameras(np.full(5, -1), 5) is None
     assert known_cameras(np.array([-1, 3, 3]), 3) is None
     assert known_cameras(np.array([-7, 3, 4]), 3).tolist() == [-1, 3, 4]
+    assert camera_levels(features, np.full(len(cams), -1)).tolist() == [[0.0]]
+    assert camera_levels(features, -1 - np.arange(len(cams)) % 2).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+
+
+def test_levels_of_other_cameras_are_refused():
+    features, cams, _ = seen_by_cameras(num_ids=12)
+    with pytest.raises(ValueError, match=r'levels must be \(K, K\) for 3 cameras, got \(2, 2\)'):
+        balance_cameras(knn_graph(features, 20), cams, camera_levels(features, cams)[:2, :2], k=8)

@@ -53,11 +53,11 @@ def test_scales():
     for k1, k2 in (((5, 9), (1, 2, 3)), (5, (1, 2))):
         with pytest.raises(ValueError, match='as many as k1'):
             as_scales(k1, k2)
-    for k1, k2 in (((5, 9), (6, 2)), ((5, 9), (2, 0)), ((3, 9), 4)):
+    for k1, k2 in (((5, 9), (6, 2)), ((3, 9), 4)):
         with pytest.raises(ValueError, match='1 <= k2 <= k1'):
             as_scales(k1, k2)
-    for k1, k2 in (((), ()), (5.0, 2), (5, 2.0), ((5, 9), (2.0, 3))):
-        with pytest.raises(ValueError, match='must be integers'):
+    for k1, k2 in (((), ()), (5.0, 2), (5, 2.0), ((5, 9), (2.0, 3)), ((5, 9), (2, 0))):
+        with pytest.raises(ValueError, match=r"The 'k[12]' parameter of the Jaccard distance must be an int"):
             as_scales(k1, k2)
 
 
@@ -119,7 +119,7 @@ def test_one_image():
 def test_bad_arguments():
     features = clustered_features(20, 2)
     for k1, k2 in ((0, 0), (5, 0), (5, 6)):
-        with pytest.raises(ValueError, match='k1 and k2'):
+        with pytest.raises(ValueError, match=r'k[12]'):
             jaccard_distance(features, k1, k2)
     for max_distance in (-0.1, 1.1, np.nan):
         with pytest.raises(ValueError, match='max_distance'):

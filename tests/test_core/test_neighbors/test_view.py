@@ -148,5 +148,12 @@ def test_mistakes_are_explained():
         JaccardDBSCAN()(FeatureView(features, cams), cams)
     with pytest.raises(ValueError, match='cam_ids'):
         FeatureView(features, cams[:-1])
-    with pytest.raises(ValueError, match='backend must be one of'):
+    with pytest.raises(ValueError, match="'backend' parameter of FeatureView"):
         FeatureView(features, backend='gpu').neighbors(3)
+
+
+def test_features_as_given_come_in_any_form():
+    features, *_ = seen_by_cameras(num_ids=12)
+    expected = FeatureView(features).as_given().features
+    for form in (features.tolist(), features[::-1].copy()[::-1], features.astype('>f4')):
+        np.testing.assert_array_equal(FeatureView(form).as_given().features, expected)

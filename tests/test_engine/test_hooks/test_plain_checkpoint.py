@@ -1,11 +1,14 @@
 """Checkpoints hold plain values only."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from mmengine.logging import MessageHub
 
 from glc.engine import PlainCheckpointHook
+from glc.engine.resume import training_set_of
 from tests.runs import tiny_config, train
 
 
@@ -22,12 +25,14 @@ def test_plain_values_survive_and_the_rest_goes(tmp_path):
     for name, value in {**values, 'loss': torch.ones(1), 'list': [1], 'array': np.ones(2)}.items():
         hub.update_info(name, value)
     hub.update_scalar('train/loss', 2.0)
-    checkpoint = {'message_hub': hub.state_dict(), 'state_dict': {'weight': torch.ones(2)}}
-    PlainCheckpointHook().before_save_checkpoint(None, checkpoint)
+    checkpoint = {'meta': {}, 'message_hub': hub.state_dict(), 'state_dict': {'weight': torch.ones(2)}}
+    run = SimpleNamespace(train_dataloader=SimpleNamespace(dataset=range(5)))
+    PlainCheckpointHook().before_save_checkpoint(run, checkpoint)
     torch.save(checkpoint, tmp_path / 'plain.pth')
 
     loaded = torch.load(tmp_path / 'plain.pth', weights_only=True)
     assert torch.equal(loaded['state_dict']['weight'], torch.ones(2))
+    assert loaded['meta']['training_set'] == training_set_of(range(5))
     assert loaded['message_hub']['runtime_info'] == values
     assert not [
         value for value in loaded['message_hub']['runtime_info'].values() if isinstance(value, np.generic)

@@ -262,8 +262,13 @@ def test_resume_with_another_data_set(images, tmp_path):
     cfg = label_config(images, tmp_path / 'whole', 2)
     train(label_config(images, tmp_path / 'whole', 1))
     cfg.train_dataloader.dataset.indices = 40
-    with pytest.raises(ValueError, match='pseudo labels of 48 images, the training set has 40'):
+    with pytest.raises(RuntimeError, match='training set: 48 images in the checkpoint, 40 in this run'):
         train(cfg, resume=tmp_path / 'whole' / 'epoch_1.pth')
+    content = torch.load(tmp_path / 'whole' / 'epoch_1.pth', weights_only=True)
+    del content['meta']['training_set']  # as earlier versions wrote it
+    torch.save(content, tmp_path / 'old.pth')
+    with pytest.raises(ValueError, match='pseudo labels of 48 images, the training set has 40'):
+        train(cfg, resume=tmp_path / 'old.pth')
 
 
 @pytest.mark.slow

@@ -1,0 +1,7 @@
+# Your own folder of person crops, OSNet x0.25; from a network trained with labels on MSMT17. Sized for two CPU cores.
+_base_ = [
+    '../_base_/models/osnet_x0_25.py',
+    '../_base_/settings/image_folder_uda_cpu.py',
+    '../_base_/labelers/consensus_glc.py',
+]
+model = _base_._cnn

@@ -1,0 +1,7 @@
+# USL on your own folder of person crops, PASS ViT-S/16.
+_base_ = [
+    '../_base_/models/vit_s_pass.py',
+    '../_base_/settings/image_folder_usl.py',
+    '../_base_/labelers/consensus_glc.py',
+]
+model = _base_._vit
