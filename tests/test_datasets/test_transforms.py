@@ -57,6 +57,13 @@ def test_damaged_image_is_named(tmp_path, kind, damage):
     assert LoadReIDImage()(dict(img_path=str(path)))['img_shape'] == (64, 32)
 
 
+def test_a_png_without_its_end_is_named(tmp_path):
+    path = tmp_path / 'a.png'
+    path.write_bytes(saved(path, 'PNG')[:-8])  # PIL would decode it
+    with pytest.raises(RuntimeError, match='truncated or damaged'):
+        LoadReIDImage()(dict(img_path=str(path)))
+
+
 @pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'GIF', 'TIFF', 'WEBP', 'BMP'])
 def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path, monkeypatch, kind):
     path = tmp_path / f'a.{kind.lower()}'
