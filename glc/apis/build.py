@@ -19,6 +19,7 @@ from glc.apis.config_checks import (
     check_option_keys,
 )
 from glc.checkpoints import load_model_checkpoint
+from glc.datasets import pipeline_of
 from glc.engine.processes import ProcessWatch
 from glc.engine.runner import ReIDRunner
 from glc.engine.unwrap import unwrap
@@ -212,7 +213,7 @@ def _leave_out_unused_stages(cfg: Config) -> None:
         loader, loop, evaluator = (f'{stage}_{part}' for part in ('dataloader', 'cfg', 'evaluator'))
         if any(name in cfg and cfg[name] is None for name in (loader, loop)):
             if cfg.get(loader):
-                cfg.setdefault('test_pipeline', cfg[loader].dataset.get('pipeline'))  # features need it still
+                cfg.setdefault('test_pipeline', pipeline_of(cfg[loader].dataset))  # features need it still
             cfg[loader] = cfg[loop] = cfg[evaluator] = None
 
 
