@@ -236,7 +236,7 @@ class BaseReIDDataset(BaseDataset):
             line += f', {counts.cams:,} cameras' if counts.cams else ', no known camera'
             line += f', {counts.distractors:,} of the images are distractors' if counts.distractors else ''
             lines.append(line + (f', {counts.junk:,} junk images left out' if counts.junk else ''))
-        if len(self) != sum(counts.images for counts in self._found.values()):
+        if self._found and len(self) != sum(counts.images for counts in self._found.values()):
             lines.append(f'{name}: {len(self):,} of these images are used')
         return lines
 
