@@ -57,7 +57,7 @@ _RULES: Rules = {
     'resize_backend': [StrOptions({'pillow', 'cv2'}), None],
     'log_level': [StrOptions({'CRITICAL', 'ERROR', 'WARNING', 'INFO', 'DEBUG', 'NOTSET'})],
     'load_from': [str, os.PathLike, None],
-    'resume': ['boolean', None],
+    'resume': ['boolean', StrOptions({'auto'}), None],
 }
 
 _PARTS = {
