@@ -123,7 +123,7 @@ def test_features_of_any_size_keep_their_direction(scale):
         {'a': 1},
         3.0,
     ],
-    ids=repr,
+    ids=lambda wrong: type(wrong).__name__,
 )
 def test_what_is_no_array_of_real_numbers_is_refused_by_name(wrong):
     with pytest.raises(ValueError, match='gallery_features'):
