@@ -1,5 +1,5 @@
-# Consensus labels, corrected by GLC in every epoch from the fifth on. These parts were measured in training
-# (docs/results.md); AdaptiveConsensus and the careful GLC, the defaults outside of configs, were not yet.
+# Consensus labels, corrected by GLC in every epoch from the fifth on. In training these parts gained more than
+# AdaptiveConsensus and the careful GLC, the defaults outside of configs (docs/results.md).
 _base_ = './consensus.py'
 default_hooks = dict(
     pseudo_label=dict(
