@@ -42,7 +42,8 @@ def test_extracted_features_are_those_of_the_training_images(run, tmp_path):
         runner.model
     )
     with np.load(out) as file:
-        assert sorted(file) == ['cam', 'features', 'pid']
+        assert sorted(file) == ['cam', 'features', 'path', 'pid']
+        np.testing.assert_array_equal(file['path'], dataset.paths)
         np.testing.assert_allclose(file['features'], expected, atol=1e-6)
         np.testing.assert_array_equal(file['pid'], dataset.pids)
         np.testing.assert_array_equal(file['cam'], dataset.cam_ids)

@@ -496,7 +496,8 @@ def test_features_need_no_test_set(without):
     assert deterministic_pipeline(cfg) == expected
 
 
-def test_an_evaluation_that_lacks_its_metric_is_left_to_mmengine():
+def test_an_evaluation_that_lacks_its_metric_is_refused():
     cfg = load('glc/demo_synthetic.py')
     cfg.val_evaluator = None
-    assert glc.apis.prepare_config(cfg).val_dataloader is not None
+    with pytest.raises(glc.apis.ConfigError, match='val_evaluator is missing'):
+        glc.apis.prepare_config(cfg)

@@ -107,8 +107,8 @@ def test_a_failure_of_one_process_ends_all(tmp_path):
 
 
 def test_batch_that_cannot_be_shared(tmp_path):
-    cfg = tiny_config(
-        write_images(tmp_path / 'market1501'), tmp_path / 'bad', train_dataloader__batch_size=15
-    )
+    cfg = tiny_config(write_images(tmp_path / 'market1501'), tmp_path / 'bad')
+    cfg.train_dataloader.batch_size = 15
+    cfg.train_dataloader.sampler.update(num_ids=5, num_instances=3)
     with pytest.raises(AssertionError, match='15 images cannot be shared by 2 processes'):
         run(cfg, tmp_path / 'bad', 2)

@@ -158,6 +158,6 @@ def test_training_starts_from_a_published_model(published, tmp_path):
     state = published.state_dict()
     for name, value in runner.model.backbone.named_parameters():
         torch.testing.assert_close(value, state[name], atol=0, rtol=0)
-    cfg.resume, cfg.experiment_name = True, 'resume_published'
+    cfg.resume, cfg.experiment_name, cfg.work_dir = True, 'resume_published', str(tmp_path / 'other')
     with pytest.raises(RuntimeError, match='no state of a training'):
         build_runner(cfg).train()

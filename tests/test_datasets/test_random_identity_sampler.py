@@ -78,7 +78,7 @@ def test_labels_replace_the_identities():
 @pytest.mark.parametrize(
     ('wrong', 'message'),
     [
-        ({'num_ids': 0}, 'num_ids must be at least 1'),
+        ({'num_ids': 0}, "'num_ids' parameter of RandomIdentitySampler"),
         ({'num_ids': 3, 'world_size': 2}, 'cannot be shared by 2'),
     ],
 )

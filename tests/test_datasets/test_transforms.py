@@ -37,6 +37,7 @@ def saved(path, kind, size=(32, 64)):
     return path.read_bytes()
 
 
+@pytest.mark.filterwarnings('ignore:Corrupt EXIF data')  # of Pillow
 @pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'BMP', 'GIF', 'TIFF', 'WEBP', 'PPM', 'TGA', 'JPEG2000'])
 @pytest.mark.parametrize('damage', ['half', 'almost all', 'header', 'empty', 'text', 'html'])
 def test_damaged_image_is_named(tmp_path, kind, damage):

@@ -154,7 +154,6 @@ REFUSED = {
         r'another model than .* only in the config \(backbone.extra.weight \(32,\),.*'
         r'misshapen \(backbone.layers.0.weight \(16, 3, 3, 3\) != \(16, 3, 1, 1\)\)',
     ),
-    'past the end': ({'train_cfg.max_epochs': 0}, 'train_cfg.max_epochs is 0'),
     'no epochs': (
         {'train_cfg': dict(_delete_=True, by_epoch=False, max_iters=4)},
         'only a training by epochs can be resumed',
@@ -168,6 +167,12 @@ def test_another_training_is_refused_with_both_values(run, tmp_path, name):
     with pytest.raises(RuntimeError, match=message) as caught:
         resumed(run, tmp_path, options)
     assert 'epoch_1.pth' in str(caught.value)
+
+
+def test_a_training_that_is_past_its_end_is_refused(run, tmp_path):
+    path = altered(run, tmp_path, lambda content: None, epoch=2)
+    with pytest.raises(RuntimeError, match='train_cfg.max_epochs is 1'):
+        resumed(run, tmp_path, {'train_cfg.max_epochs': 1}, path)
 
 
 def altered(run, tmp_path, change, epoch=1):
@@ -252,7 +257,7 @@ def test_the_same_training_and_a_longer_one_warn_of_nothing(run, tmp_path):
         'train_dataloader.num_workers': 1,
         'default_hooks.logger.interval': 7,
         'default_hooks.time_budget': dict(type='TimeBudgetHook'),
-        'val_evaluator.max_rank': 3,
+        'val_evaluator.same_camera': 'keep',
     }
     assert not warnings_of(resumed(run, tmp_path, options))
 

@@ -268,7 +268,7 @@ def test_nan_features_name_the_images(images, tmp_path):
 
 @pytest.mark.slow
 def test_wrong_batch_size_and_sampler(images, tmp_path):
-    with pytest.raises(ValueError, match='set batch_size to num_ids x num_instances'):
+    with pytest.raises(ValueError, match='train_dataloader.batch_size=8 must be 16'):
         train(tiny_config(images, tmp_path, train_dataloader__batch_size=8))
     cfg = tiny_config(images, tmp_path)
     cfg.train_dataloader.sampler = dict(type='DefaultSampler', shuffle=True)
@@ -283,6 +283,7 @@ def test_resume_with_another_data_set(images, tmp_path):
     cfg.train_dataloader.dataset.indices = 40
     with pytest.raises(RuntimeError, match='training set: 48 images in the checkpoint, 40 in this run'):
         train(cfg, resume=tmp_path / 'whole' / 'epoch_1.pth')
+    cfg.work_dir = str(tmp_path / 'other')
     content = torch.load(tmp_path / 'whole' / 'epoch_1.pth', weights_only=True)
     del content['meta']['training_set']  # as earlier versions wrote it
     torch.save(content, tmp_path / 'old.pth')
