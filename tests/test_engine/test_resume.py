@@ -171,7 +171,7 @@ def test_another_training_is_refused_with_both_values(run, tmp_path, name):
 
 def test_a_training_that_is_past_its_end_is_refused(run, tmp_path):
     path = altered(run, tmp_path, lambda content: None, epoch=2)
-    with pytest.raises(RuntimeError, match='train_cfg.max_epochs is 1'):
+    with pytest.raises(RuntimeError, match=r'train_cfg\.max_epochs is 1'):
         resumed(run, tmp_path, {'train_cfg.max_epochs': 1}, path)
 
 

@@ -60,5 +60,5 @@ def test_training_lowers_the_loss_on_fixed_labels(tmp_path):
 
 
 def test_unknown_component_suggests_the_closest(images, tmp_path):
-    with pytest.raises(ConfigError, match="labeler.type: unknown .* did you mean 'JaccardDBSCAN'"):
+    with pytest.raises(ConfigError, match=r"labeler\.type: unknown .* did you mean 'JaccardDBSCAN'"):
         train(tiny_config(images, tmp_path, default_hooks__pseudo_label__labeler__type='JacardDBSCAN'))

@@ -268,7 +268,7 @@ def test_nan_features_name_the_images(images, tmp_path):
 
 @pytest.mark.slow
 def test_wrong_batch_size_and_sampler(images, tmp_path):
-    with pytest.raises(ValueError, match='train_dataloader.batch_size=8 must be 16'):
+    with pytest.raises(ValueError, match=r'train_dataloader\.batch_size=8 must be 16'):
         train(tiny_config(images, tmp_path, train_dataloader__batch_size=8))
     cfg = tiny_config(images, tmp_path)
     cfg.train_dataloader.sampler = dict(type='DefaultSampler', shuffle=True)
