@@ -71,8 +71,9 @@ def test_labels_replace_the_identities():
         len(sampler)
     sampler.assign_labels(torch.arange(24) // 6)
     assert len(sampler) == 24
-    with pytest.raises(ValueError, match='5 labels for a data set of 24 images'):
-        sampler.assign_labels(torch.arange(5))
+    for wrong, message in ((torch.arange(5), 'got 5 for 24 images'), (torch.rand(24), 'array of integers')):
+        with pytest.raises(ValueError, match=message):
+            sampler.assign_labels(wrong)
 
 
 @pytest.mark.parametrize(

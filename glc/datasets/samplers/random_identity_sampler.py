@@ -7,7 +7,7 @@ from mmengine.dist import get_dist_info
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from glc.core.labels import PseudoLabels
+from glc.core.labels import PseudoLabels, as_labels
 from glc.core.parameters import AT_LEAST_ONE, SEED, checked
 from glc.datasets.base import BaseReIDDataset, Draw
 from glc.registry import DATA_SAMPLERS
@@ -64,11 +64,9 @@ class RandomIdentitySampler(Sampler[Draw]):
         """Draw from the identities of these labels (N,) from now on; negative ones are not drawn.
 
         Raises:
-            ValueError: There are not as many labels as images.
+            ValueError: If the labels are no integers, or not one per image.
         """
-        if len(labels) != len(self._labels):
-            raise ValueError(f'{len(labels)} labels for a data set of {len(self._labels)} images')
-        self._labels = labels.cpu().numpy()
+        self._labels = as_labels(labels, len(self._labels)).cpu().numpy()
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the stream of this 0-based epoch."""
