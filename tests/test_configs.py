@@ -304,7 +304,7 @@ def test_leaf_holds_the_numbers_of_its_recipe(leaf):
 @pytest.mark.parametrize(
     'leaf',
     [f'glc/{name}' for name in PUBLISHED + RESTARTS if name.startswith('resnet')]
-    + [f'cluster_contrast/{name}' for name in TWINS if name.startswith('resnet')],
+    + [f'cluster_contrast/{name}' for name in [*TWINS, 'resnet50_veri_usl'] if name.startswith('resnet')],
 )
 def test_resnet_leaf_holds_the_numbers_of_cluster_contrast(leaf):
     cfg = load(f'{leaf}.py')
