@@ -63,7 +63,8 @@ def accept_changes(
         return compact_labels(proposal)
     graph = consensus(view, seed)
     links = similarities(graph.distance)
-    changed = take_in(links, join_halves(links, leave_far(view.centered, links, labels), seed))
+    changed = join_halves(links, leave_far(view.centered, links, labels), seed)
+    changed = take_in(links, changed, graph.labels >= 0)
     changed = follow_labels(changed, graph.labels, 0.5)
     parts = find_parts(view.centered, links, changed)
     labeled = max(1, int((changed >= 0).sum()))
@@ -216,19 +217,21 @@ def join_halves(links: sparse.csr_array, labels: np.ndarray, seed: int = 0) -> n
     return compact_labels(np.where(labels >= 0, target[labels], -1))
 
 
-def take_in(links: sparse.csr_array, labels: np.ndarray) -> np.ndarray:
+def take_in(links: sparse.csr_array, labels: np.ndarray, candidates: np.ndarray) -> np.ndarray:
     """Give outliers the label that holds more than half of their links; links to outliers count as links elsewhere.
 
     Args:
         links: Symmetric sparse weights (N, N).
         labels: Labels (N,), -1 = outlier, others 0..C-1.
+        candidates: Which images (N,) may get one. Those that the consensus of the features leaves out stay out: in a
+            training their labels were wrong more often than right.
 
     Returns:
         Labels (N,).
     """
     total = links.sum(axis=1)
     for _ in range(_ROUNDS):
-        outliers = np.flatnonzero((labels < 0) & (total > 0))
+        outliers = np.flatnonzero((labels < 0) & (total > 0) & candidates)
         votes = (links[outliers] @ _members(labels)).tocsr()
         won = (
             votes.max(axis=1).toarray().ravel() > 0.5 * total[outliers]
