@@ -218,7 +218,8 @@ def trial(work: Path, seed: int, whole: dict[str, Any], number: int) -> dict[str
             what = f'while writing file {moment}'
             kill = partial(while_writing, folder, moment)
         else:
-            seconds = float(rng.uniform(0, whole['seconds']))
+            # A run that had ended before its kill was faster than the uninterrupted one: look in half the time.
+            seconds = float(rng.uniform(0, whole['seconds'] / 2**attempt))
             what = f'after {seconds:.2f} s'
             kill = partial(after, seconds)
         was_killed = killed(work, folder, kill)
