@@ -12,6 +12,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.utils.data import Dataset
 
 from glc.checkpoints import check_same_tensors
+from glc.datasets.samplers import RandomIdentitySampler
 from glc.engine.stored_config import NOT_SET, differences, parse_config
 from glc.engine.unwrap import unwrap
 
@@ -103,17 +104,22 @@ def _other_place(runner: Runner, meta: Mapping[str, Any]) -> list[str]:
         problems.append(f'randomness.seed: {seed} in the checkpoint, {runner.seed} in this run')
     loop = runner.train_loop
     length = len(runner.train_dataloader)
+    sampler = runner.train_dataloader.sampler
+    if isinstance(sampler, RandomIdentitySampler) and isinstance(epoch, int):  # its epochs differ in length
+        done = sum(map(sampler.num_batches, range(epoch)))
+    else:
+        done = epoch * length if isinstance(epoch, int) else None
     if not isinstance(loop, EpochBasedTrainLoop):
         problems.append(
             f'it was written after iteration {iteration}: only a training by epochs can be resumed'
         )
-    elif not isinstance(epoch, int) or iteration != epoch * length:
+    elif done is None or iteration != done:
         problems.append(
             f'it was written after iteration {iteration}, and epoch {epoch} of this run ends with iteration '
-            f'{length * epoch if isinstance(epoch, int) else "unknown"} ({length} per epoch): only checkpoints at the '
+            f'{"unknown" if done is None else done} ({length} per epoch): only checkpoints at the '
             'end of an epoch (default_hooks.checkpoint.by_epoch=True) of the same length can be resumed'
         )
-    elif epoch > loop.max_epochs:
+    elif epoch is not None and epoch > loop.max_epochs:
         problems.append(
             f'{epoch} epochs are done in the checkpoint, train_cfg.max_epochs is {loop.max_epochs}'
         )
@@ -121,7 +127,7 @@ def _other_place(runner: Runner, meta: Mapping[str, Any]) -> list[str]:
 
 
 def _other_data(runner: Runner, stored: Any) -> list[str]:
-    """Compare the training set; files of before version 0.3 do not describe it."""
+    """Compare the training set; files of earlier versions do not describe it."""
     if not isinstance(stored, Mapping):
         return []
     found = training_set_of(runner.train_dataloader.dataset)

@@ -57,6 +57,15 @@ def test_epochs_differ_and_repeat():
     assert list(sampler) == first
 
 
+def test_lengths_of_epochs_are_those_of_their_streams():
+    sampler = make(np.repeat(np.arange(7), [3, 4, 9, 12, 5, 7, 21]))
+    expected = [sampler.num_batches(epoch) for epoch in range(20)]
+    assert len(set(expected)) > 1
+    for epoch, count in enumerate(expected):
+        sampler.set_epoch(epoch)
+        assert len(list(sampler)) == len(sampler) == count * 12
+
+
 def test_processes_share_whole_identities():
     pids = np.repeat(np.arange(10), 6)
     whole = np.array(list(make(pids))).reshape(-1, 4, 3, 2)

@@ -50,6 +50,7 @@ class RandomIdentitySampler(Sampler[Draw]):
         self.seed = seed or 0
         self.epoch = 0
         self._labels = np.asarray(dataset.pids)
+        self._counts: dict[int, int] = {}
 
     @property
     def batch_size(self) -> int:
@@ -67,13 +68,20 @@ class RandomIdentitySampler(Sampler[Draw]):
             ValueError: If the labels are no integers, or not one per image.
         """
         self._labels = as_labels(labels, len(self._labels)).cpu().numpy()
+        self._counts = {}
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the stream of this 0-based epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self._batches(np.random.default_rng((self.seed, self.epoch)))) * self.batch_size
+        return self.num_batches(self.epoch) * self.batch_size
+
+    def num_batches(self, epoch: int) -> int:
+        """Return the number of batches of an epoch; hooks ask for it in every iteration, so it is kept."""
+        if epoch not in self._counts:
+            self._counts[epoch] = len(self._batches(np.random.default_rng((self.seed, epoch))))
+        return self._counts[epoch]
 
     def __iter__(self) -> Iterator[Draw]:
         rng = np.random.default_rng((self.seed, self.epoch))
