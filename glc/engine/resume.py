@@ -105,6 +105,7 @@ def _other_place(runner: Runner, meta: Mapping[str, Any]) -> list[str]:
     loop = runner.train_loop
     length = len(runner.train_dataloader)
     sampler = runner.train_dataloader.sampler
+    done: int | None
     if isinstance(sampler, RandomIdentitySampler) and isinstance(epoch, int):  # its epochs differ in length
         done = sum(map(sampler.num_batches, range(epoch)))
     else:
