@@ -26,7 +26,7 @@ _OTHER_IDEA = 0.6
 _RANDOM_SHARE = 0.05
 _UNSUPPORTED_SHARE = 0.004
 _TEACHES = -2.0
-_SAME = 0.965
+_SAME = 0.95
 _SHRINKAGE = 0.3
 _QUERIES = 300
 _DRAWS = 3
@@ -41,10 +41,9 @@ def accept_changes(
 
     Labels that know more than the graph are only changed where they look like noise: :func:`leave_far`,
     :func:`join_halves`, :func:`take_in`; and outliers follow the cluster in which the graph puts them, where more than
-    half of it has one label. Such labels are recognized by two signs.
-
-    - They join images that the graph does not, more than labels made from such a graph would.
-    - The metric that one half of their clusters teaches serves the other half as well as the graph's own clusters do.
+    half of it has one label. Such labels are recognized by what they teach: the metric that one half of their clusters
+    teaches serves the other half better than that of the graph's own clusters. Nearly as well is enough where they join
+    images that the graph does not, more than labels made from such a graph would.
 
     Where the graph does not even hold most images with the main part of their label, it has another idea of what a
     person is, and no say. Other labels give way to the proposal, unless they are nearly those of the graph: then little
@@ -70,10 +69,11 @@ def accept_changes(
     labeled = max(1, int((changed >= 0).sum()))
     if parts.size.sum() >= _OTHER_IDEA * labeled:
         return changed
-    unsupported = parts.size[parts.farness > _FAR].sum() / labeled
-    if unsupported >= _UNSUPPORTED_SHARE and teaching(view.centered, changed, graph.labels, seed) > _TEACHES:
-        return changed
     if label_quality(changed, with_singletons(graph.labels))['pairwise_f'] >= _SAME:
+        return changed
+    unsupported = parts.size[parts.farness > _FAR].sum() / labeled
+    least = _TEACHES if unsupported >= _UNSUPPORTED_SHARE else 0.0
+    if teaching(view.centered, changed, graph.labels, seed) > least:
         return changed
     return compact_labels(proposal)
 

@@ -16,10 +16,22 @@ from glc.core.clusterers.base import as_graph
 from glc.core.correctors.base import follow_labels, penalize_different_labels
 from glc.core.correctors.link_network import LinkPredictor, aggregate_neighbors, normalized_adjacency
 from glc.core.correctors.link_training import LinkTraining
-from glc.core.labelers.adaptive import AdaptiveConsensus, consensus
+from glc.core.correctors.whitening import learned_view, within_class_whitening
+from glc.core.labelers.adaptive import LOOSEST, AdaptiveConsensus, consensus, scales_for
+from glc.core.labels import compact_labels
+from glc.core.neighbors.jaccard import as_scales
 from glc.core.neighbors.knn import KNNGraph
-from glc.core.neighbors.view import FeatureView
-from glc.core.parameters import FOLLOW, MIN_CLUSTER_SIZE, SHARE, CheckedFields, Rules, Several, checked
+from glc.core.neighbors.view import FeatureView, mean_distance
+from glc.core.parameters import (
+    FOLLOW,
+    MIN_CLUSTER_SIZE,
+    POSITIVE_SHARE,
+    SHARE,
+    CheckedFields,
+    Rules,
+    Several,
+    checked,
+)
 from glc.core.timing import Timings
 
 _PAIRS_PER_BLOCK = 2**15  # 64 MiB of float32 at 512 channels
@@ -176,12 +188,15 @@ class CommunityLinking(CheckedFields):
 
 @dataclass(frozen=True)
 class ConsensusLinking(CheckedFields):
-    """Communities of the graph of :func:`glc.core.labelers.adaptive.consensus`, weighted by the probabilities of links.
+    """Communities of a consensus graph, whose edges are weighted by the probabilities of their links.
 
-    Every edge gets its similarity times the root of the probability of its link. The neighborhoods fit the number of
-    images per person, so there is no cut to choose.
+    The graph has the neighborhoods of :func:`glc.core.labelers.adaptive.consensus`, which fit the number of images per
+    person, so there is no cut to choose. Where labels are known, it is the mean over the features as they are and those
+    in the metric that the labels teach, as in :class:`glc.core.correctors.metric_consensus.MetricConsensus`. Every edge
+    gets its similarity times the root of the probability of its link.
 
     Args:
+        shrinkage: Least weight of no change in the learned metric, in (0, 1].
         label_weight: Share of its similarity that a pair with different labels loses
             (:func:`glc.core.correctors.base.penalize_different_labels`).
         min_cluster_size: See :mod:`glc.core.parameters`.
@@ -190,8 +205,13 @@ class ConsensusLinking(CheckedFields):
         ValueError: A parameter is out of range.
     """
 
-    _parameter_constraints: ClassVar[Rules] = {'label_weight': SHARE, **MIN_CLUSTER_SIZE}
+    _parameter_constraints: ClassVar[Rules] = {
+        'shrinkage': POSITIVE_SHARE,
+        'label_weight': SHARE,
+        **MIN_CLUSTER_SIZE,
+    }
 
+    shrinkage: float = 0.3
     label_weight: float = 0.1
     min_cluster_size: int = 2
     expected_k = AdaptiveConsensus().expected_k
@@ -205,13 +225,25 @@ class ConsensusLinking(CheckedFields):
         timings: Timings,
     ) -> np.ndarray:
         """Label all images; see :meth:`CommunityLinking.__call__`."""
-        distance = consensus(view, seed, timings).distance
+        graph = consensus(view, seed, timings)
+        distance = graph.distance
+        if labels is not None and labels.max(initial=-1) > 0:
+            with timings.stage('jaccard'):
+                distance = mean_distance(
+                    [view, self._learned(view, labels)], as_scales(*scales_for(graph.sizes[-1])), LOOSEST
+                )
         with timings.stage('links'):
             weighted = scorer.weighted(distance)
         with timings.stage('cluster'):
             if labels is not None:
                 weighted = penalize_different_labels(weighted, labels, self.label_weight)
             return RelativeMapEquationClusterer(min_cluster_size=self.min_cluster_size, seed=seed)(weighted)
+
+    def _learned(self, view: FeatureView[Any], labels: np.ndarray) -> FeatureView[Any]:
+        known = torch.from_numpy(labels >= 0).to(view.device)
+        classes = compact_labels(torch.from_numpy(labels).to(view.device)[known])
+        metric = within_class_whitening(view.centered[known], classes, self.shrinkage)
+        return learned_view(view, view.centered.mean(0), metric)
 
 
 @dataclass(frozen=True)

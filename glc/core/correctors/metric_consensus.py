@@ -17,12 +17,12 @@ from glc.core.correctors.base import (
     penalize_different_labels,
 )
 from glc.core.correctors.evidence import accept_changes
-from glc.core.correctors.whitening import within_class_whitening
+from glc.core.correctors.whitening import learned_view, within_class_whitening
 from glc.core.labelers.adaptive import AdaptiveConsensus, consensus, scales_for
 from glc.core.labelers.base import as_view
 from glc.core.labels import ArrayOrTensor, as_labels, compact_labels
-from glc.core.neighbors.jaccard import as_scales, unit_jaccard_distance
-from glc.core.neighbors.view import FeatureView
+from glc.core.neighbors.jaccard import as_scales
+from glc.core.neighbors.view import FeatureView, mean_distance
 from glc.core.parameters import (
     AUTO_CUT,
     BOOLEAN,
@@ -46,16 +46,17 @@ class MetricConsensus(BaseCorrector):
     form in D (D + 1) / 2 numbers, estimated from all images at once, so wrong labels blur it but cannot be memorised.
 
     ``predict`` takes the mean k-reciprocal Jaccard distance over several neighborhood sizes in two views: the
-    features as they are, which know nothing of the labels, and the features in the learned metric, with camera-balanced
-    neighbors where cameras are known. Communities of that graph are the clusters, so merged people come apart
-    as well as split ones together.
+    features as they are, which know nothing of the labels, and the features in the learned metric; each with plain and
+    with camera-balanced neighbors where cameras are known. Communities of that graph are the clusters, so merged people
+    come apart as well as split ones together.
 
     Args:
         k1: See :mod:`glc.core.parameters`. None takes the scales that fit the images per person
             (:func:`glc.core.labelers.adaptive.consensus`), and edges that are strong for both of their images; then k2,
             ``cut``, ``max_outliers`` and ``follow_share`` do not matter.
         k2: See :mod:`glc.core.parameters`.
-        shrinkage: Weight of no change in the learned metric, in (0, 1]; 1 learns nothing.
+        shrinkage: Least weight of no change in the learned metric, in (0, 1]; 1 learns nothing. It is more where images
+            are few for so many channels (:func:`glc.core.correctors.whitening.within_class_whitening`).
         cut: See :class:`glc.core.clusterers.MapEquationClusterer`.
         max_outliers: See :mod:`glc.core.parameters`.
         min_cluster_size: See :mod:`glc.core.parameters`.
@@ -210,7 +211,8 @@ class MetricConsensus(BaseCorrector):
     def _correct(self, view: FeatureView[Any], labels: np.ndarray) -> np.ndarray:
         self._fit(view, labels)
         proposal = self._predict(view, labels)
-        if not self.careful:
+        # Labels of the consensus itself hold nothing that clustering anew could lose, and the metric adds to them.
+        if not self.careful or np.array_equal(labels, consensus(view, self.seed).labels):
             return proposal
         with self.timings_.stage('evidence'):
             return accept_changes(view, labels, proposal, self.seed)
@@ -230,12 +232,13 @@ class MetricConsensus(BaseCorrector):
         else:
             scales = as_scales(self.k1, self.k2)
             clusterer = MapEquationClusterer(self.cut, self.max_outliers, self.min_cluster_size, self.seed)
-        x, k = view.centered, max(scales)[0]
+        k = max(scales)[0]
         with self.timings_.stage('knn'):
-            learned = view.with_features((x - self.mean_.to(x)) @ self.metric_.to(x))
-            views = [(x, view.neighbors(k)), (learned.centered, learned.graphs(k)[-1])]
+            views = [view, learned_view(view, self.mean_, self.metric_)]
+            for seen in views:
+                seen.graphs(k)
         with self.timings_.stage('jaccard'):
-            distance = unit_jaccard_distance(views, scales, clusterer.reach, view.workers)
+            distance = mean_distance(views, scales, clusterer.reach)
         with self.timings_.stage('cluster'):
             if labels is not None:
                 distance = penalize_different_labels(distance, labels, self.label_weight)

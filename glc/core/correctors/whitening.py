@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from glc.core.correctors.base import UnusableLabelsError
+from glc.core.neighbors.view import FeatureView
 from glc.core.parameters import POSITIVE_SHARE, checked
 
 
@@ -34,6 +37,29 @@ def within_class_whitening(features: Tensor, labels: Tensor, shrinkage: float) -
     spread = covariance.trace() / len(covariance)
     if spread <= torch.finfo(torch.float32).eps:
         raise UnusableLabelsError('no cluster holds two different images: a metric has nothing to learn from')
+    shrinkage = max(shrinkage, _shrinkage_for(covariance, len(x) - num_classes))
     identity = torch.eye(len(covariance), dtype=x.dtype, device=x.device)
     values, vectors = torch.linalg.eigh((1 - shrinkage) * covariance / spread + shrinkage * identity)
     return ((vectors * values.clip(min=shrinkage) ** -0.5) @ vectors.T).float()
+
+
+def learned_view(view: FeatureView[Any], mean: Tensor, metric: Tensor) -> FeatureView[Any]:
+    """Return the view of the features in a metric, on the device of the view.
+
+    Args:
+        view: Features of N images, D channels.
+        mean: What is taken off the centered features, (D,).
+        metric: Matrix (D, D) that they are multiplied with.
+    """
+    return view.with_features((view.centered - mean.to(view.device)) @ metric.to(view.device))
+
+
+def _shrinkage_for(scatter: Tensor, freedom: int) -> float:
+    """Return the shrinkage at which a covariance (D, D), estimated with so many degrees of freedom, errs least.
+
+    Chen et al., Shrinkage Algorithms for MMSE Covariance Estimation, 2010: the oracle approximating shrinkage.
+    """
+    size = len(scatter)
+    square, of_trace = float((scatter**2).sum()), float(scatter.trace()) ** 2
+    distance = (freedom + 1 - 2 / size) * (square - of_trace / size)
+    return 1.0 if distance <= 0 else min(1.0, ((1 - 2 / size) * square + of_trace) / distance)

@@ -150,8 +150,7 @@ class FeatureView(Generic[ArrayOrTensor]):
         wanted = (as_scales(scales, k2, 'FeatureView.distance'), max_distance)
         if self._distance is None or self._distance[0] != wanted:
             self._distance = None  # two of them would not be needed, and may not fit into memory
-            views = [(self.centered, graph) for graph in self.graphs(max(wanted[0])[0])]
-            self._distance = wanted, unit_jaccard_distance(views, *wanted, self.workers)
+            self._distance = wanted, mean_distance([self], *wanted)
         return self._distance[1]
 
     def remember(self, key: Hashable, make: Callable[[], Made]) -> Made:
@@ -231,3 +230,21 @@ class FeatureView(Generic[ArrayOrTensor]):
     @cached_property
     def _cameraless(self) -> FeatureView[ArrayOrTensor]:
         return self._derived(self.features, None)
+
+
+def mean_distance(
+    views: Sequence[FeatureView[Any]], scales: Sequence[Scale], max_distance: float
+) -> sparse.csr_array:
+    """Compute the mean Jaccard distance over the graphs of several views of the same images.
+
+    Args:
+        views: Views of N images; the processes of the first one share the work.
+        scales: Pairs (k1, k2).
+        max_distance: Larger distances are left out.
+
+    Returns:
+        Symmetric sparse float32 distances (N, N), see :meth:`FeatureView.distance`.
+    """
+    k = max(scales)[0]
+    graphs = [(view.centered, graph) for view in views for graph in view.graphs(k)]
+    return unit_jaccard_distance(graphs, scales, max_distance, views[0].workers)
