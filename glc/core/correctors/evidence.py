@@ -14,7 +14,6 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from glc.core.correctors.base import follow_labels
 from glc.core.correctors.whitening import within_class_whitening
 from glc.core.evaluation.label_quality import label_quality
 from glc.core.labelers.adaptive import consensus
@@ -30,7 +29,7 @@ _SAME = 0.95
 _SHRINKAGE = 0.3
 _QUERIES = 300
 _DRAWS = 3
-_LARGEST_UNION = 1.5
+_LARGEST_UNION = 2.2
 _ROUNDS = 3
 
 
@@ -40,10 +39,9 @@ def accept_changes(
     """Choose between labels, careful changes of them, and a proposal that clusters the images anew.
 
     Labels that know more than the graph are only changed where they look like noise: :func:`leave_far`,
-    :func:`join_halves`, :func:`take_in`; and outliers follow the cluster in which the graph puts them, where more than
-    half of it has one label. Such labels are recognized by what they teach: the metric that one half of their clusters
-    teaches serves the other half better than that of the graph's own clusters. Nearly as well is enough where they join
-    images that the graph does not, more than labels made from such a graph would.
+    :func:`join_halves`, :func:`take_in`. They are recognized by what they teach: the metric that one half of their
+    clusters teaches serves the other half better than that of the graph's own clusters. Nearly as well is enough where
+    they join images that the graph does not, more than labels made from such a graph would.
 
     Where the graph does not even hold most images with the main part of their label, it has another idea of what a
     person is, and no say. Other labels give way to the proposal, unless they are nearly those of the graph: then little
@@ -64,7 +62,6 @@ def accept_changes(
     links = similarities(graph.distance)
     changed = join_halves(links, leave_far(view.centered, links, labels), seed)
     changed = take_in(links, changed, graph.labels >= 0)
-    changed = follow_labels(changed, graph.labels, 0.5)
     parts = find_parts(view.centered, links, changed)
     labeled = max(1, int((changed >= 0).sum()))
     if parts.size.sum() >= _OTHER_IDEA * labeled:
@@ -177,7 +174,7 @@ def _random(farness: np.ndarray, count: int) -> np.ndarray:
 def join_halves(links: sparse.csr_array, labels: np.ndarray, seed: int = 0) -> np.ndarray:
     """Join pairs of labels that are linked as densely as two random halves of one label are.
 
-    Only pairs are joined that are each other's best, and no larger together than 1.5 times a typical label.
+    Only pairs are joined that are each other's best, and no larger together than 2.2 times a typical label.
 
     Args:
         links: Symmetric sparse weights (N, N).

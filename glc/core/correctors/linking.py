@@ -13,7 +13,7 @@ from torch import Tensor
 
 from glc.core.clusterers import ComponentClusterer, MapEquationClusterer, RelativeMapEquationClusterer
 from glc.core.clusterers.base import as_graph
-from glc.core.correctors.base import follow_labels, penalize_different_labels
+from glc.core.correctors.base import UnusableLabelsError, follow_labels, penalize_different_labels
 from glc.core.correctors.link_network import LinkPredictor, aggregate_neighbors, normalized_adjacency
 from glc.core.correctors.link_training import LinkTraining
 from glc.core.correctors.whitening import learned_view, within_class_whitening
@@ -226,12 +226,10 @@ class ConsensusLinking(CheckedFields):
     ) -> np.ndarray:
         """Label all images; see :meth:`CommunityLinking.__call__`."""
         graph = consensus(view, seed, timings)
-        distance = graph.distance
-        if labels is not None and labels.max(initial=-1) > 0:
-            with timings.stage('jaccard'):
-                distance = mean_distance(
-                    [view, self._learned(view, labels)], as_scales(*scales_for(graph.sizes[-1])), LOOSEST
-                )
+        learned = None if labels is None else self._learned(view, labels)
+        with timings.stage('jaccard'):
+            scales = as_scales(*scales_for(graph.sizes[-1]))
+            distance = mean_distance([view, learned], scales, LOOSEST) if learned else graph.distance
         with timings.stage('links'):
             weighted = scorer.weighted(distance)
         with timings.stage('cluster'):
@@ -239,10 +237,15 @@ class ConsensusLinking(CheckedFields):
                 weighted = penalize_different_labels(weighted, labels, self.label_weight)
             return RelativeMapEquationClusterer(min_cluster_size=self.min_cluster_size, seed=seed)(weighted)
 
-    def _learned(self, view: FeatureView[Any], labels: np.ndarray) -> FeatureView[Any]:
+    def _learned(self, view: FeatureView[Any], labels: np.ndarray) -> FeatureView[Any] | None:
         known = torch.from_numpy(labels >= 0).to(view.device)
         classes = compact_labels(torch.from_numpy(labels).to(view.device)[known])
-        metric = within_class_whitening(view.centered[known], classes, self.shrinkage)
+        try:
+            metric = within_class_whitening(view.centered[known], classes, self.shrinkage)
+        except (
+            UnusableLabelsError
+        ):  # too few clusters, or copies of one image only: there is no metric to learn
+            return None
         return learned_view(view, view.centered.mean(0), metric)
 
 

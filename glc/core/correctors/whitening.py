@@ -19,7 +19,8 @@ def within_class_whitening(features: Tensor, labels: Tensor, shrinkage: float) -
     Args:
         features: Features (N, D).
         labels: Integer labels (N,) in 0..C-1, every one used.
-        shrinkage: a, in (0, 1]; see Friedman, Regularized discriminant analysis, 1989.
+        shrinkage: Least a, in (0, 1]; see Friedman, Regularized discriminant analysis, 1989. It is more where images
+            are few for so many channels, or no direction differs from the others.
 
     Returns:
         Symmetric float32 matrix (D, D), scaled to the identity for a = 1.
@@ -57,9 +58,9 @@ def learned_view(view: FeatureView[Any], mean: Tensor, metric: Tensor) -> Featur
 def _shrinkage_for(scatter: Tensor, freedom: int) -> float:
     """Return the shrinkage at which a covariance (D, D), estimated with so many degrees of freedom, errs least.
 
-    Chen et al., Shrinkage Algorithms for MMSE Covariance Estimation, 2010: the oracle approximating shrinkage.
+    Chen et al., Shrinkage Algorithms for MMSE Covariance Estimation, 2010: the oracle approximating shrinkage, as
+    scikit-learn computes it.
     """
-    size = len(scatter)
     square, of_trace = float((scatter**2).sum()), float(scatter.trace()) ** 2
-    distance = (freedom + 1 - 2 / size) * (square - of_trace / size)
-    return 1.0 if distance <= 0 else min(1.0, ((1 - 2 / size) * square + of_trace) / distance)
+    distance = (freedom + 1) * (square - of_trace / len(scatter))
+    return min(1.0, (square + of_trace) / distance) if distance > 0 else 1.0

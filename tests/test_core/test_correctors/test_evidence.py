@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
@@ -23,10 +24,12 @@ from glc.core.correctors.evidence import (
     teaching,
 )
 from glc.core.correctors.linking import LinkScorer
+from glc.core.correctors.whitening import within_class_whitening
 from glc.core.evaluation import label_quality
 from glc.core.labelers import JaccardDBSCAN
-from glc.core.labelers.adaptive import consensus
+from glc.core.labelers.adaptive import LOOSEST, consensus, scales_for
 from glc.core.labels import as_unit_features, compact_labels
+from glc.core.neighbors.jaccard import mean_jaccard_distance
 from glc.core.timing import Timings
 from tests.test_core.foreign_device import FOREIGN, ForeignDevice
 from tests.test_core.oracles import people, seen_by_cameras
@@ -263,7 +266,7 @@ def test_halves_are_joined_and_people_are_not(easy):
 
 
 def test_large_unions_are_not_made(easy):
-    """Of halves that are densely linked, those stay apart that are larger together than 1.5 times a typical label."""
+    """Of halves that are densely linked, those stay apart that are larger together than 2.2 times a typical label."""
     _, links, truth = easy
     large = np.where(truth < 4, 0, truth - 3)  # four people: 48 images
     labels = np.where(large == 0, np.arange(len(truth)) % 2 * 40, large)
@@ -325,14 +328,27 @@ def test_made_up_labels_that_know_more_stay(seed):
                 assert (scores(changed, truth) >= scores(noisy, truth) + 0.03).all()
 
 
-@pytest.mark.parametrize('scores_of_teaching', [-3.0, -1.0])
-def test_labels_give_way_where_they_teach_less(monkeypatch, scores_of_teaching):
+@pytest.mark.parametrize(
+    ('unsupported', 'scores_of_teaching', 'stay'),
+    [(0.0, -3.0, False), (0.0, -1.0, True), (1.0, -1.0, False), (1.0, 1.0, True)],
+)
+def test_labels_give_way_where_they_teach_less(monkeypatch, unsupported, scores_of_teaching, stay):
+    """Where a share of the images is joined against the graph, teaching nearly as well is enough."""
     view, truth = hard_modes(0)
     proposal = truth // 3 * 5
     monkeypatch.setattr(evidence, 'teaching', lambda *args: scores_of_teaching)
-    changed = accept_changes(view, truth, proposal)
-    expected = truth if scores_of_teaching > -2 else truth // 3
-    np.testing.assert_array_equal(changed, expected)
+    monkeypatch.setattr(evidence, '_UNSUPPORTED_SHARE', unsupported)
+    np.testing.assert_array_equal(accept_changes(view, truth, proposal), truth if stay else truth // 3)
+
+
+def test_perfect_labels_of_long_tailed_people_stay():
+    """The graph merges people here, and every image hangs together in it: only what labels teach speaks for them."""
+    sizes = np.random.default_rng(1).geometric(0.08, size=70) + 2
+    features, _, truth = people(sizes, noise=1.0)
+    view = FeatureView(features)
+    graph = consensus(view).labels
+    assert scores(graph, truth).max() < 0.85
+    assert scores(accept_changes(view, truth, graph), truth).min() >= 0.995
 
 
 def test_labels_of_the_graph_stay(monkeypatch):
@@ -341,7 +357,7 @@ def test_labels_of_the_graph_stay(monkeypatch):
     labels = consensus(view).labels
     proposal = np.zeros(len(labels), np.int64)
     changed = accept_changes(view, labels, proposal)
-    assert label_quality(changed, labels)['pairwise_f'] > 0.965
+    assert label_quality(changed, labels)['pairwise_f'] > 0.95
     monkeypatch.setattr(evidence, '_SAME', 1.01)
     np.testing.assert_array_equal(accept_changes(view, labels, proposal), proposal)
 
@@ -406,7 +422,12 @@ def test_consensus_linking_weighs_the_graph_of_the_consensus():
     clusterer = RelativeMapEquationClusterer(min_cluster_size=3)
     np.testing.assert_array_equal(linking(view, scorer, None, 0, timings), clusterer(weighted))
     halves = 2 * truth + np.arange(len(truth)) % 2
-    penalized = penalize_different_labels(weighted, halves, 0.4)
+    metric = within_class_whitening(view.centered, torch.from_numpy(halves), 0.3)
+    learned = view.with_features((view.centered - view.centered.mean(0)) @ metric)
+    k1, k2 = scales_for(consensus(view).sizes[-1])
+    graphs = [(seen.centered, graph) for seen in (view, learned) for graph in seen.graphs(k1[-1])]
+    both = scorer.weighted(mean_jaccard_distance(graphs, k1, k2, LOOSEST))
+    penalized = penalize_different_labels(both, halves, 0.4)
     leaning = linking(view, scorer, halves, 0, timings)
     np.testing.assert_array_equal(leaning, clusterer(penalized))
     assert (leaning != linking(view, scorer, None, 0, timings)).any()

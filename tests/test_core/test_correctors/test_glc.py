@@ -92,7 +92,7 @@ def test_parameters_of_training_and_linking_can_be_set_flat():
         whole.get_params() == GLC(linking='communities', epochs=3, patience=None, scales=(8, 10)).get_params()
     )
     with pytest.raises(
-        TypeError, match=r'no parameter link_threshold; .* its ConsensusLinking has label_weight'
+        TypeError, match=r'no parameter link_threshold; .* its ConsensusLinking has shrinkage'
     ):
         GLC(link_threshold=0.7)
     with pytest.raises(ValueError, match=r"'linking' .* among {'communities', 'components', 'consensus'}"):

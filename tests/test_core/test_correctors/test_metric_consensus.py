@@ -5,24 +5,64 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 from sklearn.base import clone
+from sklearn.covariance import oas
 
+from glc.core.clusterers import RelativeMapEquationClusterer
 from glc.core.correctors import GLC, MetricConsensus, UnusableLabelsError
+from glc.core.correctors.base import penalize_different_labels
 from glc.core.correctors.metric_consensus import within_class_whitening
 from glc.core.evaluation import label_quality
-from glc.core.labelers import MultiScaleConsensus
-from glc.core.neighbors import center_cameras
-from tests.test_core.oracles import seen_by_cameras
+from glc.core.labelers import AdaptiveConsensus, MultiScaleConsensus
+from glc.core.labelers.adaptive import LOOSEST, consensus, scales_for
+from glc.core.neighbors import FeatureView, center_cameras
+from glc.core.neighbors.jaccard import mean_jaccard_distance
+from tests.test_core.oracles import people, seen_by_cameras
 
 
 @pytest.mark.parametrize('shrinkage', [0.1, 0.5, 1.0])
 def test_whitening_is_the_inverse_root_of_the_shrunk_covariance(shrinkage):
     rng = np.random.default_rng(0)
-    features, labels = rng.normal(size=(60, 5)), rng.integers(4, size=60)
+    features, labels = rng.normal(size=(200, 5)) * [3, 1, 1, 1, 0.3], rng.integers(4, size=200)
     covariance = sum(np.cov(features[labels == c].T, bias=True) * (labels == c).sum() for c in range(4))
     covariance /= np.trace(covariance) / 5
     expected = np.linalg.inv(sqrtm((1 - shrinkage) * covariance + shrinkage * np.eye(5)).real)
     metric = within_class_whitening(torch.tensor(features), torch.tensor(labels), shrinkage)
     np.testing.assert_allclose(metric, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize('spread', [[1, 1, 1, 1, 1, 1], [3, 2, 1, 1, 1, 1]])
+def test_few_images_shrink_as_in_scikit_learn(spread):
+    rng = np.random.default_rng(0)
+    labels = np.arange(24) % 4
+    features = rng.normal(size=(24, 6)) * spread
+    residuals = features - np.stack([features[labels == c].mean(0) for c in range(4)])[labels]
+    # scikit-learn counts images, not degrees of freedom: rotated residuals of 20 images have the same covariance.
+    rotated = np.linalg.svd(residuals, full_matrices=False)
+    shrinkage = oas(np.pad(rotated[1][:, None] * rotated[2], ((0, 14), (0, 0))), assume_centered=True)[1]
+    assert shrinkage > 0.1
+    np.testing.assert_allclose(
+        within_class_whitening(torch.tensor(features), torch.tensor(labels), 1e-6),
+        within_class_whitening(torch.tensor(features), torch.tensor(labels), float(shrinkage)),
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize('cameras', [0, 3])
+def test_labels_of_the_consensus_give_way_to_its_view_in_the_learned_metric(cameras):
+    features, cams, _ = people(np.full(150, 4), noise=1.0, cameras=cameras)
+    view = FeatureView(features, cams)
+    labels = AdaptiveConsensus()(view)
+    corrector = MetricConsensus()
+    corrected = corrector(view, labels)
+    np.testing.assert_array_equal(corrected, MetricConsensus(careful=False)(view, labels))
+    learned = FeatureView((view.centered - corrector.mean_) @ corrector.metric_, cams)
+    k1, k2 = scales_for(consensus(view).sizes[-1])
+    graphs = [(seen.centered, graph) for seen in (view, learned) for graph in seen.graphs(k1[-1])]
+    assert len(graphs) == (4 if cameras else 2)
+    distance = mean_jaccard_distance(graphs, k1, k2, LOOSEST)
+    expected = RelativeMapEquationClusterer()(penalize_different_labels(distance, labels, 0.05))
+    np.testing.assert_array_equal(corrected, expected)
+    assert (expected != labels).any()
 
 
 def noisy(truth, kind, seed=0):
