@@ -73,8 +73,8 @@ class RankedTest:
         counted = np.flatnonzero(~np.isnan(self.ap))
         if not len(counted):
             raise ValueError(
-                f"the queries cannot be ordered '{order}' first: no query has a known match in the gallery, so none has "
-                "an average precision; take the order 'random'"
+                f"the queries cannot be ordered '{order}' first: none has a known match in the gallery, and so an "
+                "average precision; take the order 'random'"
             )
         by_ap = counted[np.argsort(self.ap[counted], kind='stable')]
         return by_ap[:number] if order == 'worst' else by_ap[::-1][:number]

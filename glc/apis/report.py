@@ -191,7 +191,8 @@ class RunReport:
         yield Table(columns, rows)
         yield Text('; '.join(f'{kind}: {meaning}' for kind, meaning in KINDS.items()) + '.')
         stored = self.run.last_corrected
-        assert stored is not None and stored.corrected is not None
+        assert stored is not None
+        assert stored.corrected is not None
         changes = compare_labels(stored.labels, stored.corrected)
         shown = largest_of_each_kind([change for change in changes if change.kind != 'kept'], self.clusters)
         if shown:

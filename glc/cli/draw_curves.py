@@ -5,8 +5,9 @@ from pathlib import Path
 
 from glc.cli._common import add_out, new_parser, plain_errors, save_picture
 
-_DESCRIPTION = """Draw the curves of a run by epoch: loss, test scores, clusters and outliers, scores of the labels before
-and after correction where identities are known, and seconds per stage. The run may be going on."""
+_DESCRIPTION = """Draw the curves of a run by epoch: loss, test scores, clusters and outliers, scores of the labels
+before and after correction where identities are known, and seconds per stage. The run may be going
+on."""
 _EXAMPLES = """
 python tools/visualization/draw_curves.py work_dirs/demo_synthetic
 python tools/visualization/draw_curves.py work_dirs/demo_synthetic --out curves.svg

@@ -10,9 +10,9 @@ from glc.cli._common import add_out, new_parser, plain_errors, save_picture
 if TYPE_CHECKING:
     import numpy as np
 
-_DESCRIPTION = """Draw clusters before and after their correction side by side, and print what was merged, split, dropped
-and kept. From the work dir of a run; or from an .npz file with the arrays "labels" (N,), "path" (N,) and either
-"corrected" (N,), or "features" (N, D), whose labels GLC corrects then."""
+_DESCRIPTION = """Draw clusters before and after their correction side by side, and print what was merged, split,
+dropped and kept. From the work dir of a run; or from an .npz file with the arrays "labels" (N,),
+"path" (N,) and either "corrected" (N,), or "features" (N, D), whose labels GLC corrects then."""
 _EXAMPLES = """
 python tools/visualization/draw_labels.py work_dirs/demo_synthetic
 python tools/visualization/draw_labels.py work_dirs/demo_synthetic --epoch 3 --kinds split dropped --out split.png

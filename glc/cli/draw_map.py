@@ -9,9 +9,10 @@ from glc.cli._common import add_config_options, add_out, new_parser, plain_error
 if TYPE_CHECKING:
     import numpy as np
 
-_DESCRIPTION = """Draw features in two dimensions, in the colors of clusters, cameras and identities, of what is known.
-From the work dir of a run, whose last checkpoint makes the features of the training images; or from an .npz file with the
-arrays "features" (N, D) and any of "labels", "cam" and "pid" (N,), such as extract_features.py writes it."""
+_DESCRIPTION = """Draw features in two dimensions, in the colors of clusters, cameras and identities, of what is
+known. From the work dir of a run, whose last checkpoint makes the features of the training images;
+or from an .npz file with the arrays "features" (N, D) and any of "labels", "cam" and "pid" (N,),
+such as extract_features.py writes it."""
 _EXAMPLES = """
 python tools/visualization/draw_map.py work_dirs/demo_synthetic
 python tools/visualization/draw_map.py features.npz --method pca --out map.svg

@@ -9,8 +9,8 @@ from glc.cli._common import add_config_options, add_out, new_parser, plain_error
 if TYPE_CHECKING:
     import numpy as np
 
-_DESCRIPTION = """Draw queries beside the gallery images ranked first. Frames are green around the person of the query,
-red around another person, and gray where that is unknown."""
+_DESCRIPTION = """Draw queries beside the gallery images ranked first. Frames are green around the person of the
+query, red around another person, and gray where that is unknown."""
 _EXAMPLES = """
 python tools/visualization/draw_ranked.py configs/glc/demo_synthetic.py work_dirs/demo_synthetic/epoch_10.pth
 python tools/visualization/draw_ranked.py CONFIG CHECKPOINT --order worst --rerank --out worst.png

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from glc.cli._common import add_config_options, add_out, new_parser, plain_errors, save_picture
 
-_DESCRIPTION = """Draw what the training of a config does in which epoch, without running it: learning rate, clustering,
-correction, frozen labels, restart, evaluation. Epochs are counted from 1, as in the log; the config counts from 0."""
+_DESCRIPTION = """Draw what the training of a config does in which epoch, without running it: learning rate,
+clustering, correction, frozen labels, restart, evaluation. Epochs are counted from 1, as in the
+log; the config counts from 0."""
 _EXAMPLES = """
 python tools/visualization/draw_schedule.py configs/glc/vit_s_market_usl_restart.py
 python tools/visualization/draw_schedule.py CONFIG --cfg-options train_cfg.max_epochs=30 --out schedule.svg

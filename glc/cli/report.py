@@ -5,9 +5,10 @@ from pathlib import Path
 
 from glc.cli._common import add_config_options, new_parser, plain_errors
 
-_DESCRIPTION = """Write one page that shows a run: a summary in words, curves, schedule, time per stage, what the correction
-did, a table of clusters and sheets of some, a map of the training images, ranked lists of the best and worst queries,
-config and versions. It needs no other file and no network. The run may be going on, or have been killed."""
+_DESCRIPTION = """Write one page that shows a run: a summary in words, curves, schedule, time per stage, what the
+correction did, a table of clusters and sheets of some, a map of the training images, ranked lists
+of the best and worst queries, config and versions. It needs no other file and no network. The run
+may be going on, or have been killed."""
 _EXAMPLES = """
 python tools/analysis_tools/report.py work_dirs/demo_synthetic
 python tools/analysis_tools/report.py work_dirs/demo_synthetic --no-network --out /tmp/report.html

@@ -19,9 +19,8 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
             record = json.loads(line)
             int(record['step'])
         except (KeyError, TypeError, ValueError) as error:
-            print(
-                f"warning: '{path.resolve()}' passed over, it was cut off or changed: line {number}: {error}",
-                file=sys.stderr,
+            sys.stderr.write(
+                f"warning: '{path.resolve()}' passed over, it was cut off or changed: line {number}: {error}\n"
             )
         else:
             yield record

@@ -77,7 +77,7 @@ def draw_curves(scalars: Mapping[str, Mapping[int, float]], columns: int = 2) ->
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(alpha=0.3)
         if len(curves) > 1:
-            ax.legend(fontsize=8)
+            ax.legend(fontsize=8, ncols=2)
         ax.set_xlabel('epoch', fontsize=9)
     return figure
 
@@ -88,3 +88,4 @@ def _stack(ax: Axes, curves: Mapping[str, Mapping[int, float]]) -> None:
         bottom = [below.get(epoch, 0.0) for epoch in values]
         ax.bar(list(values), list(values.values()), bottom=bottom, label=label)
         below |= {epoch: below.get(epoch, 0.0) + value for epoch, value in values.items()}
+    ax.margins(y=0.35)  # for the legend
