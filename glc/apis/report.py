@@ -87,7 +87,8 @@ class RunReport:
         for title, make in tqdm(parts.items(), 'report', disable=None, leave=False):
             blocks: list[Block] = []
             try:
-                blocks.extend(make())
+                for block in make():  # what comes before an error is shown
+                    blocks.append(block)
             except Exception as error:  # a part that cannot be shown takes no other one with it
                 self.left_out[title] = str(error) or type(error).__name__
                 blocks.append(Note(f'Not shown: {self.left_out[title]}'))
@@ -112,14 +113,9 @@ class RunReport:
     def _summary(self) -> Iterator[Block]:
         scalars = self.run.scalars
         losses, scores = scalars.get('loss', {}), scalars.get('reid/mAP', {})
+        done = max(losses, default=0)
         if losses:
-            planned = (
-                (self.run.config.get('train_cfg') or {}).get('max_epochs') if self.run.config_file else None
-            )
-            done = max(losses)
-            end = ' It ended before its last epoch, or is going on.' if planned and done < planned else ''
-            of_all = f' of {planned}' if planned else ''
-            yield Text(f'The log reaches epoch {done}{of_all}; its mean loss is {losses[done]:.3f}.{end}')
+            yield Text(f'The log reaches epoch {done}, whose mean loss is {losses[done]:.3f}.')
         if scores:
             last, best = max(scores), max(scores, key=lambda epoch: scores[epoch])
             rank1 = scalars.get('reid/rank1', {}).get(last)
@@ -145,8 +141,19 @@ class RunReport:
                 f'The correction changed the pairwise F of the labels by {100 * np.mean(gains):+.1f} percentage points '
                 f'in the mean of {len(gains)} labelings: from {100 * min(gains):+.1f} to {100 * max(gains):+.1f}.'
             )
-        elif self.run.last_corrected is None and self._last is not None:
+        stored = self.run.last_corrected
+        if stored is not None and stored.corrected is not None:
+            kinds = Counter(change.kind for change in compare_labels(stored.labels, stored.corrected))
+            changed = ', '.join(f'{kinds[kind]} {kind}' for kind in KINDS if kinds[kind])
+            yield Text(
+                f'Of the {stored.labels.max() + 1:,} clusters of epoch {stored.epoch} the correction made '
+                f'{stored.corrected.max() + 1:,}. Groups of clusters by what happened: {changed}.'
+            )
+        elif self._last is not None:
             yield Text('No labels were corrected.')
+        planned = (self.run.config.get('train_cfg') or {}).get('max_epochs')
+        if planned and done < planned:
+            yield Text(f'The config asks for {planned} epochs: the run ended before, or is going on.')
 
     def _curves(self) -> Iterator[Block]:
         yield Picture.of(
@@ -211,8 +218,9 @@ class RunReport:
             for change in compare_labels(stored.labels, stored.corrected):
                 kinds |= dict.fromkeys(change.after, change)
         order = np.argsort(stored.final, kind='stable')
-        order = order[stored.final[order] >= 0]
-        members = dict(enumerate(np.split(order, np.flatnonzero(np.diff(stored.final[order])) + 1)))
+        names, starts = np.unique(stored.final[order], return_index=True)
+        parts = zip(names.tolist(), np.split(order, starts[1:]), strict=True)
+        members = {name: rows for name, rows in parts if name >= 0}
         certainty = {
             name: float(np.mean(stored.certainty[rows], dtype=float)) for name, rows in members.items()
         }

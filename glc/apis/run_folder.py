@@ -89,9 +89,9 @@ class RunFolder:
 
     @cached_property
     def config_file(self) -> Path | None:
-        """The config that the last training of the folder was started with."""
-        files = [path for path in self.work_dir.glob('*.py') if path.is_file()]
-        files += sorted(self.work_dir.glob('*/vis_data/config.py'))
+        """The config of the last training in the folder, which a test there does not change."""
+        of_training = sorted(self.work_dir.glob('*.py'), key=lambda path: path.stat().st_mtime)
+        files = of_training or sorted(self.work_dir.glob('*/vis_data/config.py'))
         return files[-1] if files else None
 
     @cached_property

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from PIL.Image import Image
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from PIL.Image import Image
 
 __all__ = ['Code', 'Note', 'Picture', 'Section', 'Table', 'Text', 'report_page']
 
@@ -91,12 +92,12 @@ class Picture:
             points: Whether a figure has very many points, and is better an image.
         """
         buffer = io.BytesIO()
-        if hasattr(picture, 'savefig'):
-            kind = 'png' if points else 'svg+xml'
-            picture.savefig(buffer, format='png' if points else 'svg', dpi=110)
-        else:
+        if isinstance(picture, Image):
             kind = 'jpeg'
             picture.save(buffer, 'JPEG', quality=82)
+        else:
+            kind = 'png' if points else 'svg+xml'
+            picture.savefig(buffer, format='png' if points else 'svg', dpi=110)
         return cls(f'data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode("ascii")}', caption)
 
 

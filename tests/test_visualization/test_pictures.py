@@ -146,7 +146,10 @@ def test_curves_show_what_is_there():
     loss, labels, seconds = draw_curves(scalars).axes
     (line,) = loss.lines
     assert line.get_xydata().tolist() == [[1, 3], [2, 2]]
-    assert [text.get_text() for text in labels.get_legend().get_texts()] == ['before correction', 'after correction']
+    assert [text.get_text() for text in labels.get_legend().get_texts()] == [
+        'before correction',
+        'after correction',
+    ]
     bars = {(bar.get_y(), bar.get_height()) for bar in seconds.patches}
     assert bars == {(0, 5), (5, 2), (0, 2.5)}  # stacked
     with pytest.raises(ValueError, match='no value of loss'):
