@@ -85,9 +85,8 @@ def size_of(source: str) -> tuple[int, int]:
     head, data = source.split(',')
     content = base64.b64decode(data)
     if 'svg' in head:
-        width, height = re.search(rb'<svg [^>]*?width="([\d.]+)pt"|height="([\d.]+)pt"', content), None
-        assert width, content[:300]
-        return 1, 1
+        width, height = re.search(rb'<svg[^>]* viewBox="0 0 ([\d.]+) ([\d.]+)"', content).groups()
+        return round(float(width)), round(float(height))
     return Image.open(io.BytesIO(content)).size
 
 
@@ -286,6 +285,7 @@ def opened(browser):
     """Opens a page; fails where the browser complains of it, or it asks for another file."""
     context = browser.new_context(offline=True)
     page = context.new_page()
+    page.set_default_timeout(180_000)
     complaints, requests = [], []
     page.on('console', lambda message: complaints.append(message.text))
     page.on('pageerror', lambda error: complaints.append(str(error)))
