@@ -4,6 +4,7 @@ import csv
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -87,7 +88,7 @@ def write_labeling(
     Raises:
         OSError: The file cannot be written.
     """
-    arrays = {'labels': labels.astype(np.int32), 'certainty': certainty.astype(np.float16)}
+    arrays: dict[str, Any] = {'labels': labels.astype(np.int32), 'certainty': certainty.astype(np.float16)}
     if corrected is not None:
         arrays['corrected'] = corrected.astype(np.int32)
     with atomic_file(Path(work_dir, _FOLDER, _NAME.format(epoch))) as path:
