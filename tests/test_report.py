@@ -115,7 +115,7 @@ def test_report_tells_what_the_run_did(run, reported):
     best = max(scalars['reid/mAP'].values())
     assert f'after epoch 3: {scalars["reid/mAP"][3]:.1f} %' in summary
     assert f'Best mAP: {best:.1f} %' in summary
-    assert 'in the mean of 2 labelings' in summary
+    assert 'percentage points in the mean (epochs corrected: 2, from' in summary
 
     correction = page.sections['What the correction did']
     assert [row[0] for row in correction['rows']] == ['2', '3']

@@ -93,7 +93,7 @@ class RunReport:
                 self.left_out[title] = str(error) or type(error).__name__
                 blocks.append(Note(f'Not shown: {self.left_out[title]}'))
             sections.append(Section(title, blocks))
-        about = f'Run in {self.run.work_dir.name}, report of {time.strftime("%Y-%m-%d %H:%M")}.'
+        about = f'Written {time.strftime("%Y-%m-%d %H:%M")}.'
         return report_page(f'Report of {self.run.work_dir.resolve().name}', about, sections)
 
     @cached_property
@@ -137,9 +137,10 @@ class RunReport:
         )
         gains = [after[epoch] - before[epoch] for epoch in after if epoch in before]
         if gains:
+            spread = f', from {100 * min(gains):+.1f} to {100 * max(gains):+.1f}' if len(gains) > 1 else ''
             yield Text(
-                f'The correction changed the pairwise F of the labels by {100 * np.mean(gains):+.1f} percentage points '
-                f'in the mean of {len(gains)} labelings: from {100 * min(gains):+.1f} to {100 * max(gains):+.1f}.'
+                f'The correction changed the pairwise F of the labels by {100 * np.mean(gains):+.1f} percentage points'
+                f'{" in the mean" if spread else ""} (epochs corrected: {len(gains)}{spread}).'
             )
         stored = self.run.last_corrected
         if stored is not None and stored.corrected is not None:

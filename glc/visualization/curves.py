@@ -74,6 +74,8 @@ def draw_curves(scalars: Mapping[str, Mapping[int, float]], columns: int = 2) ->
         else:
             for label, values in curves.items():
                 ax.plot(list(values), list(values.values()), marker='o', markersize=3, label=label)
+        epochs = [epoch for values in curves.values() for epoch in values]
+        ax.set_xlim(min(epochs) - 0.6, max(epochs) + 0.6)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(alpha=0.3)
         if len(curves) > 1:
