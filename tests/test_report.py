@@ -26,6 +26,7 @@ class Page(HTMLParser):
         super().__init__()
         self.sections: dict[str, dict] = {}
         self.addresses: list[str] = []
+        self._part: dict = {'text': ''}  # above the first title
         self._in: list[str] = []
         self.feed(text)
 
