@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from glc.apis.features import ReIDFeatures
-from glc.core.correctors import GLC, BaseCorrector
+from glc.core.correctors import GLC, BaseCorrector, UnusableLabelsError
 from glc.core.evaluation import label_confidence
 from glc.core.labelers import AdaptiveConsensus, BaseLabeler
 from glc.core.labelers.adaptive import consensus
@@ -37,6 +37,7 @@ class ImageClusters:
         was_outlier: Whether an image (N,) had no cluster before the correction.
         confidence: float32 (N,), see :func:`~glc.core.evaluation.label_confidence`.
         cam_ids: Cameras (N,), -1 where unknown.
+        problem: Why the labels could not be corrected.
     """
 
     names: list[str]
@@ -44,6 +45,7 @@ class ImageClusters:
     was_outlier: np.ndarray
     confidence: np.ndarray
     cam_ids: np.ndarray
+    problem: str | None = None
 
     @property
     def num_clusters(self) -> int:
@@ -81,7 +83,8 @@ def cluster_images(
         corrector: Corrects them; None leaves them as they are.
 
     Returns:
-        The clusters. Where the labels hold nothing to correct, they stay as they are, with a warning.
+        The clusters. Where the labels hold nothing that the corrector could learn from, they stay as they are, and
+        ``problem`` says why.
 
     Raises:
         ValueError: If there are no images, features are not finite, or a parameter is out of range.
@@ -91,19 +94,25 @@ def cluster_images(
         >>> people = np.repeat(np.arange(12), 15)
         >>> points = rng.normal(size=(12, 16))[people] + 0.2 * rng.normal(size=(180, 16))
         >>> found = cluster_images(ReIDFeatures(points, [f'{row}.jpg' for row in range(180)]))
-        >>> found.num_clusters, len(found.rows(0)), bool(found.confidence.min() > 0.9)
+        >>> found.num_clusters, len(found.rows(0)), bool(found.confidence.min() > 0.5)
         (12, 15, True)
     """
     parts = [part for part in (labeler, corrector) if part is not None]
     view = FeatureView(features.features, features.cam_ids, expected_k=max(part.expected_k for part in parts))
-    before = labeler(view)
-    after = before if corrector is None or before.max() < 0 else corrector(view, before)
+    before = after = labeler(view)
+    problem = None
+    if corrector is not None:
+        try:
+            after = corrector.correct(view, before)
+        except UnusableLabelsError as error:
+            problem = str(error)
     return ImageClusters(
         list(features.names),
         _largest_first(after),
         before < 0,
         label_confidence(consensus(view).distance, after),
         features.cam_ids,
+        problem,
     )
 
 

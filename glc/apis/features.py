@@ -1,10 +1,10 @@
 """Features with the names of their images."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -69,7 +69,7 @@ class ReIDFeatures:
         """
         path = Path(path)
         path = path if path.suffix == '.npz' else Path(f'{path}.npz')
-        known = {'network': np.array(self.network)} if self.network else {}
+        known: dict[str, Any] = {'network': np.array(self.network)} if self.network else {}
         with atomic_file(path) as part:
             np.savez(
                 part,
@@ -136,6 +136,6 @@ class SearchResult:
     scores: np.ndarray
     rows: np.ndarray
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[tuple[str, list[tuple[str, float]]]]:
         for query, names, scores in zip(self.queries, self.names, self.scores.tolist(), strict=True):
             yield query, list(zip(names, scores, strict=True))

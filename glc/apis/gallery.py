@@ -192,7 +192,8 @@ class Gallery:
             if index['version'] != _VERSION:
                 raise ValueError(f'it has version {index["version"]}, this release reads {_VERSION}')
             names = index['names']
-            known = ReIDFeatures(np.empty((len(names), 0)), names, index['pids'], index['cam_ids'])
+            pids, cam_ids = (np.array(index[part], np.int64) for part in ('pids', 'cam_ids'))
+            known = ReIDFeatures(np.empty((len(names), 0)), names, pids, cam_ids)
             if names:
                 features = np.load(
                     path.with_name(Path(index['features']).name), mmap_mode='r', allow_pickle=False

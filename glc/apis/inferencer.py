@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
-from torch import nn
+from mmengine.model import BaseModel
 
 from glc.apis.build import load_config, prepare_config
-from glc.apis.config_names import find_config
 from glc.apis.extract import extraction_loader
 from glc.apis.features import ReIDFeatures, SearchResult
 from glc.apis.gallery import Gallery
@@ -32,7 +31,7 @@ __all__ = ['ReIDInferencer']
 
 _MARKET_NAMES = r'(?:^|/)(?P<pid>-?\d+)_c(?P<cam>\d+)[^/]*$'
 _BATCHES_AT_ONCE = 64  # of an iterator, which may be a long video
-_NETWORK_LAYOUTS = ('network', 'teacher')
+_BACKBONE_LAYOUTS = ('network', 'teacher')
 
 
 class ReIDInferencer:
@@ -70,16 +69,14 @@ class ReIDInferencer:
         flip_test: bool | None = None,
         options: dict[str, Any] | None = None,
     ) -> None:
-        cfg = (
-            copy.deepcopy(config) if isinstance(config, Config) else load_config(find_config(config), options)
-        )
+        cfg = copy.deepcopy(config) if isinstance(config, Config) else load_config(config, options)
+        if flip_test is not None:
+            cfg.model.flip_test = flip_test
         prepare_config(cfg, training=False)
         self.pipeline = deterministic_pipeline(cfg)
         self.batch_size: int = extraction_loader(cfg).get('batch_size', 1)
         self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
         self.model = _network(cfg, weights).to(self.device).eval()
-        if flip_test is not None:
-            self.model.flip_test = flip_test
 
     @cached_property
     def network(self) -> str:
@@ -179,17 +176,15 @@ class ReIDInferencer:
         return torch.bfloat16 if self.device.type == 'cpu' else torch.float16
 
 
-def _network(cfg: Config, weights: str | Path | None) -> nn.Module:
+def _network(cfg: Config, weights: str | Path | None) -> BaseModel:
     """Build the network, and load a whole model or a backbone."""
-    whole = None
-    if weights is not None:
-        content = load_checkpoint_file(weights)
-        whole = recognize_layout(unwrap_state_dict(content)) not in _NETWORK_LAYOUTS
-    if weights is not None and not whole:
+    content = None if weights is None else load_checkpoint_file(weights)
+    if weights is not None and _is_backbone(content):
         init_cfg = cfg.model.backbone.get('init_cfg') or {}
         cfg.model.backbone.init_cfg = {**init_cfg, 'type': 'Pretrained', 'checkpoint': str(weights)}
-    model: nn.Module = MODELS.build(cfg.model)
-    if whole:
+        weights = None
+    model: BaseModel = MODELS.build(cfg.model)
+    if weights is not None:
         load_model_checkpoint(model, weights, content=content)
     elif (cfg.model.backbone.get('init_cfg') or {}).get('type') == 'Pretrained':
         model.init_weights()
@@ -199,6 +194,13 @@ def _network(cfg: Config, weights: str | Path | None) -> nn.Module:
             'for instance a checkpoint of its training'
         )
     return model
+
+
+def _is_backbone(content: Any) -> bool:
+    try:
+        return recognize_layout(unwrap_state_dict(content)) in _BACKBONE_LAYOUTS
+    except RuntimeError:  # no weights at all, which the loading of a model says better
+        return False
 
 
 def _without_pixels(image: ListedImage) -> ListedImage:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from glc.apis import ReIDFeatures, ReIDInferencer
 
 _CONFIG = 'osnet_x0_25_image_folder'
-_DESCRIPTION = """Cluster images of people by who they show. OUT gets a folder for every cluster (links to the images), clusters.csv,
-a contact sheet for every cluster, and index.html, a page that shows all. No training is needed. The images are only
-read."""
+_DESCRIPTION = """Cluster images of people by who they show. OUT gets a folder for every cluster (links to the images),
+clusters.csv, a contact sheet for every cluster, and index.html, a page that shows all. No training is needed. The
+images are only read."""
 _EXAMPLES = r"""examples:
   glc-cluster crops/ clusters/ --weights osnet_x0_25_msmt17.pth
   glc-cluster crops/ clusters/ --config mobilenetv2_image_folder --pattern '(?P<cam>[^/]+)/[^/]+$'
@@ -100,8 +100,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     joined = int((clusters.was_outlier & (clusters.labels >= 0)).sum())
     print(
         f'{len(features):,} images: {clusters.num_clusters:,} clusters, {outliers:,} outliers'
-        + (f'; {joined:,} images joined a cluster by the correction' if corrector else '')
+        + (f'; {joined:,} images joined a cluster by the correction' if joined else '')
     )
+    if clusters.problem:
+        print(f'not corrected: {clusters.problem}')
     print(f'look at {args.out / "index.html"}; all files are in {args.out / "clusters.csv"}')
 
 
@@ -147,10 +149,10 @@ def _features(
 
 
 def _inferencer(args: argparse.Namespace, cfg: 'Config | None', weights: str | None) -> 'ReIDInferencer':
-    from glc.apis import ReIDInferencer, find_config, load_config
+    from glc.apis import ReIDInferencer, load_config
 
     if cfg is None:
-        cfg = load_config(str(find_config(args.config or _CONFIG)), args.cfg_options)
+        cfg = load_config(args.config or _CONFIG, args.cfg_options)
         init_cfg = cfg.model.backbone.get('init_cfg') or {}
         if weights is None and not os.path.isfile(init_cfg.get('checkpoint', '')):
             raise FileNotFoundError(_NO_WEIGHTS)
@@ -172,7 +174,7 @@ def _parts(args: argparse.Namespace, cfg: 'Config | None') -> tuple[Any, Any]:
     if args.corrector:
         wanted = None if args.corrector == 'none' else {'type': args.corrector}
     corrector = None if wanted is None else LABEL_CORRECTORS.build(wanted)
-    if getattr(corrector, 'progress', '') is None:
+    if corrector is not None and getattr(corrector, 'progress', '') is None:
         corrector.progress = partial(tqdm, desc='correct labels', disable=None, leave=False)
     return labeler, corrector
 

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from glc.apis.options import ConfigOptions
+
 _DESCRIPTION = """Write features (N, D) of images, with identities (N,), cameras (N,) and files (N,): arrays "features",
 "pid", "cam" and "path" of an .npz file, and "network", the fingerprint of the weights. A CSV file beside it has a row
 for every image. Unknown identities and cameras are -1."""
@@ -15,7 +17,7 @@ _EXAMPLES = r"""examples:
 """
 
 
-def add_network_options(parser: argparse.ArgumentParser) -> None:
+def add_network_options(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """Add the options of an extraction."""
     parser.add_argument(
         '--pattern',
@@ -42,8 +44,6 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
         '--amp', action='store_true', help='half precision (float16 on a GPU, bfloat16 on a CPU)'
     )
     parser.add_argument('--device', help='such as cuda:1 or cpu (default: a GPU if there is one)')
-    from glc.apis.options import ConfigOptions
-
     parser.add_argument(
         '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE', help='overrides of the config'
     )

@@ -26,8 +26,8 @@ def nearest_rows(queries: np.ndarray, parts: Iterable[np.ndarray], k: int) -> tu
         >>> rows.tolist(), products.tolist()
         ([[2, 1], [0, 2]], [[3.0, 1.0], [1.0, 1.0]])
     """
-    rows = np.empty((len(queries), 0), np.int64)
-    products = np.empty((len(queries), 0), np.float32)
+    rows: np.ndarray = np.empty((len(queries), 0), np.int64)
+    products: np.ndarray = np.empty((len(queries), 0), np.float32)
     size = max(_FEWEST_ROWS, _BLOCK_SIMILARITIES // max(len(queries), 1))
     start = 0
     for part in parts:
