@@ -1,0 +1,72 @@
+"""Draw what glc-cluster writes, docs/clusters.jpg.
+
+    python tools/docs/draw_clusters.py
+
+The people are drawn by the synthetic data set. Their features are the colors of 4 x 8 patches, so nothing has to be
+trained or downloaded. Clusters and their correction are those of ``glc-cluster``; the picture has the contact sheets of
+the largest clusters, one below the other.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import numpy as np
+from PIL import Image
+
+from glc.apis import ReIDFeatures
+from glc.cli.cluster import main as cluster
+from glc.datasets import SyntheticReID, SyntheticSpec, make_synthetic
+from glc.utils.files import atomic_file
+
+SPEC = SyntheticSpec(train_ids=24, train_images=16, test_ids=1, test_images=4, distractors=0, junk=0)
+
+
+def color_features(paths: Sequence[Path]) -> np.ndarray:
+    """Compute features (N, 96) of images: the colors of 4 x 8 patches, less their mean over the images."""
+    patches = []
+    for path in paths:
+        with Image.open(path) as image:
+            patches.append(
+                np.asarray(image.convert('RGB').resize((4, 8), Image.Resampling.BOX), float).ravel()
+            )
+    return np.array(patches) - np.mean(patches, axis=0)
+
+
+def main() -> None:
+    """Draw people, cluster them, put contact sheets together."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    default = Path(__file__).resolve().parents[2] / 'docs/clusters.jpg'
+    parser.add_argument(
+        '--out', type=Path, default=default, metavar='FILE', help='default: docs/clusters.jpg'
+    )
+    parser.add_argument('--sheets', type=int, default=4, metavar='N', help='default: %(default)s')
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        images, out = Path(folder, 'images'), Path(folder, 'clusters')
+        make_synthetic(images, SPEC, workers=1)
+        crops = SyntheticReID(str(images))
+        paths = [images / name for name in crops.paths]
+        features = ReIDFeatures(color_features(paths), list(map(str, paths)), crops.pids, crops.cam_ids)
+        features.save(Path(folder, 'features.npz'))
+        cluster(['--features', f'{folder}/features.npz', str(out)])
+        sheets = [Image.open(path) for path in sorted((out / 'sheets').iterdir())[: args.sheets]]
+    size = max(sheet.width for sheet in sheets), sum(sheet.height for sheet in sheets)
+    picture = Image.new('RGB', size, 'white')
+    top = 0
+    for sheet in sheets:
+        picture.paste(sheet, (0, top))
+        top += sheet.height
+    with atomic_file(args.out) as path:
+        picture.save(path, quality=80)
+    print(args.out)
+
+
+if __name__ == '__main__':
+    main()
