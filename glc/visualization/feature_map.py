@@ -89,7 +89,7 @@ def draw_feature_map(positions: np.ndarray, groups: Mapping[str, np.ndarray]) ->
         raise ValueError(f'a map of {len(positions)} images needs groups of this length, got {shapes}')
     figure = Figure(figsize=(5 * len(groups), 5.2), layout='constrained')
     axes = figure.subplots(1, len(groups), squeeze=False)[0]
-    palette = np.array(colormaps['tab20'].colors)
+    palette = colormaps['tab20'](np.arange(20))
     for ax, (name, numbers) in zip(axes, groups.items(), strict=True):
         numbers = np.asarray(numbers)
         known = numbers >= 0

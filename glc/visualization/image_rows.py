@@ -82,7 +82,7 @@ def draw_image_rows(rows: Sequence[Row], size: tuple[int, int] = (48, 96), colum
     Example:
         >>> crop = np.zeros((128, 64, 3), np.uint8)
         >>> draw_image_rows([Row('cluster 3', [Tile(crop), Tile(crop, RED)])], columns=2).size
-        (114, 126)
+        (116, 124)
     """
     if not rows or columns < 1:
         raise ValueError(f'a sheet needs rows and columns, got {len(rows)} and {columns}')

@@ -1,5 +1,7 @@
 """Pictures of labels, features, schedules and curves show what the arrays say."""
 
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -117,7 +119,7 @@ def test_maps_that_cannot_be_made(monkeypatch):
         embed_features(np.eye(4), 'ica')
     with pytest.raises(ValueError, match='two images or more, got 1'):
         embed_features(np.eye(1))
-    monkeypatch.setitem(__import__('sys').modules, 'umap', None)  # not installed
+    monkeypatch.setitem(sys.modules, 'umap', None)  # not installed
     with pytest.raises(ModuleNotFoundError, match='pip install umap-learn'):
         embed_features(np.eye(9), 'umap')
     assert embed_features(np.eye(9)).shape == (9, 2)  # t-SNE
