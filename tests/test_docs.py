@@ -1,5 +1,6 @@
 """The code in the documentation runs as printed, and its links lead somewhere."""
 
+import os
 import re
 import runpy
 import subprocess
@@ -253,7 +254,8 @@ def test_corrector_swap(swaps):
 @pytest.mark.parametrize(('name', 'lines'), [('own_folder', 1), ('plug_and_play', 3)])
 def test_notebook_runs(name, lines, tmp_path):
     notebook = nbformat.read(ROOT / f'docs/notebooks/{name}.ipynb', as_version=4)
-    nbclient.NotebookClient(notebook, timeout=300, resources={'metadata': {'path': tmp_path}}).execute()
+    client = nbclient.NotebookClient(notebook, timeout=600, resources={'metadata': {'path': tmp_path}})
+    client.execute(env={**os.environ, 'PYTHONPATH': str(ROOT)})
     printed = ''.join(
         output.text
         for cell in notebook.cells
@@ -349,7 +351,7 @@ def test_site_is_built_without_a_warning(tmp_path):
     """With `pip install -r requirements/docs.txt`, which is no requirement of the tests."""
     pytest.importorskip('mkdocs')
     pytest.importorskip('mkdocstrings_handlers.python')
-    command = [sys.executable, '-m', 'mkdocs', 'build', '--quiet', '--strict', '--site-dir', str(tmp_path)]
+    command = [sys.executable, '-m', 'mkdocs', 'build', '--strict', '--site-dir', str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     home, labelers = (
