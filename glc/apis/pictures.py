@@ -164,9 +164,16 @@ def rank_test(
             f'a picture needs query and gallery images, got {len(queries)} and {len(gallery)} in '
             f"{type(dataset).__name__}, '{Path(dataset.data_root).resolve()}'"
         )
-    pids = known_identities(dataset, is_query)
-    sides = [values[part] for values in (features, pids, dataset.cam_ids) for part in (queries, gallery)]
-    distance = KReciprocalReranking()(*sides[:2]) if rerank else None
+    pids, cams = known_identities(dataset, is_query), dataset.cam_ids
+    sides = (
+        features[queries],
+        features[gallery],
+        pids[queries],
+        pids[gallery],
+        cams[queries],
+        cams[gallery],
+    )
+    distance = KReciprocalReranking()(sides[0], sides[1]) if rerank else None
     ranking = rank_gallery(*sides, top=top, distance=distance, same_camera=same_camera, unlabeled='keep')
     ranking = ranking[:, : len(gallery)]
     matches = verdicts(ranking, pids[queries], pids[gallery])

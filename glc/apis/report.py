@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from PIL.Image import Image
@@ -101,8 +102,8 @@ class RunReport:
         return self.run.labels(self.run.epochs[-1]) if self.run.epochs else None
 
     @cached_property
-    def _known(self) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Identities and cameras (N,) of the labeled images, where the data set is found."""
+    def _known(self) -> tuple[Any, Any]:
+        """Identities and cameras (N,) of the labeled images; None where the data set is not found."""
         try:
             dataset = self.run.dataset
         except Exception:  # moved data: the labels are there all the same
@@ -180,34 +181,30 @@ class RunReport:
         yield Text('Parts of a stage are written behind a slash: label/knn is a part of label.')
 
     def _correction(self) -> Iterator[Block]:
-        rows = []
         scalars = self.run.scalars
-        for epoch in self.run.epochs:
-            stored = self.run.labels(epoch)
-            if stored.corrected is None:
-                continue
-            kinds = Counter(change.kind for change in compare_labels(stored.labels, stored.corrected))
+        stored = map(self.run.labels, self.run.epochs)
+        pairs = [(one.epoch, one.labels, one.corrected) for one in stored if one.corrected is not None]
+        if not pairs:
+            raise ValueError('the run has no labels that were corrected')
+        rows = []
+        for epoch, before, after in pairs:
+            changes = compare_labels(before, after)
+            kinds = Counter(change.kind for change in changes)
             quality = [
                 scalars.get(f'pseudo_labels/{stage}/pairwise_f', {}).get(epoch)
                 for stage in ('labels', 'corrected')
             ]
-            sizes = [int(labels.max()) + 1 for labels in (stored.labels, stored.corrected)]
+            sizes = [int(labels.max()) + 1 for labels in (before, after)]
             rows.append([epoch, *sizes, *(kinds[kind] for kind in KINDS), *quality])
-        if not rows:
-            raise ValueError('the run has no labels that were corrected')
         columns = ['epoch', 'clusters before', 'after', *KINDS, 'pairwise F before', 'F after']
         yield Table(columns, rows)
         yield Text('; '.join(f'{kind}: {meaning}' for kind, meaning in KINDS.items()) + '.')
-        stored = self.run.last_corrected
-        assert stored is not None
-        assert stored.corrected is not None
-        changes = compare_labels(stored.labels, stored.corrected)
         shown = largest_of_each_kind([change for change in changes if change.kind != 'kept'], self.clusters)
         if shown:
-            picture = draw_label_changes(self._files(), stored.labels, stored.corrected, shown)
-            yield Picture.of(picture, f'Changes of epoch {stored.epoch}, the largest of each kind.')
+            picture = draw_label_changes(self._files(), before, after, shown)
+            yield Picture.of(picture, f'Changes of epoch {epoch}, the largest of each kind.')
         else:
-            yield Text(f'In epoch {stored.epoch} the correction kept all clusters.')
+            yield Text(f'In epoch {epoch} the correction kept all clusters.')
 
     def _clusters(self) -> Iterator[Block]:
         stored = self._last
@@ -226,11 +223,7 @@ class RunReport:
             name: float(np.mean(stored.certainty[rows], dtype=float)) for name, rows in members.items()
         }
         known = pids is not None and bool((pids >= 0).any())
-        main = (
-            {name: _majority(pids[rows]) for name, rows in members.items()}
-            if known and pids is not None
-            else {}
-        )
+        main = {name: _majority(pids[rows]) for name, rows in members.items()} if known else {}
         columns = ['cluster', 'images', 'cameras', 'certainty', 'least certain image', 'correction']
         rows = [
             [
@@ -240,7 +233,7 @@ class RunReport:
                 certainty[name],
                 float(stored.certainty[part].min()),
                 kinds[name].kind if name in kinds else None,
-                *([float(np.mean(pids[part] == main[name]))] if known and pids is not None else []),
+                *([float(np.mean(pids[part] == main[name]))] if known else []),
             ]
             for name, part in members.items()
         ]
@@ -248,7 +241,7 @@ class RunReport:
             f'Clusters of epoch {stored.epoch}. Certainty is the cosine similarity of an image and the center of its '
             'cluster, a mean over the cluster.'
         )
-        if known and pids is not None:
+        if known:
             scores = label_quality(stored.final, pids)
             yield Text(
                 'Against the identities, which training does not see: '
@@ -262,8 +255,7 @@ class RunReport:
                 part = members[name][np.argsort(stored.certainty[members[name]], kind='stable')]
                 shown = part[np.linspace(0, len(part) - 1, min(12, len(part))).round().astype(int)]
                 frames = [
-                    None if name not in main or pids is None else GREEN if pids[row] == main[name] else RED
-                    for row in shown.tolist()
+                    None if not known else GREEN if pids[row] == main[name] else RED for row in shown.tolist()
                 ]
                 tiles = [Tile(files[row], color) for row, color in zip(shown.tolist(), frames, strict=True)]
                 title = f'cluster {name}: {len(part)} images, certainty {certainty[name]:.2f}'

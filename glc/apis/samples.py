@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,7 +51,7 @@ def augmented_samples(
         yield dataset.get_data_info(row)['img_path'], [_as_pixels(view, preprocessor) for view in views]
 
 
-def _as_pixels(view: torch.Tensor, preprocessor: torch.nn.Module) -> np.ndarray:
+def _as_pixels(view: torch.Tensor, preprocessor: Any) -> np.ndarray:
     """Take the normalization back; the result is RGB, as the preprocessor's statistics are."""
     pixels = (view * preprocessor.std + preprocessor.mean).round().clamp(0, 255)
     return pixels.byte().permute(1, 2, 0).cpu().numpy()
