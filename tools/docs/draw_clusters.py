@@ -4,7 +4,7 @@
 
 The people are drawn by the synthetic data set. Their features are histograms of colors, so nothing has to be trained or
 downloaded. Clusters and their correction are those of ``glc-cluster``; the picture has the contact sheets of
-the largest clusters, one below the other.
+some clusters, from the largest to the smallest.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from glc.apis import ReIDFeatures
 from glc.cli.cluster import main as cluster
 from glc.datasets import SyntheticReID, SyntheticSpec, make_synthetic
 from glc.utils.files import atomic_file
+from glc.visualization.contact_sheet import spread
 
 SPEC = SyntheticSpec(
     train_ids=14,
@@ -72,7 +73,8 @@ def main() -> None:
         features = ReIDFeatures(color_features(paths), list(map(str, paths)), crops.pids, crops.cam_ids)
         features.save(Path(folder, 'features.npz'))
         cluster(['--features', f'{folder}/features.npz', str(out)])
-        sheets = [Image.open(path) for path in sorted((out / 'sheets').iterdir())[: args.sheets]]
+        files = sorted((out / 'sheets').glob('0*.jpg'))
+        sheets = [Image.open(files[number]) for number in spread(len(files), args.sheets)]
     size = max(sheet.width for sheet in sheets), sum(sheet.height for sheet in sheets)
     picture = Image.new('RGB', size, 'white')
     top = 0
