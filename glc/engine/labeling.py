@@ -14,7 +14,7 @@ from glc.core.correctors import BaseCorrector, UnusableLabelsError
 from glc.core.distributed import Workers
 from glc.core.evaluation import label_change, label_quality
 from glc.core.labelers import BaseLabeler
-from glc.core.labels import PseudoLabels, compact_labels, unit_centroids
+from glc.core.labels import PseudoLabels, center_similarity, compact_labels, unit_centroids
 from glc.core.neighbors import FeatureView
 from glc.core.timing import Timings
 from glc.datasets import BaseReIDDataset
@@ -32,6 +32,7 @@ class Labeling:
     Args:
         labels: Labels (N,) of the labeler, on the CPU.
         pseudo: Labels after the correction, and their centroids, on the CPU.
+        certainty: Cosine similarity (N,) of every image and the center of its cluster, NaN for outliers, on the CPU.
         corrected: Whether the corrector's labels were taken.
         problem: Why they were not, although they were asked for.
         seconds: Seconds by stage.
@@ -39,6 +40,7 @@ class Labeling:
 
     labels: Tensor
     pseudo: PseudoLabels
+    certainty: Tensor
     corrected: bool = False
     problem: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
@@ -181,10 +183,12 @@ class LabelEngine:
         if corrector is not None:
             final, problem = self._corrected(view.alone(), labels, corrector, timings)
         final = compact_labels(final)
-        centroids = unit_centroids(self.labeler.seen(view).features, final)
+        features = self.labeler.seen(view).features
+        centroids = unit_centroids(features, final)
         return Labeling(
             labels.cpu(),
             PseudoLabels(final.cpu(), centroids.cpu()),
+            center_similarity(features, final, centroids).cpu(),
             corrector is not None and problem is None,
             problem,
             dict(timings),

@@ -6,9 +6,10 @@ from os import PathLike
 import numpy as np
 from PIL import Image, ImageDraw
 
+from .image_rows import GRAY, GREEN, RED
+
 __all__ = ['draw_ranked_results']
 
-_RIGHT, _WRONG, _UNKNOWN = (46, 160, 67), (207, 34, 46), (110, 119, 129)
 _BACKGROUND = (255, 255, 255)
 
 
@@ -84,6 +85,6 @@ def draw_ranked_results(
             if index < 0:
                 continue
             match = -1 if matches is None else matches[row, column]
-            color = _UNKNOWN if match < 0 else _RIGHT if match else _WRONG
+            color = GRAY if match < 0 else GREEN if match else RED
             place(gallery_paths[index], x, y, color)
     return picture

@@ -1,15 +1,17 @@
 """Pictures of ranked results show the right image with the right frame in the right place."""
 
-import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from glc.apis.pictures import rank_test, verdicts
+from glc.cli.draw_ranked import summary
+from glc.registry import DATASETS
 from glc.visualization import draw_ranked_results
 
-ROOT = Path(__file__).resolve().parents[2]
 SIZE = (20, 40)
 QUERY, FIRST, SECOND = (10, 20, 200), (200, 180, 10), (90, 10, 120)
 GREEN, RED, GRAY = (46, 160, 67), (207, 34, 46), (110, 119, 129)
@@ -76,10 +78,59 @@ def test_shapes_that_do_not_agree(paths, ranking, matches):
 
 
 def test_the_tool_gives_no_verdict_where_an_identity_is_unknown():
-    tool = runpy.run_path(str(ROOT / 'tools/visualization/draw_ranked.py'))
     ranking = np.array([[0, 1, 2], [1, 0, -1], [2, 1, 0]])
-    matches = tool['verdicts'](ranking, np.array([5, 6, -1]), np.array([5, -1, 6]))
+    matches = verdicts(ranking, np.array([5, 6, -1]), np.array([5, -1, 6]))
     assert matches.tolist() == [[1, -1, 0], [-1, 0, -1], [-1, -1, -1]]
-    assert tool['summary'](matches[:, 0]) == '100% of the 1 with a verdict right at rank 1'
-    assert tool['summary'](np.array([1, 0])) == '50% right at rank 1'
-    assert tool['summary'](matches[1:, 0]) == 'none with a verdict, as identities are unknown'
+    assert summary(matches[:, 0]) == '100% of the 1 with a verdict right at rank 1'
+    assert summary(np.array([1, 0])) == '50% right at rank 1'
+    assert summary(matches[1:, 0]) == 'none with a verdict, as identities are unknown'
+
+
+def write_test_set(root: Path, people: list[str]) -> None:
+    """Queries and gallery images of cameras 1 and 2, in the layout of Market-1501."""
+    for folder, camera in (('query', 1), ('bounding_box_test', 2)):
+        (root / folder).mkdir()
+        for number, person in enumerate(people):
+            Image.new('RGB', (8, 16), (10 * number, 50 * camera, 0)).save(
+                root / folder / f'{person}_c{camera}s1_{number:06d}_00.jpg'
+            )
+
+
+@pytest.mark.parametrize(
+    'dataset',
+    [
+        dict(type='Market1501'),
+        dict(type='ImageFolderReID', pattern='_c(?P<cam>.)', folders=dict(gallery='bounding_box_test')),
+        dict(
+            type='ImageFolderReID',
+            pattern='(?P<pid>[^/]+)_c(?P<cam>.)',
+            folders=dict(gallery='bounding_box_test'),
+        ),
+    ],
+    ids=['one number for all', 'no identity', 'one identity'],
+)
+def test_with_cameras_but_no_identities_nothing_is_green(tmp_path, dataset):
+    write_test_set(tmp_path, ['0000'] * 3)
+    images = DATASETS.build(dict(**dataset, data_root=str(tmp_path), split='test', check='off'))
+    assert set(images.cam_ids.tolist()) == {0, 1}
+    found = rank_test(torch.eye(6), images, 'drop', top=3, rerank=False)
+    assert found.matches.tolist() == [[-1] * 3] * 3
+    with pytest.raises(ValueError, match="cannot be ordered 'worst' first"):
+        found.ordered('worst', 2)
+    assert len(found.ordered('random', 2)) == 2
+
+
+@pytest.mark.parametrize('rerank', [False, True])
+def test_worst_and_best_queries_come_first(tmp_path, rerank):
+    write_test_set(tmp_path, ['0001', '0002', '0003'])
+    images = DATASETS.build(dict(type='Market1501', data_root=str(tmp_path), split='test', check='off'))
+    queries = torch.eye(3)
+    gallery = torch.tensor([[1.0, 0.3, 0.1], [0.0, 0.5, 0.6], [0.5, 0.7, 0.0]])
+    found = rank_test(torch.cat([queries, gallery]), images, 'drop', top=3, rerank=rerank)
+    if not rerank:
+        assert found.ap.tolist() == pytest.approx([1, 1 / 2, 1 / 3])
+        assert found.ordered('worst', 2).tolist() == [2, 1]
+        assert found.ordered('best', 2).tolist() == [0, 1]
+        assert found.ranking[1].tolist() == [5, 4, 3]
+    right = images.pids[found.queries][:, None] == images.pids[found.ranking]
+    np.testing.assert_array_equal(found.matches, right)

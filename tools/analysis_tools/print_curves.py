@@ -1,12 +1,13 @@
 """Losses and scores of a run by epoch: ``python tools/analysis_tools/print_curves.py WORK_DIR``."""
 
 import argparse
-import json
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from glc.utils.scalars import read_records
 
 
 def parse_args() -> argparse.Namespace:
@@ -20,23 +21,6 @@ def parse_args() -> argparse.Namespace:
         '--scores', nargs='+', default=['reid/mAP', 'reid/rank1'], metavar='NAME', help='scores to show'
     )
     return parser.parse_args()
-
-
-def pass_over(path: Path, error: object) -> None:
-    """Say that a file, or a line of it, was left out."""
-    print(f"warning: '{path.resolve()}' passed over, it was cut off or changed: {error}", file=sys.stderr)
-
-
-def read_records(path: Path) -> Iterator[dict[str, Any]]:
-    """Read the lines of a log of scalars; a line that a kill has cut off is left out with a warning."""
-    for number, line in enumerate(path.read_text(errors='replace').splitlines(), 1):
-        try:
-            record = json.loads(line)
-            int(record['step'])
-        except (KeyError, TypeError, ValueError) as error:
-            pass_over(path, f'line {number}: {error}')
-        else:
-            yield record
 
 
 def read_epochs(work_dir: Path, scores: list[str]) -> dict[int, dict[str, float]]:

@@ -2,7 +2,7 @@
 
 from glc.core.evaluation.confidence import label_confidence
 from glc.core.evaluation.label_quality import knn_purity, label_change, label_quality
-from glc.core.evaluation.ranking import evaluate_ranking, rank_gallery
+from glc.core.evaluation.ranking import evaluate_ranking, rank_gallery, score_queries
 from glc.core.evaluation.reranking import KReciprocalReranking, QueryExpansion
 
 __all__ = [
@@ -14,4 +14,5 @@ __all__ = [
     'label_confidence',
     'label_quality',
     'rank_gallery',
+    'score_queries',
 ]

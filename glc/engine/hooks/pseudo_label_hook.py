@@ -13,7 +13,7 @@ from glc.core.correctors import BaseCorrector
 from glc.core.labelers import BaseLabeler
 from glc.core.labels import PseudoLabels
 from glc.engine.checks import check_cameras, check_train_dataloader
-from glc.engine.clusters import write_clusters
+from glc.engine.clusters import labelings_in, write_clusters, write_labeling
 from glc.engine.feature_extractor import FeatureExtractor, deterministic_pipeline
 from glc.engine.labeling import LabelEngine, TooFewClustersError
 from glc.engine.unwrap import unwrap
@@ -48,7 +48,8 @@ class PseudoLabelHook(Hook):
         batch_size: Images per batch of the extraction.
         num_workers: Worker processes of the extraction.
         save_clusters: Write every labeling to ``clusters.csv`` in the work dir, over the last one: the columns ``file``
-            and ``cluster``, which is -1 for an outlier.
+            and ``cluster``, which is -1 for an outlier. And its labels before and after the correction to
+            ``labels/epoch_N.npz`` (:func:`glc.engine.clusters.write_labeling`), from which pictures are made.
 
     Example:
         >>> hook = PseudoLabelHook(labeler=dict(type='JaccardDBSCAN', eps=0.6), correct_begin=10, correct_interval=5)
@@ -118,6 +119,10 @@ class PseudoLabelHook(Hook):
                 f'the checkpoint holds pseudo labels of {len(self.pseudo.labels)} images, '
                 f'the training set has {len(dataset)}: resume with the data set of the run'
             )
+        if self.save_clusters and is_main_process():
+            for epoch, path in labelings_in(runner.work_dir).items():
+                if epoch > runner.epoch:  # of another run, or made again
+                    path.unlink(missing_ok=True)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Label if this epoch is due; assign the labels to model and sampler."""
@@ -165,6 +170,13 @@ class PseudoLabelHook(Hook):
             {f'pseudo_labels/{name}': value for name, value in scalars.items()}, step=runner.epoch
         )
         if self.save_clusters and is_main_process():
+            write_labeling(
+                runner.work_dir,
+                runner.epoch + 1,
+                labeling.labels.numpy(),
+                labeling.pseudo.labels.numpy() if labeling.corrected else None,
+                labeling.certainty.numpy(),
+            )
             dataset = self._extract.dataset
             files = (dataset.get_data_info(index)['img_path'] for index in range(len(dataset)))
             write_clusters(Path(runner.work_dir, 'clusters.csv'), files, labeling.pseudo.labels.tolist())

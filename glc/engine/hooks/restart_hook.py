@@ -4,6 +4,7 @@ from copy import deepcopy
 
 from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
+from torch.optim import Optimizer
 
 from glc.engine.unwrap import unwrap
 from glc.registry import HOOKS
@@ -54,17 +55,20 @@ class RestartHook(Hook):
         model = unwrap(runner.model)
         model.load_state_dict(self._initial['weights'])
         runner.optim_wrapper.load_state_dict(self._initial['optimizer'])
-        if self.lr is not None:
-            optimizer = runner.optim_wrapper.optimizer
-            factor = self.lr / optimizer.defaults['lr']
-            for group in runner.optim_wrapper.param_groups:
-                group['lr'] = group.get('initial_lr', group['lr']) * factor
+        self.set_lr(runner.optim_wrapper.optimizer)
         for hook in runner.hooks:
             if isinstance(hook, EMAHook):
                 hook.ema_model.module.load_state_dict(model.state_dict())
                 hook.ema_model.steps.zero_()
         self._initial = None
         runner.logger.info(f'Epoch {runner.epoch}: network restarted from its initial weights, labels kept')
+
+    def set_lr(self, optimizer: Optimizer) -> None:
+        """Give the parameter groups of an optimizer the learning rate after the restart."""
+        if self.lr is not None:
+            factor = self.lr / optimizer.defaults['lr']
+            for group in optimizer.param_groups:
+                group['lr'] = group.get('initial_lr', group['lr']) * factor
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Carry the initial state until the restart."""

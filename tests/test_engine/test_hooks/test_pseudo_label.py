@@ -10,6 +10,7 @@ from mmengine.config import Config
 from glc import JaccardDBSCAN
 from glc.core.correctors import BaseCorrector, UnusableLabelsError
 from glc.engine import PseudoLabelHook
+from glc.engine.clusters import labelings_in, read_clusters
 from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS
 from tests.runs import HYBRID, hook_of, log, records, tiny_config, train
 
@@ -101,9 +102,12 @@ def test_frozen_epochs_keep_labels_and_centroids(images, tmp_path, extractions):
 @pytest.mark.slow
 @pytest.mark.parametrize('saved', [True, False])
 def test_clusters_are_written_by_file(images, tmp_path, saved):
-    runner = train(label_config(images, tmp_path, 2, **({} if saved else {'save_clusters': False})))
     file = tmp_path / 'clusters.csv'
+    (tmp_path / 'labels').mkdir()
+    (tmp_path / 'labels/epoch_9.npz').touch()  # of another run
+    runner = train(label_config(images, tmp_path, 2, **({} if saved else {'save_clusters': False})))
     assert file.exists() == saved
+    assert sorted(labelings_in(tmp_path)) == ([1, 2] if saved else [9])
     if saved:
         with file.open(newline='') as lines:
             rows = list(csv.DictReader(lines))
@@ -113,6 +117,11 @@ def test_clusters_are_written_by_file(images, tmp_path, saved):
         ]
         clusters = [int(row['cluster']) for row in rows]
         assert clusters == torch.load(tmp_path / 'epoch_2.pth')['pseudo_labels']['labels'].tolist()
+        with np.load(labelings_in(tmp_path)[2]) as file:
+            assert sorted(file) == ['certainty', 'labels']  # the config corrects nothing
+            assert file['labels'].tolist() == clusters
+            assert np.isnan(file['certainty']).tolist() == [cluster < 0 for cluster in clusters]
+            assert np.nanmax(file['certainty']) <= 1.001
 
 
 @pytest.mark.slow
@@ -131,6 +140,14 @@ def test_correction_schedule_and_log(images, tmp_path):
         assert record['pseudo_labels/clusters'] == len(sizes)
         assert record['pseudo_labels/outliers'] == (labels < 0).sum()
         assert record['pseudo_labels/median_size'] == np.median(sizes)
+    kept = {}
+    for epoch, path in labelings_in(tmp_path).items():
+        with np.load(path) as file:
+            kept[epoch] = dict(file)
+    assert {epoch: 'corrected' in arrays for epoch, arrays in kept.items()} == {1: False, 2: False, 3: True}
+    names, clusters = read_clusters(tmp_path / 'clusters.csv')
+    assert kept[3]['corrected'].tolist() == clusters.tolist()
+    assert len(kept[3]['labels']) == len(names) == len(clusters)
 
 
 @pytest.mark.slow

@@ -1,0 +1,68 @@
+"""What the command lines of the pictures share."""
+
+import argparse
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from glc.apis.options import ConfigOptions
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from PIL.Image import Image
+
+
+def new_parser(description: str, examples: str) -> argparse.ArgumentParser:
+    """Make a parser whose help ends in examples, a command a line."""
+    lines = ''.join(f'  {line.strip()}\n' for line in examples.strip().splitlines())
+    return argparse.ArgumentParser(
+        description=description,
+        epilog=f'examples:\n{lines}',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg-options``."""
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE', help='overrides of the config'
+    )
+
+
+def add_out(parser: argparse.ArgumentParser, default: str, kinds: str = 'its ending gives the kind') -> None:
+    """Add ``--out``."""
+    parser.add_argument('--out', type=Path, metavar='FILE', help=f'picture; {kinds} (default: {default})')
+
+
+@contextmanager
+def plain_errors(parser: argparse.ArgumentParser) -> Iterator[None]:
+    """End with one line instead of a traceback where a file, a value or a package is wrong."""
+    try:
+        yield
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
+        raise SystemExit(f'{parser.prog}: error: {error}') from error
+
+
+def save_picture(picture: 'Figure | Image', out: Path) -> None:
+    """Write a picture and say where it is.
+
+    Raises:
+        ValueError: If nothing writes files of this ending.
+    """
+    from PIL import Image
+
+    from glc.utils.files import atomic_file
+
+    try:
+        with atomic_file(out) as path:
+            if isinstance(picture, Image.Image):
+                picture.save(path)
+            else:
+                picture.savefig(path, dpi=120)
+    except ValueError as error:
+        raise ValueError(
+            f"'{os.path.abspath(out)}' cannot be written as {out.suffix or 'a picture'}: {error}"
+        ) from error
+    print(f'wrote {out}')
