@@ -93,9 +93,9 @@ def cluster_images(
         >>> rng = np.random.default_rng(0)
         >>> people = np.repeat(np.arange(12), 15)
         >>> points = rng.normal(size=(12, 16))[people] + 0.2 * rng.normal(size=(180, 16))
-        >>> found = cluster_images(ReIDFeatures(points, [f'{row}.jpg' for row in range(180)]))
-        >>> found.num_clusters, len(found.rows(0)), bool(found.confidence.min() > 0.5)
-        (12, 15, True)
+        >>> found = cluster_images(ReIDFeatures(points, [f'{row}.jpg' for row in range(180)]), corrector=None)
+        >>> found.num_clusters, len(found.rows(0))
+        (12, 15)
     """
     parts = [part for part in (labeler, corrector) if part is not None]
     view = FeatureView(features.features, features.cam_ids, expected_k=max(part.expected_k for part in parts))

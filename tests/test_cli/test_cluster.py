@@ -17,9 +17,9 @@ from glc.apis import ReIDFeatures, ReIDInferencer
 from glc.apis.clustering import ImageClusters, write_clusters_folder
 from glc.cli.cluster import main
 from glc.core.evaluation import label_quality
-from glc.datasets import SyntheticReID, SyntheticSpec, make_synthetic
+from glc.datasets import SyntheticReID, make_synthetic
 from tests.runs import tiny_config, train
-from tools.docs.draw_clusters import color_features
+from tools.docs.draw_clusters import SPEC, color_features
 
 
 def digests(folder: Path) -> dict[str, tuple]:
@@ -59,8 +59,7 @@ class Page(HTMLParser):
 def people(tmp_path_factory):
     """Crops of drawn people, and features of their colors."""
     folder = tmp_path_factory.mktemp('people')
-    spec = SyntheticSpec(train_ids=14, train_images=10, test_ids=1, test_images=4, distractors=0, junk=0)
-    make_synthetic(folder / 'images', spec, workers=1)
+    make_synthetic(folder / 'images', SPEC, workers=1)
     crops = folder / 'images/bounding_box_train'
     known = SyntheticReID(str(folder / 'images'))
     paths = sorted(crops.iterdir())
