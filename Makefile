@@ -2,7 +2,7 @@
 # active one: `make lint PYTHON=path/to/python`.
 PYTHON ?= python
 
-.PHONY: install lint format types docs-check test test-fast quickstart
+.PHONY: install lint format types docs docs-check test test-fast quickstart
 
 install:
 	$(PYTHON) -m pip install --editable '.[cpu,tests]'
@@ -27,3 +27,6 @@ test-fast:
 
 quickstart:
 	bash tools/quickstart.sh
+
+docs:
+	$(PYTHON) -m mkdocs build --strict

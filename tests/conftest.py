@@ -6,12 +6,29 @@ import os
 # read this when they are first imported, which is after this line.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
-import pytest
+from types import SimpleNamespace
 
-from tests.runs import write_images
+import pytest
+import torch
+
+from glc.registry import MODELS
+from tests.runs import tiny_config, write_images
 
 
 @pytest.fixture(scope='session')
 def images(tmp_path_factory):
     """A small data set in Market-1501 layout, for reading only."""
     return write_images(tmp_path_factory.mktemp('images') / 'market1501')
+
+
+@pytest.fixture(scope='session')
+def network(images, tmp_path_factory):
+    """A network of random weights: paths of its config, of its weights, and of 48 training images."""
+    folder = tmp_path_factory.mktemp('network')
+    cfg = tiny_config(images, folder / 'run')
+    cfg.dump(folder / 'config.py')
+    torch.manual_seed(0)
+    torch.save({'state_dict': MODELS.build(cfg.model).state_dict()}, folder / 'weights.pth')
+    return SimpleNamespace(
+        config=folder / 'config.py', weights=folder / 'weights.pth', images=images / 'bounding_box_train'
+    )

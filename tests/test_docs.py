@@ -1,10 +1,14 @@
-"""The code in the documentation runs as printed."""
+"""The code in the documentation runs as printed, and its links lead somewhere."""
 
+import os
 import re
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
+import nbclient
+import nbformat
 import numpy as np
 import pytest
 import torch
@@ -244,3 +248,115 @@ def test_corrector_swap(swaps):
     labels = np.repeat([0, 1, 2], [8, 7, 9])
     corrected = corrector(np.eye(24, dtype=np.float32), labels)
     np.testing.assert_array_equal(corrected, np.repeat([0, -1, 1], [8, 7, 9]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('name', 'lines'), [('own_folder', 1), ('plug_and_play', 3)])
+def test_notebook_runs(name, lines, tmp_path):
+    notebook = nbformat.read(ROOT / f'docs/notebooks/{name}.ipynb', as_version=4)
+    client = nbclient.NotebookClient(notebook, timeout=600, resources={'metadata': {'path': tmp_path}})
+    client.execute(env={**os.environ, 'PYTHONPATH': str(ROOT)})
+    printed = ''.join(
+        output.text
+        for cell in notebook.cells
+        if cell.cell_type == 'code'
+        for output in cell.outputs
+        if output.output_type == 'stream' and output.name == 'stdout'
+    )
+    assert len(re.findall(r'^.*\b\d+ clusters, \d+ outliers', printed, re.MULTILINE)) == lines, printed
+
+
+# ---------------------------------------------------------------- parts of one's own, in docs/faq.md
+
+
+@pytest.fixture(scope='module')
+def faq_parts(tmp_path_factory):
+    """What the code of docs/faq.md defines, by name."""
+    folder, parts = tmp_path_factory.mktemp('faq'), {}
+    for block in python_blocks((ROOT / 'docs/faq.md').read_text()):
+        lines = [line for line in block.splitlines() if line and not re.match('#|import |from ', line)]
+        assert len(lines) <= 20
+        parts |= run_block(block, folder)
+    return parts
+
+
+def test_labeler_of_the_faq(faq_parts):
+    assert PSEUDO_LABELERS.get('MutualPairs') is faq_parts['MutualPairs']
+    angles = np.deg2rad([0, 2, 5, 90, 91, 200])
+    labels = faq_parts['MutualPairs']()(np.stack([np.cos(angles), np.sin(angles)], axis=1))
+    assert labels.tolist() == [0, 0, -1, 1, 1, -1]
+
+
+def test_corrector_of_the_faq(faq_parts):
+    assert LABEL_CORRECTORS.get('DropFarImages') is faq_parts['DropFarImages']
+    features = np.array([[1, 0], [1, 0.1], [0, 1], [0, 1], [0.1, 1.0]])
+    corrected = faq_parts['DropFarImages'](0.7)(features, np.array([0, 0, 0, 1, 1]))
+    assert corrected.tolist() == [0, 0, -1, 1, 1]
+
+
+def test_backbone_of_the_faq(faq_parts):
+    backbone = MODELS.build(dict(type='SmallNetwork', depth=3))
+    assert type(backbone) is faq_parts['SmallNetwork']
+    assert backbone(torch.zeros(2, 3, 64, 32)).shape == (2, backbone.out_channels, 8, 4)
+
+
+# ---------------------------------------------------------------- links
+
+PAGES = sorted(
+    path
+    for pattern in ('*.md', 'docs/**/*.md', 'configs/*/*.md', '.github/**/*.md')
+    for path in ROOT.glob(pattern)
+)
+LINK = re.compile(r'\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]*))?\)')
+
+
+def without_code(text: str) -> str:
+    return re.sub(r'^```.*?^```$|`[^`\n]*`', '', text, flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors of the headings of a page, as GitHub and mkdocs.yml make them."""
+    text = re.sub(r'^```.*?^```$', '', path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r'^#+ (.+)$', text, re.MULTILINE)
+    return {re.sub(r'[^\w\- ]', '', heading.lower()).replace(' ', '-') for heading in headings}
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_lead_to_files_and_headings(page):
+    dead = []
+    for target, anchor in LINK.findall(without_code(page.read_text())):
+        path = page.parent / target if target else page
+        if not path.exists() or (anchor and path.suffix == '.md' and anchor not in anchors(path)):
+            dead.append(f'{target}#{anchor}' if anchor else target)
+    assert not dead
+
+
+def test_the_home_page_leads_to_every_page():
+    """Over any number of links from the README, on the repository as on the site."""
+    seen, waiting = set(), [ROOT / 'README.md']
+    while waiting:
+        page = waiting.pop()
+        if page in seen or page.suffix != '.md' or not page.is_file():
+            continue
+        seen.add(page)
+        waiting += [
+            (page.parent / target).resolve() for target, _ in LINK.findall(page.read_text()) if target
+        ]
+    docs = set((ROOT / 'docs').rglob('*.md'))
+    assert docs - seen == set()
+
+
+@pytest.mark.slow
+def test_site_is_built_without_a_warning(tmp_path):
+    """With `pip install -r requirements/docs.txt`, which is no requirement of the tests."""
+    pytest.importorskip('mkdocs')
+    pytest.importorskip('mkdocstrings_handlers.python')
+    command = [sys.executable, '-m', 'mkdocs', 'build', '--strict', '--site-dir', str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    home, labelers = (
+        (tmp_path / name).read_text() for name in ('index.html', 'api/glc.core.labelers/index.html')
+    )
+    assert 'href="own_data/"' in home
+    assert 'id="glc.core.labelers.AdaptiveConsensus"' in labelers
+    assert ':class:' not in labelers

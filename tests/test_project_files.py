@@ -5,6 +5,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
 
 import glc
@@ -74,3 +75,37 @@ def test_version_is_a_literal_that_a_build_reads_without_importing():
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == '__version__'
     ]
     assert values == [glc.__version__]
+
+
+def test_model_index_names_all_metafiles():
+    """MIM reads this file, from the package too."""
+    listed = yaml.safe_load(text('model-index.yml'))['Import']
+    assert listed == sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob('configs/*/metafile.yml'))
+    package = Path(glc.__file__).parent / '.mim'
+    models = [model for name in listed for model in yaml.safe_load((package / name).read_text())['Models']]
+    assert len(models) > 100
+    for model in models:
+        assert (package / model['Config']).is_file()
+
+
+def test_model_index_is_read_as_mim_reads_it():
+    modelindex = pytest.importorskip('modelindex', reason='needs `pip install model-index`')
+    index = modelindex.load(str(Path(glc.__file__).parent / '.mim' / 'model-index.yml'))
+    collections = {collection.name for collection in index.collections}
+    assert len(collections) == len(list(ROOT.glob('configs/*/metafile.yml')))
+    assert {model.in_collection for model in index.models} == collections
+    assert all(model.full_model.readme for model in index.models)
+
+
+def test_workflows_run_the_continuous_integration_on_every_python():
+    job = yaml.safe_load(text('.github/workflows/ci.yml'))['jobs']['test']
+    assert job['strategy']['matrix']['python'] == [f'3.{minor}' for minor in range(OLDEST, NEWEST + 1)]
+    assert '.ci/run' in [step.get('run') for step in job['steps']]
+    for path in sorted((ROOT / '.github').rglob('*.yml')):
+        assert yaml.safe_load(path.read_text()), path
+
+
+def test_changelog_has_a_heading_of_this_version():
+    headings = re.findall(r'^## (.+)$', text('CHANGELOG.md'), re.MULTILINE)
+    assert headings[0] == 'Unreleased'
+    assert glc.__version__ in headings

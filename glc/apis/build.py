@@ -18,6 +18,7 @@ from glc.apis.config_checks import (
     check_launcher,
     check_option_keys,
 )
+from glc.apis.config_names import find_config
 from glc.checkpoints import load_model_checkpoint
 from glc.datasets import pipeline_of
 from glc.engine.processes import ProcessWatch
@@ -26,11 +27,11 @@ from glc.engine.unwrap import unwrap
 from glc.utils.malloc import keep_freed_memory
 
 
-def load_config(path: str, options: dict | None = None, work_dir: str | None = None) -> Config:
-    """Read a config file.
+def load_config(path: str | Path, options: dict | None = None, work_dir: str | None = None) -> Config:
+    """Read a config.
 
     Args:
-        path: The file.
+        path: The file, or the name of a config of the package (:func:`~glc.apis.find_config`).
         options: Overrides, dotted keys to values; an index is a key of a list.
         work_dir: Folder of logs and checkpoints; None takes that of the config, else ``work_dirs/NAME``.
 
@@ -38,8 +39,10 @@ def load_config(path: str, options: dict | None = None, work_dir: str | None = N
         The config, with a ``work_dir``.
 
     Raises:
+        FileNotFoundError: If there is no such config.
         ConfigError: If nothing reads an override, it has no place, or the sizes of images differ after it.
     """
+    path = find_config(path)
     cfg = Config.fromfile(path)
     check_option_keys(cfg, options or {})
     for key, value in (options or {}).items():
@@ -48,7 +51,7 @@ def load_config(path: str, options: dict | None = None, work_dir: str | None = N
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ConfigError(f'option {key}={value!r} does not fit the config: {error}') from error
     check_image_sizes(cfg, training=False)
-    cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(path).stem))
+    cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs', path.stem))
     return cfg
 
 

@@ -10,8 +10,8 @@ correction did, a table of clusters and sheets of some, a map of the training im
 of the best and worst queries, config and versions. It needs no other file and no network. The run
 may be going on, or have been killed."""
 _EXAMPLES = """
-python tools/analysis_tools/report.py work_dirs/demo_synthetic
-python tools/analysis_tools/report.py work_dirs/demo_synthetic --no-network --out /tmp/report.html
+glc-report work_dirs/demo_synthetic
+glc-report work_dirs/demo_synthetic --no-network --out /tmp/report.html
 """
 
 

@@ -1,5 +1,7 @@
 """Pictures of results, drawn from arrays and image files: no config, no network, no run."""
 
+from .cluster_page import cluster_page
+from .contact_sheet import contact_sheet
 from .curves import draw_curves
 from .feature_map import draw_feature_map, embed_features
 from .image_rows import Row, Tile, draw_image_rows
@@ -12,7 +14,9 @@ __all__ = [
     'Row',
     'Schedule',
     'Tile',
+    'cluster_page',
     'compare_labels',
+    'contact_sheet',
     'draw_curves',
     'draw_feature_map',
     'draw_image_rows',

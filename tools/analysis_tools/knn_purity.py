@@ -6,9 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-
-from glc.apis import ConfigOptions, load_config, training_features
-from glc.core.evaluation import knn_purity
+from glc.apis.options import ConfigOptions
 
 
 def parse_args() -> argparse.Namespace:
@@ -34,6 +32,10 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Load the weights, extract, count."""
     args = parse_args()
+    # After --help: these take seconds.
+    from glc.apis import load_config, training_features
+    from glc.core.evaluation import knn_purity
+
     cfg = load_config(args.config, args.cfg_options, args.work_dir)
     features, dataset = training_features(cfg, args.checkpoint)
     purity = knn_purity(features, dataset.pids, args.k)

@@ -1,0 +1,53 @@
+"""``glc-extract``, as a command line calls it."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from glc.apis import ReIDInferencer
+from glc.cli.extract import main
+
+
+def test_features_and_a_table(network, tmp_path, capsys):
+    out = tmp_path / 'new/features.npz'
+    main([*map(str, [network.config, network.weights, network.images]), '--out', str(out), '--workers', '0'])
+    expected = ReIDInferencer(network.config, network.weights)(network.images)
+    with np.load(out) as file:
+        assert sorted(file) == ['cam', 'features', 'network', 'path', 'pid']
+        np.testing.assert_array_equal(file['features'], expected.features)
+        np.testing.assert_array_equal(file['cam'], expected.cam_ids)
+        assert file['path'].tolist() == expected.names
+        assert str(file['network']) == expected.network
+    with out.with_suffix('.csv').open(newline='') as table:
+        rows = list(csv.DictReader(table))
+    assert [row['path'] for row in rows] == expected.names
+    assert [int(row['pid']) for row in rows] == expected.pids.tolist()
+    assert [int(row['cam']) for row in rows] == expected.cam_ids.tolist()
+    assert [int(row['row']) for row in rows] == list(range(48))
+    assert '48 images, 32 channels, 8 identities, 2 cameras' in capsys.readouterr().out
+
+
+def test_options_reach_the_extraction(network, tmp_path):
+    arguments = [*map(str, [network.config, network.weights, network.images])]
+    options = ['--pattern', 'none', '--batch-size', '5', '--workers', '0', '--flip-test', '--device', 'cpu']
+    main([*arguments, '--out', str(tmp_path / 'x.npz'), *options])
+    expected = ReIDInferencer(network.config, network.weights, flip_test=True)(network.images, batch_size=5)
+    with np.load(tmp_path / 'x.npz') as file:
+        np.testing.assert_array_equal(file['features'], expected.features)
+        assert set(file['pid'].tolist()) == {-1}
+
+
+@pytest.mark.parametrize(
+    ('weights', 'place', 'message'),
+    [
+        ('missing.pth', '.', "error: checkpoint 'missing.pth' does not exist"),
+        ('-', '.', 'error: the network of this config starts from random weights'),
+        (None, 'missing', "missing' does not exist"),
+    ],
+)
+def test_errors_are_one_line(network, tmp_path, weights, place, message):
+    arguments = [str(network.config), weights or str(network.weights), place]
+    with pytest.raises(SystemExit, match=message):
+        main([*arguments, '--out', str(tmp_path / 'x.npz')])
+    assert not (tmp_path / 'x.npz').exists()
