@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from mmengine.dist import is_main_process
 
 from glc.apis import ConfigOptions, build_for_test, load_config
+from glc.utils.errors import explain_errors
 from glc.utils.files import atomic_file
 
 
@@ -37,6 +38,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     """Build the runner, load the weights and test."""
+    explain_errors()
     args = parse_args()
     cfg = load_config(args.config, args.cfg_options, args.work_dir)
     runner = build_for_test(cfg, args.checkpoint, args.launcher, evaluating=True)

@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 
 from glc.apis import ConfigOptions, build_runner, load_config, prepare_config
+from glc.utils.errors import explain_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -39,6 +40,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     """Build the runner and train."""
+    explain_errors()
     args = parse_args()
     cfg = load_config(args.config, args.cfg_options, args.work_dir)
     if args.resume:

@@ -1,6 +1,9 @@
 """From a config to a runner."""
 
 import copy
+import logging
+import os
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -29,6 +32,8 @@ from glc.utils.malloc import keep_freed_memory
 def load_config(path: str, options: dict | None = None, work_dir: str | None = None) -> Config:
     """Read a config file.
 
+    Modules that it names in ``custom_imports`` are also looked for in the current folder and in that of the file.
+
     Args:
         path: The file.
         options: Overrides, dotted keys to values; an index is a key of a list.
@@ -38,9 +43,19 @@ def load_config(path: str, options: dict | None = None, work_dir: str | None = N
         The config, with a ``work_dir``.
 
     Raises:
-        ConfigError: If nothing reads an override, it has no place, or the sizes of images differ after it.
+        ConfigError: If nothing reads an override, it has no place, the sizes of images differ after it, or a module of
+            ``custom_imports`` cannot be imported.
     """
-    cfg = Config.fromfile(path)
+    own = [os.getcwd(), str(Path(path).resolve().parent)]
+    sys.path += [folder for folder in own if folder not in sys.path]  # last, so that they hide nothing
+    try:
+        cfg = Config.fromfile(path)
+    except ImportError as error:
+        cause = error.__cause__ or error
+        raise ConfigError(
+            f"'{path}': custom_imports: {cause}. Modules of your own are found in the folder where you start Python "
+            f"('{own[0]}'), beside the config ('{own[1]}'), and in the folders of PYTHONPATH"
+        ) from error
     check_option_keys(cfg, options or {})
     for key, value in (options or {}).items():
         try:
@@ -125,6 +140,7 @@ def build_for_test(
         evaluating: As in :func:`prepare_config`.
     """
     cfg.load_from, cfg.resume = None, False
+    _leave_out_tensorboard(cfg)  # a test writes no curves
     prepare_config(cfg, launcher, training=False, evaluating=evaluating)
     runner = build_runner(_without_halves(cfg))
     load_for_test(runner, checkpoint)
@@ -161,6 +177,14 @@ def _without_halves(cfg: Config) -> Config:
     if 'optim_wrapper' in halves:
         whole.param_scheduler = None
     return whole
+
+
+def _leave_out_tensorboard(cfg: Config) -> None:
+    visualizer = cfg.get('visualizer') or {}
+    if visualizer.get('vis_backends'):
+        visualizer.vis_backends = [
+            part for part in visualizer.vis_backends if part.get('type') != 'TensorboardVisBackend'
+        ]
 
 
 def _init_processes(launcher: str, dist_cfg: dict) -> None:
@@ -223,8 +247,20 @@ def _set_precision(wrapper: ConfigDict) -> None:
         wrapper.type = 'AmpOptimWrapper'
     else:
         wrapper.type = 'CPUAmpOptimWrapper'
+        if not _has_bfloat16(Path('/proc/cpuinfo')):
+            print_log(
+                'mixed precision on a CPU without bfloat16 (avx512_bf16, amx_bf16) is many times slower than none: '
+                'leave out --amp',
+                'current',
+                logging.WARNING,
+            )
         for key in ('loss_scale', 'dtype'):
             wrapper.pop(key, None)
+
+
+def _has_bfloat16(cpuinfo: Path) -> bool:
+    """Return whether a CPU computes in bfloat16, or does not tell."""
+    return not cpuinfo.is_file() or 'bf16' in cpuinfo.read_text()
 
 
 def _set_resize_backend(cfg: Config) -> None:
