@@ -3,8 +3,7 @@
 The names below work in anybody's own loop, without mmengine or a config; they are imported on first use.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from glc.core.correctors.glc import GLC
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from glc.core.neighbors.view import FeatureView
 
 from glc import _moved
+from glc._lazy import lazy_exports
 
 __version__ = '0.1.0'
 
@@ -57,10 +57,7 @@ __all__ = [
 _moved.install()
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _EXPORTS:
-        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    return getattr(import_module(_EXPORTS[name]), name)
+__getattr__ = lazy_exports(__name__, _EXPORTS)
 
 
 def __dir__() -> list[str]:

@@ -1,14 +1,20 @@
-"""The names that ``glc`` exports: once for the import at run time, once for type checkers."""
+"""The names that packages export: once for the import at run time, once for type checkers."""
 
 import ast
 from pathlib import Path
+from types import ModuleType
+
+import pytest
 
 import glc
+import glc.apis
+
+PACKAGES = pytest.mark.parametrize('package', [glc, glc.apis], ids=lambda package: package.__name__)
 
 
-def imports_for_type_checkers() -> dict[str, str]:
-    """Module of each name that ``glc/__init__.py`` imports under ``if TYPE_CHECKING``."""
-    tree = ast.parse(Path(glc.__file__).read_text())
+def imports_for_type_checkers(package: ModuleType) -> dict[str, str]:
+    """Module of each name that a package imports under ``if TYPE_CHECKING``."""
+    tree = ast.parse(Path(package.__file__).read_text())
     (block,) = [
         node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == 'TYPE_CHECKING'
     ]
@@ -20,11 +26,19 @@ def imports_for_type_checkers() -> dict[str, str]:
     }
 
 
-def test_the_three_lists_of_exports_agree():
-    assert imports_for_type_checkers() == glc._EXPORTS
-    assert set(glc.__all__) == {*glc._EXPORTS, '__version__'}
+@PACKAGES
+def test_the_three_lists_of_exports_agree(package):
+    assert imports_for_type_checkers(package) == package._EXPORTS
+    assert set(package.__all__) - {'__version__'} == set(package._EXPORTS)
 
 
-def test_every_export_can_be_imported():
-    assert [getattr(glc, name).__name__ for name in glc._EXPORTS] == list(glc._EXPORTS)
-    assert set(glc.__all__) <= set(dir(glc))
+@PACKAGES
+def test_every_export_can_be_imported(package):
+    assert [getattr(package, name).__name__ for name in package._EXPORTS] == list(package._EXPORTS)
+    assert set(package.__all__) <= set(dir(package))
+
+
+@PACKAGES
+def test_other_names_are_no_attributes(package):
+    with pytest.raises(AttributeError, match=f"module '{package.__name__}' has no attribute 'misspelled'"):
+        _ = package.misspelled

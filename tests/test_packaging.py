@@ -19,7 +19,10 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ('configs', 'docs', 'glc', 'requirements', 'tests', 'tools')
-FILES = ('CHANGELOG.md', 'CITATION.cff', 'CONTRIBUTING.md', 'LICENSE', 'MANIFEST.in', 'Makefile', 'README.md')
+FILES = (
+    *('CHANGELOG.md', 'CITATION.cff', 'CONTRIBUTING.md', 'LICENSE', 'MANIFEST.in', 'Makefile', 'README.md'),
+    *('SECURITY.md', 'mkdocs.yml', 'model-index.yml'),
+)
 BUILD_FILES = ('pyproject.toml', 'setup.py')
 
 
@@ -47,7 +50,9 @@ def distributions(tmp_path_factory):
     folder = tmp_path_factory.mktemp('dist')
     checkout = folder / 'checkout'
     for name in FOLDERS:
-        shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns('__pycache__'))
+        shutil.copytree(
+            ROOT / name, checkout / name, symlinks=True, ignore=shutil.ignore_patterns('__pycache__')
+        )
     for name in (*FILES, *BUILD_FILES):
         shutil.copy(ROOT / name, checkout)
     # Without --sdist and --wheel, "build" makes the wheel from the unpacked source distribution.
@@ -76,10 +81,11 @@ def test_source_distribution_is_complete(distributions):
     assert expected <= names, expected - names
 
 
-def test_wheel_holds_the_package_and_nothing_else(distributions):
+def test_wheel_holds_package_configs_and_tools_and_nothing_else(distributions):
     with zipfile.ZipFile(distributions[1]) as archive:
         names = {name for name in archive.namelist() if '.dist-info/' not in name}
-    assert names == files_below(ROOT, ('glc',))
+    linked = {f'glc/.mim/{name}' for name in files_below(ROOT, ('configs', 'tools'))}
+    assert names == files_below(ROOT, ('glc',)) | linked
     assert 'glc/py.typed' in names
 
 
@@ -108,6 +114,14 @@ print(glc.__file__)
 """
     file = run(python, '-c', code, cwd=tmp_path).splitlines()[-1]
     assert Path(file).is_relative_to(python.parents[1])
+
+
+def test_console_script_and_configs_need_no_checkout(python, tmp_path):
+    assert 'glc-train vit_s_market_usl' in run(python.parent / 'glc-train', '--help', cwd=tmp_path)
+    code = 'from glc.apis import find_config; print(find_config("vit_s_market_usl"))'
+    config = Path(run(python, '-c', code, cwd=tmp_path).strip())
+    assert config.is_relative_to(python.parents[1])
+    assert config.read_text() == (ROOT / 'configs/glc/vit_s_market_usl.py').read_text()
 
 
 def test_a_type_checker_knows_the_exports(python, tmp_path):

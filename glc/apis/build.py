@@ -21,6 +21,7 @@ from glc.apis.config_checks import (
     check_launcher,
     check_option_keys,
 )
+from glc.apis.config_names import find_config
 from glc.checkpoints import load_model_checkpoint
 from glc.datasets import pipeline_of
 from glc.engine.processes import ProcessWatch
@@ -29,13 +30,13 @@ from glc.engine.unwrap import unwrap
 from glc.utils.malloc import keep_freed_memory
 
 
-def load_config(path: str, options: dict | None = None, work_dir: str | None = None) -> Config:
-    """Read a config file.
+def load_config(path: str | Path, options: dict | None = None, work_dir: str | None = None) -> Config:
+    """Read a config.
 
     Modules that it names in ``custom_imports`` are also looked for in the current folder and in that of the file.
 
     Args:
-        path: The file.
+        path: The file, or the name of a config of the package (:func:`~glc.apis.find_config`).
         options: Overrides, dotted keys to values; an index is a key of a list.
         work_dir: Folder of logs and checkpoints; None takes that of the config, else ``work_dirs/NAME``.
 
@@ -43,10 +44,12 @@ def load_config(path: str, options: dict | None = None, work_dir: str | None = N
         The config, with a ``work_dir``.
 
     Raises:
+        FileNotFoundError: If there is no such config.
         ConfigError: If nothing reads an override, it has no place, the sizes of images differ after it, or a module of
             ``custom_imports`` cannot be imported.
     """
-    own = [os.getcwd(), str(Path(path).resolve().parent)]
+    path = find_config(path)
+    own = [os.getcwd(), str(path.resolve().parent)]
     sys.path += [folder for folder in own if folder not in sys.path]  # last, so that they hide nothing
     try:
         cfg = Config.fromfile(path)
@@ -63,7 +66,7 @@ def load_config(path: str, options: dict | None = None, work_dir: str | None = N
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ConfigError(f'option {key}={value!r} does not fit the config: {error}') from error
     check_image_sizes(cfg, training=False)
-    cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(path).stem))
+    cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs', path.stem))
     return cfg
 
 

@@ -243,5 +243,7 @@ def _how_to_go_on(folder: Path) -> str:
         for before, word in zip(['', *sys.argv], sys.argv, strict=False)
         if word.partition('=')[0] != '--resume' and (before != '--resume' or word.startswith('-'))
     ]
-    command = f' with: {shlex.join(["python", *words, "--resume"])}' if 'train.py' in words[0] else ''
+    programs = {'train.py': ['python', words[0]], 'glc-train': ['glc-train']}
+    program = programs.get(Path(words[0]).name)
+    command = f' with: {shlex.join([*program, *words[1:], "--resume"])}' if program else ''
     return f"stopped; it goes on from '{folder / name}', as if it had not been,{command or ' by resume=True'}"

@@ -149,6 +149,7 @@ def test_other_threads_leave_the_signals_alone():
         (['tools/train.py', '--resume=b.pth', 'a b.py'], "python tools/train.py 'a b.py' --resume"),
         (['train.py', '--resume', 'b.pth', 'a.py', '--amp'], 'python train.py a.py --amp --resume'),
         (['train.py', 'a.py', '--resume', '--amp'], 'python train.py a.py --amp --resume'),
+        (['/env/bin/glc-train', 'glc/a', '--resume'], 'with: glc-train glc/a --resume'),
         (['notebook'], 'by resume=True'),
     ],
 )

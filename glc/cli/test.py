@@ -1,0 +1,63 @@
+"""Evaluate a model: ``glc-test CONFIG [CHECKPOINT] [options]``."""
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from glc.apis.options import ConfigOptions
+from glc.utils.errors import explain_errors
+from glc.utils.files import atomic_file
+
+_EXAMPLES = """examples:
+  glc-test vit_s_market_usl work_dirs/vit_s_market_usl/epoch_50.pth
+  glc-test vit_s_market_usl published.pth.tar --out scores.json
+  glc-test vit_s_market_usl epoch_50.pth --cfg-options test_evaluator.rerank=True
+"""
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description='Evaluate a re-identification model',
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('config', help='config file, or the name of a config of the package')
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        help='checkpoint file; without it, the network that training would start from is evaluated',
+    )
+    parser.add_argument('--work-dir', help='folder of the log (default: work_dirs/CONFIG_NAME)')
+    parser.add_argument('--out', type=Path, metavar='FILE', help='also write the scores to this JSON file')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE', help='overrides of the config'
+    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    args = parser.parse_args(argv)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Build the runner, load the weights and test."""
+    args = parse_args(argv)
+    explain_errors()
+    # After --help: these take seconds.
+    from mmengine.dist import is_main_process
+
+    from glc.apis import build_for_test, load_config
+
+    cfg = load_config(args.config, args.cfg_options, args.work_dir)
+    runner = build_for_test(cfg, args.checkpoint, args.launcher, evaluating=True)
+    scores = runner.test()
+    if args.out and is_main_process():
+        with atomic_file(args.out) as path:
+            path.write_text(json.dumps(scores, indent=2) + '\n')
+
+
+if __name__ == '__main__':
+    main()
