@@ -1,5 +1,7 @@
 """Features of the training images of a config."""
 
+from typing import Any
+
 from mmengine.config import Config
 from torch import Tensor
 
@@ -24,8 +26,13 @@ def training_features(cfg: Config, checkpoint: str | None = None) -> tuple[Tenso
         ValueError: If the config has no pipeline for features.
     """
     runner = build_for_test(cfg, checkpoint)
-    loader = cfg.get('test_dataloader') or cfg.train_dataloader
+    loader = extraction_loader(cfg)
     dataset = DATASETS.build(cfg.train_dataloader.dataset).with_pipeline(deterministic_pipeline(cfg))
     return FeatureExtractor(dataset, loader.get('batch_size', 1), loader.get('num_workers', 0))(
         runner.model
     ), dataset
+
+
+def extraction_loader(cfg: Config) -> dict[str, Any]:
+    """Return the loader whose batch size and workers an extraction takes: that of the evaluation, else of training."""
+    return cfg.get('test_dataloader') or cfg.get('train_dataloader') or {}

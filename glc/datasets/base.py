@@ -380,7 +380,7 @@ class BaseReIDDataset(BaseDataset):
 
         def is_readable(info: dict[str, Any]) -> bool:
             try:
-                load({'img_path': info['img_path']})
+                load(dict(info))
             except RuntimeError:
                 return False
             return True

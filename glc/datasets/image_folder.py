@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
+import numpy as np
 from mmengine.logging import print_log
 
 from glc.registry import DATASETS
@@ -121,12 +122,7 @@ class ImageFolderReID(BaseReIDDataset):
                     for path in self._images(part):
                         for group, name in self._groups(path).items():
                             names[group].add(name or '')
-        identities = names['pid'] - {'', '-1'}
-        if all(re.fullmatch(r'[0-9]{1,18}', name) for name in identities):
-            numbers = {name: int(name) for name in sorted(identities)}
-        else:
-            numbers = _numbered(identities)
-        return {'pid': numbers, 'cam': _numbered(names['cam'] - {''})}
+        return {'pid': _numbered_identities(names['pid']), 'cam': _numbered(names['cam'] - {''})}
 
     def _folder(self, part: str) -> str:
         return os.path.normpath(os.path.join(self.data_root, self.folders[part]))
@@ -171,6 +167,41 @@ class ImageFolderReID(BaseReIDDataset):
         return {} if match is None else match.groupdict()
 
 
+def identities_and_cameras(paths: Sequence[str], pattern: str) -> tuple[np.ndarray, np.ndarray]:
+    """Read identity and camera of every path, as :class:`ImageFolderReID` does.
+
+    Args:
+        paths: N paths with forward slashes.
+        pattern: As in :class:`ImageFolderReID`.
+
+    Returns:
+        Identities (N,) and cameras (N,) int64, -1 where unknown.
+
+    Raises:
+        ValueError: If the pattern is none for identities and cameras, or does not match a path.
+
+    Example:
+        >>> identities_and_cameras(['door/bob_1.jpg', 'hall/eve_2.jpg'], r'(?P<cam>[^/]+)/(?P<pid>[^/]+)_')
+        (array([0, 1]), array([0, 1]))
+    """
+    regex = _compiled(pattern)
+    texts: dict[str, list[str]] = {group: [] for group in _GROUPS}
+    for path in paths:
+        match = regex.search(path)
+        if match is None:
+            raise ValueError(
+                f"pattern {pattern!r} does not match '{path}'. Make what some images lack optional: (?:...)?"
+            )
+        for group, found in texts.items():
+            found.append(match.groupdict().get(group) or '')
+    numbers = _numbered_identities(set(texts['pid'])), _numbered(set(texts['cam']) - {''})
+    pids, cam_ids = (
+        np.array([known.get(text, -1) for text in found], dtype=np.int64)
+        for known, found in zip(numbers, texts.values(), strict=True)
+    )
+    return pids, cam_ids
+
+
 def _compiled(pattern: str) -> re.Pattern[str]:
     if not isinstance(pattern, str):
         raise ValueError(f'ImageFolderReID: pattern must be a text, got {pattern!r}')
@@ -196,6 +227,13 @@ def _check_folders(folders: Mapping[str, str] | None, parts: Sequence[str]) -> N
                 f'ImageFolderReID: folders has {part!r}: {folder!r}; the parts are {allowed}, each a text that names '
                 'a sub-folder'
             )
+
+
+def _numbered_identities(names: set[str]) -> dict[str, int]:
+    known = names - {'', '-1'}
+    if all(re.fullmatch(r'[0-9]{1,18}', name) for name in known):
+        return {name: int(name) for name in sorted(known)}
+    return _numbered(known)
 
 
 def _numbered(names: set[str]) -> dict[str, int]:

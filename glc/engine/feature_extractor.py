@@ -25,10 +25,14 @@ class FeatureExtractor:
         dataset: Data set with a deterministic (test) pipeline.
         batch_size: Images per batch.
         num_workers: Worker processes that load images, per training process.
+        progress: Whether a terminal shows a bar.
     """
 
-    def __init__(self, dataset: BaseReIDDataset, batch_size: int = 256, num_workers: int = 2) -> None:
+    def __init__(
+        self, dataset: BaseReIDDataset, batch_size: int = 256, num_workers: int = 2, progress: bool = True
+    ) -> None:
         self.dataset = dataset
+        self.progress = progress
         rank, world_size = get_dist_info()
         batches = torch.arange(len(dataset)).split(batch_size)
         self._loader: DataLoader = DataLoader(
@@ -50,7 +54,7 @@ class FeatureExtractor:
         was_training = network.training
         network.eval()
         indices, features = [], []
-        quiet = True if get_dist_info()[0] else None  # None: a bar on a terminal only
+        quiet = True if get_dist_info()[0] or not self.progress else None  # None: a bar on a terminal only
         try:
             for batch in tqdm(self._loader, desc='extract features', disable=quiet, leave=False):
                 batch = network.data_preprocessor(batch, False)

@@ -1,12 +1,13 @@
 """Files that are complete or not there."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ['atomic_file', 'unfinished_files']
+__all__ = ['atomic_file', 'atomic_folder', 'unfinished_files']
 
 
 @contextmanager
@@ -53,6 +54,46 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     finally:
         if part is not None:
             part.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Fill a folder beside its place, and put it there when it is complete.
+
+    Whatever ends the filling, an earlier folder of that name stays as it was; at the end the new one replaces it whole.
+    An error leaves nothing behind.
+
+    Args:
+        path: The folder to fill. The folder above it is made.
+
+    Yields:
+        The folder to write to, in the same place.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     with atomic_folder(Path(root, 'pictures')) as folder:
+        ...         _ = (folder / 'a.txt').write_text('a')
+        ...     [file.name for file in Path(root, 'pictures').iterdir()]
+        ['a.txt']
+    """
+    target = Path(os.path.realpath(path))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f'.{target.name}.', suffix='.part', dir=target.parent))
+    old = part.with_suffix('.old')
+    try:
+        part.chmod(0o777 & ~_umask())
+        yield part
+        if target.exists():
+            target.rename(old)
+        try:
+            part.rename(target)
+        except OSError:
+            old.rename(target)
+            raise
+        _to_disk(target.parent)
+    finally:
+        for left in (part, old):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def unfinished_files(path: str | Path) -> list[Path]:

@@ -1,5 +1,6 @@
 """Scores of labels and of rankings, and better rankings from the same features."""
 
+from glc.core.evaluation.confidence import label_confidence
 from glc.core.evaluation.label_quality import knn_purity, label_change, label_quality
 from glc.core.evaluation.ranking import evaluate_ranking, rank_gallery
 from glc.core.evaluation.reranking import KReciprocalReranking, QueryExpansion
@@ -10,6 +11,7 @@ __all__ = [
     'evaluate_ranking',
     'knn_purity',
     'label_change',
+    'label_confidence',
     'label_quality',
     'rank_gallery',
 ]

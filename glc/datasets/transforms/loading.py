@@ -22,7 +22,8 @@ class LoadReIDImage(LoadImageFromFile):
     """Reader of an image file as (H, W, 3) uint8 BGR; it says which file cannot be read.
 
     OpenCV decodes what it can, and PIL the rest; of moving images, the first one. Required key: ``img_path``. Optional
-    key: ``lmdb``, the LMDB in which ``img_path`` is a key. Added keys: ``img``, ``img_shape``, ``ori_shape``.
+    keys: ``lmdb``, the LMDB in which ``img_path`` is a key; ``img``, an image in memory, which is taken as it is. Added
+    keys: ``img``, ``img_shape``, ``ori_shape``.
 
     Args:
         max_pixels: Images of more pixels are refused before they are decoded. The default, 40 million, is more than
@@ -57,7 +58,7 @@ class LoadReIDImage(LoadImageFromFile):
     def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
         """Add the decoded image to ``results``."""
         try:
-            image = self._decoded(self._content(results))
+            image = results['img'] if 'img' in results else self._decoded(self._content(results))
         except Exception as error:
             if self.ignore_empty:
                 return None
