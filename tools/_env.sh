@@ -21,11 +21,11 @@ glc_fail() {
 glc_watch() {
     local log=$1 line told=
     while sleep 2 >/dev/null 2>&1 9>&- && kill -0 $$ 2>/dev/null; do
-        line=$(grep -Eo 'epoch [0-9]+/[0-9]+  .*' "$log" | tail -n 1)
+        line=$(grep -E '^[0-9:]+  epoch [0-9]+/[0-9]+' "$log" | tail -n 1) || true
         if [[ -n $line && $line != "$told" ]]; then
             told=$line
             [[ ! -t 2 ]] || printf '\r\033[K' >&2
-            glc_say "  $line"
+            glc_say "  ${line#*  }"
         fi
         [[ ! -t 2 ]] || printf '\r\033[K%.110s' "$(tail -n 1 "$log" | tr '\r' '\n' | tail -n 1)" >&2
     done
@@ -42,7 +42,7 @@ glc_step() {
     glc_watch "$log" &
     ticker=$!
     "$@" >>"$log" 2>&1 || status=$?
-    kill "$ticker"
+    kill "$ticker" 2>/dev/null || true
     [[ ! -t 2 ]] || printf '\r\033[K' >&2
     if ((status)); then
         printf -- '--- last lines of %s\n' "$log" >&2

@@ -61,6 +61,7 @@ def summary(work: Path) -> str:
         f'In the last epoch, the run without correction learned from labels of {without[max(without)]:.1f}, '
         f'the run with correction from labels of {(before | after)[max(before)]:.1f}.',
         '',
+        'This is one seed on one machine. Others give other scores: docs/results.md has the spread over seeds.',
         f'Pictures of ranked results: {work}/ranked_source.png, {work}/ranked_glc.png',
         'Next, go into the checkout and activate the environment of this quick start, once per shell:',
         f'  cd {shlex.quote(os.getcwd())} && source {shlex.quote(sys.prefix)}/bin/activate',

@@ -29,6 +29,8 @@ from glc.engine.runner import ReIDRunner
 from glc.engine.unwrap import unwrap
 from glc.utils.malloc import keep_freed_memory
 
+_CPUINFO = Path('/proc/cpuinfo')  # of Linux
+
 
 def load_config(path: str | Path, options: dict | None = None, work_dir: str | None = None) -> Config:
     """Read a config.
@@ -250,20 +252,15 @@ def _set_precision(wrapper: ConfigDict) -> None:
         wrapper.type = 'AmpOptimWrapper'
     else:
         wrapper.type = 'CPUAmpOptimWrapper'
-        if not _has_bfloat16(Path('/proc/cpuinfo')):
+        if _CPUINFO.is_file() and 'bf16' not in _CPUINFO.read_text():  # avx512_bf16, amx_bf16, bf16
             print_log(
-                'mixed precision on a CPU without bfloat16 (avx512_bf16, amx_bf16) is many times slower than none: '
-                'leave out --amp',
+                'mixed precision on a CPU that does not compute in bfloat16 is many times slower than none: leave out '
+                '--amp',
                 'current',
                 logging.WARNING,
             )
         for key in ('loss_scale', 'dtype'):
             wrapper.pop(key, None)
-
-
-def _has_bfloat16(cpuinfo: Path) -> bool:
-    """Return whether a CPU computes in bfloat16, or does not tell."""
-    return not cpuinfo.is_file() or 'bf16' in cpuinfo.read_text()
 
 
 def _set_resize_backend(cfg: Config) -> None:

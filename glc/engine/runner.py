@@ -56,7 +56,8 @@ class ReIDRunner(Runner):
     def register_hooks(self, default_hooks: dict | None = None, custom_hooks: list | None = None) -> None:
         """Register the hooks of the config, the one that answers to signals, and the one that writes the summary."""
         super().register_hooks(default_hooks, custom_hooks)
-        self.register_hook(SummaryHook())
+        self._summary = SummaryHook()
+        self.register_hook(self._summary)
         self._signals = SignalHook()
         self.register_hook(self._signals)
 
@@ -90,6 +91,7 @@ class ReIDRunner(Runner):
             try:
                 return super().train()
             except StoppedBySignalError as error:
+                self._summary.close_bar()
                 self.logger.warning(f'{error.name} in epoch {self.epoch + 1}: {_how_to_go_on(folder)}')
                 raise
 

@@ -74,9 +74,7 @@ class SummaryHook(Hook):
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Tell the outcome of the epoch, before it is evaluated."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        self.close_bar()
         self._seconds.append(time.monotonic() - self._begin)
         left = (runner.max_epochs - runner.epoch - 1) * sum(self._seconds) / len(self._seconds)
         hook = next((hook for hook in runner.hooks if isinstance(hook, PseudoLabelHook)), None)
@@ -104,6 +102,12 @@ class SummaryHook(Hook):
             times.append(f'about {_duration(left)} left')
         _tell(runner, parts)
         _tell(runner, times, _INDENT)
+
+    def close_bar(self) -> None:
+        """Remove the bar from the terminal."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
 
     def before_val_epoch(self, runner: Runner) -> None:
         """Begin to measure."""
