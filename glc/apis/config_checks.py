@@ -386,9 +386,7 @@ def _wrong_component(path: str, node: Mapping, kind: _Kind, found: Mapping[str, 
             f"replaces the inherited part: {last}=dict(_delete_=True, type='{node.get('type', name)}', ...)"
         )
     for key, value in own.items():
-        if key not in parameters:
-            continue
-        if not parameters[key].fits(value):
+        if key in parameters and not parameters[key].fits(value):
             yield f'{path}.{key} of {name} must be {parameters[key].expected}, got {_shown(value)}'
     for key, parameter in parameters.items():
         if parameter.required and key not in (*own, *kind.given) and kind is not _LOADER:

@@ -60,9 +60,10 @@ def compiled(
 
 
 @cache  # said once
-def _announce(reason: str) -> None:
+def _announce() -> None:
     logging.getLogger(__name__).warning(
-        'compiling the loops of the labelers, which takes seconds: %s', reason
+        'compiling the loops of the labelers, which takes some seconds; numba keeps the result where it can write a '
+        'folder (NUMBA_CACHE_DIR names one)'
     )
 
 
@@ -71,7 +72,7 @@ def _announced(plain: Callable[Arguments, Result]) -> Callable[Arguments, Result
 
     @wraps(plain)
     def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        _announce('in every process, as no folder for the result can be written (NUMBA_CACHE_DIR names one)')
+        _announce()
         return plain(*args, **kwargs)
 
     return call
@@ -96,7 +97,7 @@ def _guarded(
             if usable is None:
                 usable = files.whole()
                 if usable and not files.exist():
-                    _announce(f"once, as '{files.folder}' keeps the result")
+                    _announce()
         if not usable:
             return announced(*args, **kwargs)
         try:

@@ -7,10 +7,11 @@ import types
 
 import pytest
 
-from glc.apis import build_for_test, build_runner, prepare_config
+from glc.apis import build_for_test, build_runner, check_config, load_config, prepare_config
+from glc.apis.options import parse_value
 from glc.engine.console import WIDTH
 from glc.engine.hooks import summary_hook
-from tests.runs import log, records, source_config, tiny_config, train
+from tests.runs import ROOT, log, records, source_config, tiny_config, train
 
 
 @pytest.fixture(scope='module')
@@ -189,3 +190,17 @@ def test_time_is_told_in_a_fitting_unit():
         '10.0 min',
         '10.0 h',
     ]
+
+
+def test_the_config_and_the_options_of_the_page_are_right(tmp_path):
+    page = (ROOT / 'docs/watching.md').read_text()
+    (block,) = re.findall(r'```python\n(.*?)```', page, re.DOTALL)
+    leaf = tmp_path / 'leaf.py'
+    leaf.write_text(block.replace("'../glc/", f"'{ROOT}/configs/glc/"))
+    cfg = load_config(str(leaf))
+    check_config(cfg)
+    assert [part.type for part in cfg.visualizer.vis_backends][2] == 'WandbVisBackend'
+    options = re.findall(r'"?(visualizer\.\S+?)=([^\s"`]+)"?', page)
+    assert len(options) == 3
+    for key, value in options:
+        check_config(load_config(str(leaf), {key: parse_value(value)}))
