@@ -3,16 +3,17 @@
 # with people, cameras and clothes of their own; trains a small network on the first one with identities; adapts it to
 # the second one without labels, once without and once with label correction; scores all three there and draws ranked
 # results. Run again, it goes on where it was interrupted, and tells what came out where everything is there. It takes
-# about a quarter of an hour on two CPU cores, after the installation. Options:
+# four minutes on two free CPU cores, after the installation, and more beside other work. Options:
 #   --seed N  other images and another training (default: 0)
 #   --small   fewer images and iterations, in work_dirs/quickstart_small: minutes, shows that everything runs, not that
 #             it learns
+# For example: bash tools/quickstart.sh --small
 # GLC_ENV_DIR and PYTHON are explained in tools/_env.sh.
 set -euo pipefail
 # shellcheck source=tools/_env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/_env.sh"
 
-usage() { sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+usage() { sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 seed=0 work=work_dirs/quickstart
 source_ids=200 source_spec=(--train-ids 200 --train-images 8)
 target_spec=(--train-ids 80 --train-images 16 --test-ids 60 --test-images 8 --distractors 40)
