@@ -162,6 +162,14 @@ def test_a_folder_of_configs_needs_a_metafile(zoo, tree):
         zoo(tree)
 
 
+def test_a_folder_of_a_user_needs_none(zoo, tree):
+    zoo(tree)
+    (tree / 'configs/my').mkdir()
+    (tree / 'configs/my/third.py').touch()
+    (tree / 'configs/my/notes.md').write_text('It reaches 72.5 mAP.\n')
+    assert zoo(tree, '--check') == ''
+
+
 def test_a_document_needs_the_markers(zoo, tree):
     edit(tree / 'configs/one/README.md', '<!-- end of model zoo -->', '')
     with pytest.raises(SystemExit, match=r'configs/one/README\.md: needs the two lines'):

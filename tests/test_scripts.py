@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import runpy
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ SCRIPTS = [*sorted((ROOT / 'tools').glob('*.sh')), ROOT / '.ci' / 'run']
 FAKE_PYTHON = """#!/usr/bin/env bash
 case "$*" in
     '-m venv '*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
+    '-m pip '*--index-url*) echo "$*" >>"{log}"; [[ ! -e "{offline}" ]] ;;
     '-m pip '*) echo "$*" >>"{log}"; [[ ! -e "{broken}" ]] ;;
     '-c import cv2'*) ;;
     *) exec "{python}" "$@" ;;
@@ -32,15 +34,16 @@ def checkout(tmp_path):
     (root / 'tools').mkdir()
     shutil.copy(ROOT / 'tools/_env.sh', root / 'tools')
     fake = tmp_path / 'python'
-    fake.write_text(
-        FAKE_PYTHON.format(log=tmp_path / 'pip.log', broken=tmp_path / 'broken', python=sys.executable)
-    )
+    names = {name: tmp_path / name for name in ('broken', 'offline')}
+    fake.write_text(FAKE_PYTHON.format(log=tmp_path / 'pip.log', python=sys.executable, **names))
     fake.chmod(0o755)
     return root
 
 
-def make_environment(checkout: Path, argument: str = '', env_dir: Path | None = None) -> tuple[int, str, int]:
-    """Exit status, output, and number of pip installs of ``glc_environment``."""
+def make_environment(
+    checkout: Path, argument: str = '', env_dir: Path | None = None, path: str = '/usr/bin:/bin'
+) -> tuple[int, str, int]:
+    """Exit status, output, and number of pip installs of ``glc_environment``, but for that of torch without CUDA."""
     base = checkout.parent
     log = base / 'pip.log'
     log.write_text('')
@@ -49,7 +52,7 @@ def make_environment(checkout: Path, argument: str = '', env_dir: Path | None = 
     done = subprocess.run(
         ['bash', '-c', script],
         env={
-            'PATH': '/usr/bin:/bin',
+            'PATH': path,
             'HOME': str(base),
             'PYTHON': str(base / 'python'),
             'GLC_ENV_DIR': str(env_dir or base / 'env'),
@@ -58,7 +61,10 @@ def make_environment(checkout: Path, argument: str = '', env_dir: Path | None = 
         text=True,
         check=False,
     )
-    return done.returncode, done.stdout + done.stderr, log.read_text().count(' install ')
+    installs = [
+        line for line in log.read_text().splitlines() if ' install ' in line and '--index-url' not in line
+    ]
+    return done.returncode, done.stdout + done.stderr, len(installs)
 
 
 @pytest.mark.parametrize('script', SCRIPTS, ids=lambda path: path.name)
@@ -87,6 +93,47 @@ def test_interrupted_installation_is_made_again(checkout):
     broken.unlink()
     assert make_environment(checkout)[::2] == (0, 1)
     assert not leftover.exists()
+
+
+@pytest.mark.parametrize('gpu', [False, True])
+@pytest.mark.parametrize('offline', [False, True])
+def test_torch_comes_without_cuda_where_there_is_no_gpu(checkout, gpu, offline):
+    base = checkout.parent
+    if offline:
+        (base / 'offline').touch()
+    command = base / 'bin/nvidia-smi'
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexit {0 if gpu else 1}\n')
+    command.chmod(0o755)
+    status, output, installs = make_environment(checkout, path=f'{base}/bin:/usr/bin:/bin')
+    assert (status, installs) == (0, 1), output
+    first, *others = (base / 'pip.log').read_text().splitlines()
+    if gpu:
+        assert 'requirements/gpu.txt' in first
+    else:
+        assert '--index-url https://download.pytorch.org/whl/cpu' in first
+        wanted = (base / 'env/torch.txt').read_text().splitlines()
+        assert [re.split('[<>=~]', line)[0] for line in wanted] == ['torch', 'torchvision']
+        assert 'requirements/cpu.txt' in others[0]
+        assert ('torch comes with CUDA' in (base / 'env.log').read_text()) == offline
+
+
+def test_epochs_are_told_while_a_step_runs(checkout):
+    source = f'set -euo pipefail; source "{checkout}/tools/_env.sh"'
+    step = 'sleep 3; echo "10:00:00  epoch 1/2  loss 3.5"; echo "10:00:00      train 1.0 s"; sleep 3'
+    done = subprocess.run(
+        [
+            'bash',
+            '-c',
+            f'{source}; glc_step title "{checkout}/log" bash -c \'{step}\'',
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    begin, epoch, end = (line[10:] for line in done.stdout.splitlines())
+    assert (begin, epoch) == ('title ...', '  epoch 1/2  loss 3.5')
+    assert end.startswith('title: done in ')
 
 
 def test_changed_requirements_make_a_new_environment(checkout):
@@ -207,7 +254,9 @@ def test_quickstart_tells_what_happened_and_does_nothing_twice(quickstart, check
         'learned from labels of 50.0, the run with correction from labels of 62.5',
         'work_dirs/quickstart/seed_3/ranked_glc.png',
         'work_dirs/quickstart/seed_3/glc/report.html',
-        'python tools/train.py configs/glc/mobilenetv2_image_folder.py',
+        f'cd {checkout} && source ',
+        'python tools/train.py configs/glc/mobilenetv2_image_folder.py --cfg-options '
+        'train_dataloader.dataset.data_root=work_dirs/quickstart/seed_3/target_images/bounding_box_train',
     ):
         assert line in output
     again = quickstart('--seed', '3')
@@ -220,6 +269,13 @@ def test_quickstart_tells_what_happened_and_does_nothing_twice(quickstart, check
     status, output, calls = quickstart('--seed', '3')
     assert 'code or settings have changed' in output
     assert len(calls) == 11
+
+
+def test_the_small_quickstart_does_nothing_twice(quickstart):
+    assert len(quickstart('--small')[2]) == 11
+    status, output, calls = quickstart('--small')
+    assert (status, calls) == (0, [])
+    assert 'nothing left to do: work_dirs/quickstart_small/seed_0' in output
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,11 @@
 # checkout, reused while the requirements are unchanged. Two checkouts may share it: the package is never installed
 # into it, PYTHONPATH names the checkout.
 #
-#   GLC_ENV_DIR  folder of the environment (default: <cache>/glc/env-<hash of requirements and Python>)
-#   PYTHON       interpreter to build it from (default: the first suitable of python3, python3.13 ... python3.11)
+#   GLC_ENV_DIR    folder of the environment (default: <cache>/glc/env-<hash of requirements and Python>)
+#   PYTHON         interpreter to build it from (default: the first suitable of python3, python3.13 ... python3.11)
+#   GLC_CPU_INDEX  package index of torch without CUDA, for machines without a GPU
 
+GLC_CPU_INDEX=${GLC_CPU_INDEX:-https://download.pytorch.org/whl/cpu}
 GLC_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 glc_say() { printf '%s  %s\n' "$(date +%H:%M:%S)" "$*"; }
@@ -15,25 +17,33 @@ glc_fail() {
     exit 1
 }
 
-# glc_step TITLE LOG COMMAND...: output goes to LOG; a terminal shows its last line meanwhile. A COMMAND that is a
-# function must return its own failures: "set -e" does not reach into it.
+# glc_watch LOG: tells every epoch that ends, as LOG has it; a terminal shows the last line of LOG, too.
+glc_watch() {
+    local log=$1 line told=
+    while sleep 2 >/dev/null 2>&1 9>&- && kill -0 $$ 2>/dev/null; do
+        line=$(grep -E '^[0-9:]+  epoch [0-9]+/[0-9]+' "$log" | tail -n 1) || true
+        if [[ -n $line && $line != "$told" ]]; then
+            told=$line
+            [[ ! -t 2 ]] || printf '\r\033[K' >&2
+            glc_say "  ${line#*  }"
+        fi
+        [[ ! -t 2 ]] || printf '\r\033[K%.110s' "$(tail -n 1 "$log" | tr '\r' '\n' | tail -n 1)" >&2
+    done
+}
+
+# glc_step TITLE LOG COMMAND...: output goes to LOG, which is watched meanwhile. A COMMAND that is a function must
+# return its own failures: "set -e" does not reach into it.
 glc_step() {
-    local title=$1 log=$2 start=$SECONDS status=0 ticker=
+    local title=$1 log=$2 start=$SECONDS status=0 ticker
     shift 2
     mkdir -p "$(dirname "$log")"
     printf '+ %s\n' "$*" >"$log"
     glc_say "$title ..."
-    if [[ -t 2 ]]; then
-        while sleep 2 && kill -0 $$ 2>/dev/null; do
-            printf '\r\033[K%.110s' "$(tail -n 1 "$log" | tr '\r' '\n' | tail -n 1)" >&2
-        done &
-        ticker=$!
-    fi
+    glc_watch "$log" &
+    ticker=$!
     "$@" >>"$log" 2>&1 || status=$?
-    if [[ -n $ticker ]]; then
-        kill "$ticker"
-        printf '\r\033[K' >&2
-    fi
+    kill "$ticker" 2>/dev/null || true
+    [[ ! -t 2 ]] || printf '\r\033[K' >&2
     if ((status)); then
         printf -- '--- last lines of %s\n' "$log" >&2
         tail -n 25 "$log" >&2
@@ -59,9 +69,15 @@ glc_find_python() {
 
 glc_pip_install() { "$GLC_PYTHON" -m pip install --disable-pip-version-check --progress-bar off "$@"; }
 
-# One pip call in an empty environment, so that pip chooses torch and torchvision as a pair.
+# Torch and torchvision of one pip call, so that pip chooses them as a pair. On PyPI they come with CUDA; where there is
+# no GPU, those of PyTorch's own index are taken, if it can be reached.
 glc_build_environment() {
     "$GLC_BASE_PYTHON" -m venv "$GLC_ENV" && touch "$GLC_ENV/.glc-env" || return
+    if [[ $GLC_DEVICE == cpu ]]; then
+        grep -E '^torch(vision)?[><=~]' "$GLC_ROOT/requirements/runtime.txt" >"$GLC_ENV/torch.txt"
+        glc_pip_install --retries 1 --timeout 15 --index-url "$GLC_CPU_INDEX" -r "$GLC_ENV/torch.txt" ||
+            echo "$GLC_CPU_INDEX cannot be used: torch comes with CUDA"
+    fi
     glc_pip_install -r "$GLC_ROOT/requirements/runtime.txt" -r "$GLC_ROOT/requirements/$GLC_DEVICE.txt" || return
     if ! "$GLC_PYTHON" -c 'import cv2'; then
         # Machines without a desktop lack libGL; the headless build fills the same folder and needs none.
@@ -109,8 +125,9 @@ glc_environment() {
         fi
         rm -rf "$GLC_ENV"
     fi
-    glc_install "$GLC_ENV/.complete" "$key" 'installing the requirements (2.6 GB download, 6 GB on disk)' \
-        glc_build_environment
+    local size='2.6 GB download, 6 GB on disk'
+    [[ $GLC_DEVICE == gpu ]] || size="$size; less than half of it where torch comes without CUDA"
+    glc_install "$GLC_ENV/.complete" "$key" "installing the requirements ($size)" glc_build_environment
     if [[ ${1:-} == tests ]]; then
         glc_install "$GLC_ENV/.complete-tests" "$(glc_hash <"$GLC_ROOT/requirements/tests.txt")" \
             'installing the test requirements' glc_pip_install -r "$GLC_ROOT/requirements/tests.txt"

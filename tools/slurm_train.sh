@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Trains under Slurm, one process per GPU:
 #   bash tools/slurm_train.sh PARTITION JOB CONFIG [options of tools/train.py]
+# For example: GPUS=4 bash tools/slurm_train.sh gpu market configs/glc/vit_s_market_usl.py --amp
 # GPUS (all), GPUS_PER_NODE, CPUS_PER_TASK and SRUN_ARGS change the request.
 set -euo pipefail
 
 if (($# < 3)); then
-    sed -n '2,4s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+    sed -n '2,5s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
     exit 2
 fi
 partition=$1 job=$2 config=$3

@@ -27,7 +27,10 @@ env_cfg = dict(
 )
 randomness = dict(seed=0)
 resize_backend = 'pillow'  # the bicubic of the published numbers; 'cv2' is faster and a little different
-visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])
+# TensorBoard is left out where it is not installed. W&B and MLflow: docs/watching.md.
+visualizer = dict(
+    type='Visualizer', vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
+)
 log_level = 'INFO'
 load_from = None
 resume = False

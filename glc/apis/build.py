@@ -1,6 +1,9 @@
 """From a config to a runner."""
 
 import copy
+import logging
+import os
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -26,9 +29,13 @@ from glc.engine.runner import ReIDRunner
 from glc.engine.unwrap import unwrap
 from glc.utils.malloc import keep_freed_memory
 
+_CPUINFO = Path('/proc/cpuinfo')  # of Linux
+
 
 def load_config(path: str | Path, options: dict | None = None, work_dir: str | None = None) -> Config:
     """Read a config.
+
+    Modules that it names in ``custom_imports`` are also looked for in the current folder and in that of the file.
 
     Args:
         path: The file, or the name of a config of the package (:func:`~glc.apis.find_config`).
@@ -40,10 +47,20 @@ def load_config(path: str | Path, options: dict | None = None, work_dir: str | N
 
     Raises:
         FileNotFoundError: If there is no such config.
-        ConfigError: If nothing reads an override, it has no place, or the sizes of images differ after it.
+        ConfigError: If nothing reads an override, it has no place, the sizes of images differ after it, or a module of
+            ``custom_imports`` cannot be imported.
     """
     path = find_config(path)
-    cfg = Config.fromfile(path)
+    own = [os.getcwd(), str(path.resolve().parent)]
+    sys.path += [folder for folder in own if folder not in sys.path]  # last, so that they hide nothing
+    try:
+        cfg = Config.fromfile(path)
+    except ImportError as error:
+        cause = error.__cause__ or error
+        raise ConfigError(
+            f"'{path}': custom_imports: {cause}. Modules of your own are found in the folder where you start Python "
+            f"('{own[0]}'), beside the config ('{own[1]}'), and in the folders of PYTHONPATH"
+        ) from error
     check_option_keys(cfg, options or {})
     for key, value in (options or {}).items():
         try:
@@ -128,6 +145,7 @@ def build_for_test(
         evaluating: As in :func:`prepare_config`.
     """
     cfg.load_from, cfg.resume = None, False
+    _leave_out_tensorboard(cfg)  # a test writes no curves
     prepare_config(cfg, launcher, training=False, evaluating=evaluating)
     runner = build_runner(_without_halves(cfg))
     load_for_test(runner, checkpoint)
@@ -164,6 +182,14 @@ def _without_halves(cfg: Config) -> Config:
     if 'optim_wrapper' in halves:
         whole.param_scheduler = None
     return whole
+
+
+def _leave_out_tensorboard(cfg: Config) -> None:
+    visualizer = cfg.get('visualizer') or {}
+    if visualizer.get('vis_backends'):
+        visualizer.vis_backends = [
+            part for part in visualizer.vis_backends if part.get('type') != 'TensorboardVisBackend'
+        ]
 
 
 def _init_processes(launcher: str, dist_cfg: dict) -> None:
@@ -226,6 +252,13 @@ def _set_precision(wrapper: ConfigDict) -> None:
         wrapper.type = 'AmpOptimWrapper'
     else:
         wrapper.type = 'CPUAmpOptimWrapper'
+        if _CPUINFO.is_file() and 'bf16' not in _CPUINFO.read_text():  # avx512_bf16, amx_bf16, bf16
+            print_log(
+                'mixed precision on a CPU that does not compute in bfloat16 is many times slower than none: leave out '
+                '--amp',
+                'current',
+                logging.WARNING,
+            )
         for key in ('loss_scale', 'dtype'):
             wrapper.pop(key, None)
 

@@ -15,9 +15,11 @@ from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 from mmengine.config import Config
 from mmengine.hooks import EMAHook, SyncBuffersHook
 from mmengine.runner import Runner
+from torch.distributed import init_process_group
 from torch.utils.data import DataLoader
 
 from glc import registry
+from glc.core.evaluation import KReciprocalReranking, QueryExpansion
 from glc.core.parameters import AT_LEAST_ONE, NOT_NEGATIVE, Interval, Rules, StrOptions, check_parameters
 from glc.datasets.samplers import PseudoIdentitySampler, ShuffledSampler
 
@@ -60,6 +62,14 @@ _RULES: Rules = {
     'resume': ['boolean', StrOptions({'auto'}), None],
 }
 
+# What is read at the top of a config.
+_TOP_KEYS = (
+    *inspect.signature(Runner).parameters,
+    'mixed_image_sizes',
+    'resize_backend',
+    'model_wrapper_cfg',
+    'test_pipeline',
+)
 _PARTS = {
     'training': ('train_dataloader', 'train_cfg', 'optim_wrapper'),
     'validation': ('val_dataloader', 'val_cfg', 'val_evaluator'),
@@ -134,6 +144,24 @@ _KINDS = {
     'visualizer': _Kind(registry.VISUALIZERS.get),
     'vis_backends': _Kind(registry.VISBACKENDS.get, given=('save_dir',)),
     'randomness': _Kind(lambda _: Runner.set_randomness, 'randomness'),
+    'rerank': _Kind(lambda _: KReciprocalReranking, 'KReciprocalReranking'),
+    'query_expansion': _Kind(lambda _: QueryExpansion, 'QueryExpansion'),
+}
+# Keys of the dicts that no constructor gets.
+_KEYS = {
+    'env_cfg': ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit', 'stall_timeout'),
+    'env_cfg.mp_cfg': ('mp_start_method', 'opencv_num_threads'),
+    'env_cfg.dist_cfg': ('init_backend', 'port', *inspect.signature(init_process_group).parameters),
+    'optim_wrapper.paramwise_cfg': (
+        'custom_keys',
+        'bias_lr_mult',
+        'bias_decay_mult',
+        'norm_decay_mult',
+        'flat_decay_mult',
+        'dwconv_decay_mult',
+        'dcn_offset_lr_mult',
+        'bypass_duplicate',
+    ),
 }
 # How processes are started, and the variables that this sets.
 _LAUNCHERS = {
@@ -182,12 +210,13 @@ def check_config(cfg: Config, training: bool = True, evaluating: bool = False) -
         if not key.startswith('_') and (key in used or key not in ignored)
         for path, value in _walk(key, node)
     }
+    problems += _unknown_keys(cfg, found)
     problems += _out_of_range(found)
     for path, node in found.items():
         kind = _EVALUATOR if f'{path}.metrics' in found else _KINDS.get(_key_of(path))
         if kind is not None and isinstance(node, Mapping):
-            problems += _wrong_component(path, node, kind)
-        elif kind is not None and not isinstance(node, (list, tuple, NoneType)):
+            problems += _wrong_component(path, node, kind, found)
+        elif kind is not None and not isinstance(node, (list, tuple, bool, NoneType)):
             problems.append(f'{path} must be a dict with a type, got {_shown(node)}')
     if not problems and training:
         problems += _wrong_batch(cfg)
@@ -240,16 +269,10 @@ def check_option_keys(cfg: Config, options: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: The first part of a key is neither in the config nor known to the runner.
     """
-    known = {
-        *cfg,
-        *inspect.signature(Runner).parameters,
-        'mixed_image_sizes',
-        'resize_backend',
-        'model_wrapper_cfg',
-    }
+    known = {*cfg, *_TOP_KEYS}
     _raise(
         f"option {key}={_shown(value)}: a config has no key '{key.partition('.')[0]}'"
-        f'{_suggestion(key.partition(".")[0], known)}'
+        f'{_suggestion(key.partition(".")[0], known) or _paths_to(cfg, key)}'
         for key, value in options.items()
         if key.partition('.')[0] not in known
     )
@@ -291,6 +314,27 @@ def _missing_parts(cfg: Config, required: Mapping[str, bool]) -> Iterator[str]:
             )
 
 
+def _paths_to(cfg: Config, key: str) -> str:
+    """Suggest the keys of that name further down."""
+    paths = [path for root in cfg for path, _ in _walk(root, cfg[root]) if path.endswith(f'.{key}')][:3]
+    return f'; did you mean {" or ".join(map(repr, paths))}?' if paths else ''
+
+
+def _unknown_keys(cfg: Config, found: Mapping[str, Any]) -> Iterator[str]:
+    """Find keys that nothing reads: in plain dicts, and misspelt ones at the top, where own names may be."""
+    for key in cfg:
+        close = get_close_matches(key, _TOP_KEYS, n=1, cutoff=0.85)
+        if close and key not in _TOP_KEYS:
+            yield f"{key}: nothing reads this key; did you mean '{close[0]}'? (a name of your own begins with _)"
+    for path, known in _KEYS.items():
+        node = found.get(path)
+        if isinstance(node, Mapping) and not (
+            path.endswith('paramwise_cfg') and cfg.optim_wrapper.get('constructor')
+        ):
+            for key in node.keys() - set(known):
+                yield f'{path}.{key}={_shown(node[key])}: nothing reads this key{_suggestion(key, known)}'
+
+
 def _out_of_range(found: Mapping[str, Any]) -> Iterator[str]:
     for path, value in found.items():
         for pattern, rule in _RULES.items():
@@ -301,13 +345,18 @@ def _out_of_range(found: Mapping[str, Any]) -> Iterator[str]:
                     yield str(error)
 
 
-def _wrong_component(path: str, node: Mapping, kind: _Kind) -> Iterator[str]:
+def _wrong_component(path: str, node: Mapping, kind: _Kind, found: Mapping[str, Any]) -> Iterator[str]:
     """Find what a constructor would refuse."""
     name = node.get('type', kind.default)
     if path == 'train_cfg' and name is None:
         name = 'EpochBasedTrainLoop' if node.get('by_epoch', True) else 'IterBasedTrainLoop'
     if name is None:
-        yield f'{path}.type is missing; {path} has {", ".join(node) or "no key at all"}'
+        parent, _, last = path.rpartition('.')
+        beside = found.get(parent)
+        names = set(beside) - {last} if isinstance(beside, Mapping) else ()
+        yield (
+            f'{path}.type is missing; {path} has {", ".join(node) or "no key at all"}{_suggestion(last, names)}'
+        )
         return
     if not isinstance(name, str) and not callable(name):
         yield f'{path}.type must be the name of a component, got {_shown(name)}'
@@ -323,14 +372,21 @@ def _wrong_component(path: str, node: Mapping, kind: _Kind) -> Iterator[str]:
     parameters, takes_others = _parameters_of(component)
     own = {key: value for key, value in node.items() if key not in ('type', *kind.taken)}
     name = component.__name__
+    strange = [] if takes_others else [key for key in own if key not in parameters]
+    for key in strange:
+        yield (
+            f'{path}.{key}={_shown(own[key])}: {name} has no such argument'
+            f'{_suggestion(key, set(parameters) - set(kind.given))}'
+        )
+    others = [other for other in _others_with(strange, kind) if other != name]
+    if others:
+        last = path.rpartition('.')[2]
+        yield (
+            f'{path}: {", ".join(strange)} of {" or ".join(others[:2])} may be inherited. Add _delete_=True, which '
+            f"replaces the inherited part: {last}=dict(_delete_=True, type='{node.get('type', name)}', ...)"
+        )
     for key, value in own.items():
-        if key not in parameters:
-            if not takes_others:
-                yield (
-                    f'{path}.{key}={_shown(value)}: {name} has no such argument'
-                    f'{_suggestion(key, set(parameters) - set(kind.given))}'
-                )
-        elif not parameters[key].fits(value):
+        if key in parameters and not parameters[key].fits(value):
             yield f'{path}.{key} of {name} must be {parameters[key].expected}, got {_shown(value)}'
     for key, parameter in parameters.items():
         if parameter.required and key not in (*own, *kind.given) and kind is not _LOADER:
@@ -340,6 +396,12 @@ def _wrong_component(path: str, node: Mapping, kind: _Kind) -> Iterator[str]:
         yield from (f'{path}.{key} is missing' for key in needed if own.get(key) is None)
     if path.endswith('_dataloader.dataset') and 'pipeline' in parameters and not own.get('pipeline'):
         yield f'{path}.pipeline is missing: it must be a list of transforms, from LoadReIDImage to PackReIDInputs'
+
+
+def _others_with(names: Sequence[str], kind: _Kind) -> list[str]:
+    """Components of a kind that have all of these arguments."""
+    parts = getattr(getattr(kind.find, '__self__', None), 'module_dict', {}) if names else {}
+    return [name for name, part in parts.items() if set(names) <= set(_parameters_of(part)[0])]
 
 
 def _refused_hook(path: str, component: Any) -> Iterator[str]:

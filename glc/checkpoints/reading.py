@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from .sources import source_of
+
 __all__ = ['load_checkpoint_file']
 
 # What training scripts leave beside the weights: the command line and a best score. None can run code.
@@ -41,11 +43,11 @@ def load_checkpoint_file(path: str | Path) -> Any:
         raise RuntimeError(f"'{path}' is an address, not a file: download it, and give the path of the file")
     path = Path(path).expanduser()
     if not path.is_file():
+        source = source_of(path)
         raise FileNotFoundError(
-            f"checkpoint '{path}' does not exist (current directory: '{Path.cwd()}'). Download the file that "
-            "the configuration's README names and put it there, or pass its place with "
-            '--cfg-options model.backbone.init_cfg.checkpoint=PATH; '
-            'model.backbone.init_cfg=None starts from random weights'
+            f"checkpoint '{path.absolute()}' does not exist. {f'It is {source}. ' if source else ''}"
+            'Starting weights at another place: --cfg-options model.backbone.init_cfg.checkpoint=PATH; '
+            'random ones: model.backbone.init_cfg=None'
         )
     try:
         _check_packing(path)

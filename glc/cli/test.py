@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from glc.apis.options import ConfigOptions
+from glc.utils.errors import explain_errors
 from glc.utils.files import atomic_file
 
 _EXAMPLES = """examples:
@@ -44,6 +45,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Build the runner, load the weights and test."""
     args = parse_args(argv)
+    explain_errors()
     # After --help: these take seconds.
     from mmengine.dist import is_main_process
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 
 from glc.apis.options import ConfigOptions
+from glc.utils.errors import explain_errors
 
 _EXAMPLES = """examples:
   glc-train vit_s_market_usl                             a config of the package, by its name
@@ -46,6 +47,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Build the runner and train."""
     args = parse_args(argv)
+    explain_errors()
     # After --help: these take seconds.
     from glc.apis import build_runner, load_config, prepare_config
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import logging
 from collections.abc import Callable
 from contextlib import suppress
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
 from threading import Lock
 from typing import Any, ParamSpec, TypeVar
@@ -31,6 +32,8 @@ def compiled(
       beside them. Files that do not match are deleted, and the function is compiled anew.
     - Where the cache fails otherwise, as on a full disk, the function is compiled without.
 
+    A warning in the log of this module says when functions are compiled, since that takes seconds.
+
     Args:
         fastmath: Whether sums may be reordered.
 
@@ -48,12 +51,31 @@ def compiled(
         try:
             cached = numba.njit(nogil=True, fastmath=fastmath, cache=True)(function)
         except RuntimeError:  # no folder can be written
-            return plain
+            return _announced(plain)
         return (
             plain if cached is function else _guarded(function, cached, plain)
         )  # with NUMBA_DISABLE_JIT it is
 
     return decorate
+
+
+@cache  # said once
+def _announce() -> None:
+    logging.getLogger(__name__).warning(
+        'compiling the loops of the labelers, which takes some seconds; numba keeps the result where it can write a '
+        'folder (NUMBA_CACHE_DIR names one)'
+    )
+
+
+def _announced(plain: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Say before the first call that the function is compiled in every process."""
+
+    @wraps(plain)
+    def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        _announce()
+        return plain(*args, **kwargs)
+
+    return call
 
 
 def _guarded(
@@ -65,15 +87,19 @@ def _guarded(
     )
     lock = Lock()
     usable: bool | None = None  # None: not known yet
+    announced = _announced(plain)
     signatures = 0
 
     @wraps(function)
     def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         nonlocal usable, signatures
         with lock:
-            usable = files.whole() if usable is None else usable
+            if usable is None:
+                usable = files.whole()
+                if usable and not files.exist():
+                    _announce()
         if not usable:
-            return plain(*args, **kwargs)
+            return announced(*args, **kwargs)
         try:
             result = cached(*args, **kwargs)
         except Exception:  # an error of the function itself comes again
@@ -99,6 +125,10 @@ class _CacheFiles:
         self.folder = folder
         self.name = name
         self.signature = folder / f'{name}.sha256'
+
+    def exist(self) -> bool:
+        """Say whether there are files."""
+        return bool(self._files())
 
     def whole(self) -> bool:
         """Delete the files if they are not those that were signed; say whether what is left can be used."""

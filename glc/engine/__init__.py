@@ -30,6 +30,7 @@ from .hooks import (
     RestartHook,
     SelfDistillationHook,
     SignalHook,
+    SummaryHook,
     TimeBudgetHook,
 )
 from .optim import CPUAmpOptimWrapper, DecayMatricesConstructor
@@ -82,6 +83,7 @@ __all__ = [
     'RestartHook',
     'SelfDistillationHook',
     'SignalHook',
+    'SummaryHook',
     'TimeBudgetHook',
     'WarmupCosineLR',
 ]

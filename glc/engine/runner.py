@@ -5,6 +5,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,17 @@ from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.logging import MMLogger, print_log
 from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, Runner
+from mmengine.visualization import Visualizer
 from torch import nn
 from torch.utils.data import DataLoader
 
 from glc.checkpoints import load_checkpoint_file, load_model_checkpoint
 from glc.datasets import BaseReIDDataset
 from glc.datasets.checks import warn_of_overlap
+from glc.engine.console import DETAIL, summarize
 from glc.engine.hooks.checkpoint_hook import CheckpointHook
 from glc.engine.hooks.signal_hook import SignalHook, StoppedBySignalError
+from glc.engine.hooks.summary_hook import SummaryHook
 from glc.engine.resume import check_resumable
 from glc.engine.schedule import resume_schedulers
 from glc.engine.unwrap import unwrap
@@ -38,7 +42,8 @@ class ReIDRunner(Runner):
     No code in a file is run. A resumed training goes on as if it had not been interrupted, or is refused.
 
     A training has its work dir for itself, overwrites no other run there, and can be resumed whatever ends it. See
-    docs/reliability.md. The log begins with the versions of the software, and says what is found of each data set.
+    docs/reliability.md. The log begins with the versions of the software, and says what is found of each data set. The
+    console shows a summary of it. See docs/watching.md.
     """
 
     def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
@@ -49,8 +54,10 @@ class ReIDRunner(Runner):
         return built
 
     def register_hooks(self, default_hooks: dict | None = None, custom_hooks: list | None = None) -> None:
-        """Register the hooks of the config, and the one that answers to signals."""
+        """Register the hooks of the config, the one that answers to signals, and the one that writes the summary."""
         super().register_hooks(default_hooks, custom_hooks)
+        self._summary = SummaryHook()
+        self.register_hook(self._summary)
         self._signals = SignalHook()
         self.register_hook(self._signals)
 
@@ -84,6 +91,7 @@ class ReIDRunner(Runner):
             try:
                 return super().train()
             except StoppedBySignalError as error:
+                self._summary.close_bar()
                 self.logger.warning(f'{error.name} in epoch {self.epoch + 1}: {_how_to_go_on(folder)}')
                 raise
 
@@ -99,11 +107,22 @@ class ReIDRunner(Runner):
             super().save_checkpoint(str(path.parent), path.name, *args, **kwargs)
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
-        """Build the logger as mmengine does, and log the versions of the software."""
+        """Build the logger as mmengine does, with a summary on its console, and log the versions of the software."""
         logger = super().build_logger(*args, **kwargs)
+        summarize(logger)
         if is_main_process():
-            logger.info(versions())
+            logger.info(versions(), extra=DETAIL)
         return logger
+
+    def build_visualizer(self, visualizer: Visualizer | dict | None = None) -> Visualizer:
+        """Build the visualizer as mmengine does, without TensorBoard where it is not installed."""
+        if isinstance(visualizer, dict) and find_spec('tensorboard') is None:
+            backends = visualizer.get('vis_backends') or []
+            kept = [backend for backend in backends if backend.get('type') != 'TensorboardVisBackend']
+            if len(kept) < len(backends):
+                self.logger.info('no curves in TensorBoard, which is not installed: pip install tensorboard')
+                visualizer = {**visualizer, 'vis_backends': kept}
+        return super().build_visualizer(visualizer)
 
     @staticmethod
     def build_dataloader(

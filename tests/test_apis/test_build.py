@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from glc.apis import build_runner, load_for_test, prepare_config
+from glc.apis import ConfigError, build, build_runner, load_config, load_for_test, prepare_config
 from tests.runs import ROOT, tiny_config, train
 
 
@@ -65,3 +65,42 @@ def test_missing_checkpoint_and_data_say_what_is_missing(images, tmp_path):
         load_for_test(runner, 'nowhere.pth')
     with pytest.raises(FileNotFoundError, match='verify_dataset'):
         train(tiny_config(tmp_path / 'no_data', tmp_path))
+
+
+def test_modules_beside_the_config_and_in_the_current_folder_are_found(tmp_path, monkeypatch):
+    here, there = tmp_path / 'here', tmp_path / 'there'
+    for folder, name in ((here, 'glc_test_parts_here'), (there, 'glc_test_parts_there')):
+        folder.mkdir()
+        (folder / f'{name}.py').write_text('imported = True\n')
+    config = there / 'leaf.py'
+    base = f"_base_ = '{ROOT}/configs/glc/demo_synthetic.py'\n"
+    names = "['glc_test_parts_here', 'glc_test_parts_there']"
+    config.write_text(f'{base}custom_imports = dict(imports={names})\n')
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(sys, 'path', list(sys.path))
+    load_config(str(config))
+    assert sys.modules['glc_test_parts_here'].imported
+    assert sys.modules['glc_test_parts_there'].imported
+    config.write_text(f"{base}custom_imports = dict(imports=['glc_test_parts_nowhere'])\n")
+    with pytest.raises(ConfigError, match=f"glc_test_parts_nowhere.*'{here}'.*'{there}'.*PYTHONPATH"):
+        load_config(str(config))
+
+
+def test_a_key_without_its_path_is_pointed_to():
+    with pytest.raises(ConfigError, match=r"has no key 'max_epochs'; did you mean 'train_cfg\.max_epochs'"):
+        load_config(f'{ROOT}/configs/glc/demo_synthetic.py', {'max_epochs': 3})
+
+
+@pytest.mark.parametrize(
+    ('flags', 'warned'), [('fpu avx2', 1), ('fpu avx512_bf16', 0), ('asimd bf16', 0), (None, 0)]
+)
+def test_mixed_precision_on_a_cpu_without_bfloat16_is_warned_of(tmp_path, monkeypatch, flags, warned):
+    cpuinfo = tmp_path / 'cpuinfo'
+    if flags is not None:
+        cpuinfo.write_text(f'flags : {flags}')
+    monkeypatch.setattr(build, '_CPUINFO', cpuinfo)
+    said = []
+    monkeypatch.setattr(build, 'print_log', lambda text, *_: said.append(text))
+    monkeypatch.setattr(build.torch.cuda, 'is_available', lambda: False)
+    prepare_config(tiny_config(tmp_path, tmp_path), amp=True)
+    assert sum('leave out --amp' in text for text in said) == warned

@@ -17,7 +17,7 @@ from tests.runs import ROOT, pass_config, source_config, tiny_config
 CONFIGS = sorted(
     path.relative_to(ROOT / 'configs').as_posix()
     for path in (ROOT / 'configs').rglob('*.py')
-    if '_base_' not in path.parts
+    if not {'_base_', 'my'} & set(path.parts)
 )
 SAMPLER = 'train_dataloader.sampler'
 HOOK = 'default_hooks.pseudo_label'
@@ -89,6 +89,23 @@ WRONG_VALUES = [
     ('log_level', 'LOUD', "'LOUD'"),
     ('load_from', 5, 'Got 5'),
     ('env_cfg.dist_cfg.timeout', -1, 'Got -1'),
+    ('env_cfg.cudnn_benchmrk', True, "did you mean 'cudnn_benchmark'"),
+    ('env_cfg.dist_cfg.timeot', 60, "did you mean 'timeout'"),
+    ('env_cfg.mp_cfg.start_method', 'fork', "did you mean 'mp_start_method'"),
+    ('optim_wrapper.paramwise_cfg', dict(bias_lr_mul=2), "did you mean 'bias_lr_mult'"),
+    ('default_hooks.loger', dict(interval=5), "did you mean 'logger'"),
+    ('train_dataloadr', dict(batch_size=5), "did you mean 'train_dataloader'"),
+    (
+        'val_evaluator.rerank',
+        dict(k11=3),
+        "k11=3: KReciprocalReranking has no such argument; did you mean 'k1'",
+    ),
+    ('test_evaluator.query_expansion', dict(alfa=3), "did you mean 'alpha'"),
+    (
+        f'{HOOK}.labeler',
+        dict(type='JaccardMapEquation'),
+        r'eps, min_samples of JaccardDBSCAN may be inherited. Add _delete_=True, .*labeler=dict\(_delete_=True, type=',
+    ),
 ]
 
 
@@ -374,3 +391,13 @@ def test_a_launcher_that_started_nothing_is_named(launcher, set_variables, said,
         check_launcher(launcher)
     monkeypatch.undo()
     check_launcher('none')
+
+
+def test_a_misspelled_argument_is_not_taken_for_an_inherited_one(tmp_path):
+    cfg = tiny_config(tmp_path, tmp_path)
+    cfg.merge_from_dict({f'{HOOK}.labeler.epss': 0.5})
+    with pytest.raises(
+        ConfigError, match=r"epss=0\.5: JaccardDBSCAN has no such argument; did you mean 'eps'"
+    ) as caught:
+        check_config(cfg)
+    assert '_delete_' not in str(caught.value)

@@ -149,3 +149,16 @@ def test_the_package_works_where_nothing_can_be_written(tmp_path):
     )
     labels = [0] * 5 + [1] * 5 + [2] * 5
     assert result.stdout.split() == f'{labels} {labels}'.split(), result.stderr
+
+
+def test_compiling_is_announced_once(module, caplog):
+    announce = sys.modules['glc.core.compiled']._announce
+    announce.cache_clear()
+    first = load(module)
+    first(VALUES)
+    first(VALUES.astype(np.float32))
+    (said,) = (record.message for record in caplog.records)
+    assert said.startswith('compiling the loops of the labelers, which takes some seconds')
+    announce.cache_clear()
+    load(module)(VALUES)
+    assert len(caplog.records) == 1, 'what is kept is not compiled'

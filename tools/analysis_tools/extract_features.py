@@ -17,7 +17,9 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Write unit features (N, D) of the training images, under the test pipeline, with their '
         'identities (N,), cameras (N,) and files (N,), relative to the folder of the data set: arrays "features", '
-        '"pid", "cam" and "path"'
+        '"pid", "cam" and "path"',
+        epilog='example: python tools/analysis_tools/extract_features.py configs/glc/vit_s_market_usl.py '
+        'work_dirs/vit_s_market_usl/epoch_50.pth --out features.npz',
     )
     parser.add_argument('config', help='config file')
     parser.add_argument(

@@ -13,7 +13,8 @@ def parse_args() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
         description='Print the share of the k nearest neighbors (cosine, without the image itself) that show the same '
-        'person, as a mean over the training images of known identity; features under the test pipeline'
+        'person, as a mean over the training images of known identity; features under the test pipeline',
+        epilog='example: python tools/analysis_tools/knn_purity.py configs/glc/vit_s_market_usl.py',
     )
     parser.add_argument('config', help='config file, of pre-training or of any other training')
     parser.add_argument(

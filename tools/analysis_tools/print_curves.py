@@ -14,7 +14,8 @@ def parse_args() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
         description='Print a Markdown table: losses (means of what was logged in an epoch) and test scores of epochs. '
-        'Where a run was resumed, the later log of an epoch counts.'
+        'Where a run was resumed, the later log of an epoch counts.',
+        epilog='example: python tools/analysis_tools/print_curves.py work_dirs/vit_s_market_usl',
     )
     parser.add_argument('work_dir', type=Path, help='work dir of the run')
     parser.add_argument(

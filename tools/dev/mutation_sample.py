@@ -61,7 +61,9 @@ class Mutant(NamedTuple):
 
 def parse_args() -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
         'paths', nargs='+', help='modules or folders of modules, from the root of the repository'
     )

@@ -4,7 +4,7 @@
     python tools/docs/build_model_zoo.py --check    # only compare; exit status 1 and a diff where one is stale
 
 The tables stand between the two marker lines below, in the README of every collection and in docs/model_zoo.md. A
-metafile lists every config of its folder once:
+metafile lists every config of its folder once; configs/my is left out, for a user's own:
 
     Collections:
       - Name: GLC                                  # what the models refer to
@@ -54,6 +54,7 @@ BEGIN = '<!-- model zoo: written by tools/docs/build_model_zoo.py -->'
 END = '<!-- end of model zoo -->'
 OVERVIEW = 'docs/model_zoo.md'
 NARRATIVE, ARCHIVE = 'docs/results.md', 'docs/results_archive.md'
+OWN = 'my'
 NOT_PUBLISHED, NOT_MEASURED = 'not published', 'not measured'
 PAIR = re.compile(r'(?<![\d.])\d{2}\.\d+ ?/ ?\d{2}\.\d')
 SCORE = re.compile(r'\b(mAP|[Rr]ank-?1)\b.*\b\d{2}\.\d|\b\d{2}\.\d+ ?%? (mAP|[Rr]ank-?1)\b')
@@ -175,7 +176,8 @@ def read_metafiles(root: Path) -> tuple[list[dict], list[dict], list[str]]:
     collections: list[dict] = []
     models: list[dict] = []
     problems: list[str] = []
-    for folder in sorted(path for path in (root / 'configs').glob('[!_]*') if any(path.glob('*.py'))):
+    folders = sorted((root / 'configs').glob('[!_]*'))
+    for folder in (path for path in folders if path.name != OWN and any(path.glob('*.py'))):
         content, found = read_metafile(root, folder)
         problems += [f'{folder.relative_to(root).as_posix()}/metafile.yml: {problem}' for problem in found]
         if not found:
@@ -278,7 +280,8 @@ def with_tables(root: Path, document: str, lines: list[str]) -> str:
 def claims(root: Path) -> Iterator[str]:
     """Lines of documents, outside the tables, that claim a score of a test."""
     documents = [root / 'README.md', *sorted((root / 'docs').glob('*.md'))]
-    for path in [*documents, *sorted((root / 'configs').glob('*/*.md'))]:
+    readmes = sorted((root / 'configs').glob('*/*.md'))
+    for path in [*documents, *(path for path in readmes if path.parent.name != OWN)]:
         name = path.relative_to(root).as_posix()
         if name in (NARRATIVE, ARCHIVE):
             continue

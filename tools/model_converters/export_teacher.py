@@ -17,7 +17,11 @@ PREFIX = 'teacher.'
 
 def parse_args() -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description='Write the backbone of the teacher of a PASS pre-training')
+    parser = argparse.ArgumentParser(
+        description='Write the backbone of the teacher of a PASS pre-training',
+        epilog='example: python tools/model_converters/export_teacher.py work_dirs/vit_s_luperson/epoch_100.pth '
+        '--out pretrained/my_pass.pth',
+    )
     parser.add_argument('checkpoint', help='checkpoint of a training with a config of configs/pass')
     parser.add_argument('--out', type=Path, required=True, metavar='FILE', help='.pth file')
     return parser.parse_args()

@@ -11,6 +11,7 @@ from .pseudo_label_hook import PseudoLabelHook
 from .restart_hook import RestartHook
 from .self_distillation_hook import SelfDistillationHook
 from .signal_hook import SignalHook
+from .summary_hook import SummaryHook
 from .time_budget_hook import TimeBudgetHook
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     'RestartHook',
     'SelfDistillationHook',
     'SignalHook',
+    'SummaryHook',
     'TimeBudgetHook',
 ]

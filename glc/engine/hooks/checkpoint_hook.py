@@ -10,6 +10,7 @@ from mmengine.hooks import CheckpointHook as _CheckpointHook
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from glc.checkpoints import load_checkpoint_file, write_checkpoint_file
+from glc.engine.console import DETAIL
 from glc.engine.work_dir import POINTER, checkpoints_in, point_to
 from glc.registry import HOOKS
 from glc.utils.files import unfinished_files
@@ -55,7 +56,7 @@ class CheckpointHook(_CheckpointHook):
     def before_train(self, runner: Runner) -> None:
         """Finish what was cut off: remove what is left over, and make up for the evaluation."""
         self._folder = self.folder(runner)
-        runner.logger.info(f"Checkpoints will be saved to '{self._folder}'.")
+        runner.logger.info(f"Checkpoints will be saved to '{self._folder}'.", extra=DETAIL)
         step = self._step(runner)
         own = self._folder / self.filename_tmpl.format(step)
         self.last_ckpt = str(own) if own.is_file() else None
@@ -119,7 +120,9 @@ class CheckpointHook(_CheckpointHook):
                 meta=_meta(runner),
                 by_epoch=False,
             )
-            runner.logger.info(f"The best checkpoint with {score:0.4f} {key} is saved to '{best[key]}'.")
+            runner.logger.info(
+                f"The best checkpoint with {score:0.4f} {key} is saved to '{best[key]}'.", extra=DETAIL
+            )
         # What was written at this step before the evaluation does not know its outcome.
         if (best and self.interval > 0) or self.last_ckpt == str(
             self._folder / self.filename_tmpl.format(step)

@@ -14,6 +14,7 @@ from glc.core.labelers import BaseLabeler
 from glc.core.labels import PseudoLabels
 from glc.engine.checks import check_cameras, check_train_dataloader
 from glc.engine.clusters import labelings_in, write_clusters, write_labeling
+from glc.engine.console import DETAIL
 from glc.engine.feature_extractor import FeatureExtractor, deterministic_pipeline
 from glc.engine.labeling import LabelEngine, TooFewClustersError
 from glc.engine.unwrap import unwrap
@@ -92,6 +93,8 @@ class PseudoLabelHook(Hook):
         self.num_workers = num_workers
         self.save_clusters = save_clusters
         self.pseudo: PseudoLabels | None = None
+        # What the log has of the labeling of this epoch; empty where the labels were kept.
+        self.report: dict[str, float] = {}
 
     def labels_anew(self, epoch: int) -> bool:
         """Return whether this 0-based epoch extracts features and labels."""
@@ -126,6 +129,7 @@ class PseudoLabelHook(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Label if this epoch is due; assign the labels to model and sampler."""
+        self.report = {}
         if self.labels_anew(runner.epoch) or self.pseudo is None:
             self.pseudo = self._label(runner)
         cam_ids = torch.from_numpy(runner.train_dataloader.dataset.cam_ids)
@@ -164,8 +168,9 @@ class PseudoLabelHook(Hook):
         if labeling.problem:
             runner.logger.warning(f'Epoch {runner.epoch}: labels not corrected: {labeling.problem}')
         lines, scalars = labeling.report(self.pseudo, runner.train_dataloader.dataset.pids)
+        self.report = scalars
         for line in lines:
-            runner.logger.info(f'Epoch {runner.epoch} {line}')
+            runner.logger.info(f'Epoch {runner.epoch} {line}', extra=DETAIL)
         runner.visualizer.add_scalars(
             {f'pseudo_labels/{name}': value for name, value in scalars.items()}, step=runner.epoch
         )

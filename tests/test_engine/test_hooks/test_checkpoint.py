@@ -47,7 +47,7 @@ class FakeRunner:
         self.work_dir = str(folder)
         self.message_hub = SimpleNamespace(runtime_info={})
         self.message_hub.update_info = self.message_hub.runtime_info.__setitem__
-        self.logger = SimpleNamespace(info=lambda line: None)
+        self.logger = SimpleNamespace(info=lambda line, **_: None)
         self.val_loop = SimpleNamespace(run=self.evaluate)
         self.by_epoch, self.val_interval, self.max_epochs = by_epoch, val_interval, max_epochs
         self.train_dataloader = [None]
