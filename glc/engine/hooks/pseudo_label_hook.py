@@ -91,6 +91,7 @@ class PseudoLabelHook(Hook):
         self.num_workers = num_workers
         self.save_clusters = save_clusters
         self.pseudo: PseudoLabels | None = None
+        self._epoch_end: list[int] = []
 
     def labels_anew(self, epoch: int) -> bool:
         """Return whether this 0-based epoch extracts features and labels."""
@@ -126,10 +127,12 @@ class PseudoLabelHook(Hook):
         cam_ids = torch.from_numpy(runner.train_dataloader.dataset.cam_ids)
         for receiver in (unwrap(runner.model), runner.train_dataloader.sampler):
             receiver.assign_pseudo_labels(replace(self.pseudo, cam_ids=cam_ids))
+        self._epoch_end = [runner.epoch + 1, runner.iter + len(runner.train_dataloader)]
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Carry labels, centroids, features if the memory needs them, and the state of the labeler."""
+        """Carry labels, centroids, features if the memory needs them, the labeler's state, and where the epoch ends."""
         if self.pseudo is not None:
+            checkpoint['meta']['epoch_end'] = self._epoch_end  # epochs and iterations done then
             parts = {name: getattr(self.pseudo, name) for name in ('labels', 'centroids', 'features')}
             checkpoint['pseudo_labels'] = {name: part for name, part in parts.items() if part is not None}
             checkpoint['labeler'] = self.labeler.state_dict()
