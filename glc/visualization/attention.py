@@ -41,7 +41,9 @@ def draw_attention_maps(
 
     for name, values in maps.items():
         if np.ndim(values) != 3 or len(values) != len(paths):
-            raise ValueError(f'map {name!r} must be (N, h, w) for {len(paths)} images, got {np.shape(values)}')
+            raise ValueError(
+                f'map {name!r} must be (N, h, w) for {len(paths)} images, got {np.shape(values)}'
+            )
     width, height = size
     gap = max(4, width // 16)
     header = max(12, width // 4)

@@ -318,10 +318,8 @@ SAMPLERS = {
 def test_epochs_whose_length_follows_the_labels_are_resumed(tmp_path, run, name):
     cfg = copy.deepcopy(run)
     cfg.merge_from_dict({'train_dataloader.batch_size': 8, 'train_cfg.max_epochs': 3, **SAMPLERS[name]})
-    # Other labels, and so other lengths, in every epoch.
-    cfg.default_hooks.pseudo_label.labeler = dict(type='KMeansLabeler', num_clusters=6)
-    if name == 'images':
-        cfg.default_hooks.pseudo_label.labeler = dict(type='JaccardDBSCAN', eps=0.3, k1=6, k2=2, min_samples=2)
+    if name == 'clusters':  # DBSCAN finds too few here
+        cfg.default_hooks.pseudo_label.labeler = dict(type='KMeansLabeler', num_clusters=6)
     cfg.work_dir = str(tmp_path / 'whole')
     whole = train(cfg)
     path = tmp_path / 'whole' / 'epoch_2.pth'

@@ -1,8 +1,8 @@
 """Whether the fused feature of a multi neck is better scaled to unit length or left as it is.
 
 The multi neck (:class:`glc.models.necks.ReIDNeck`) joins unit tokens: cls and the mean of the parts, by 'cat' or by
-'mean'. ``compare`` scores both features in everything that depends on the scale: labels, and centroids of clusters. Retrieval
-does not depend on it, since the evaluation scales features itself; its mAP is shown for both kinds of fusion.
+'mean'. ``compare`` scores both features in everything that depends on the scale: labels, and centroids of clusters.
+Retrieval does not depend on it, since the evaluation scales features itself; its mAP is shown for both fusions.
 
     python tools/benchmarks/bench_neck.py make --checkpoint OSNET.pth --root MARKET1501 --people 0 170 --out tokens.npz
     python tools/benchmarks/bench_neck.py compare tokens.npz

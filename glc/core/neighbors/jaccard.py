@@ -300,7 +300,7 @@ def _encoding(
     if scale is not None:
         weights **= np.repeat(1 / scale, sizes)
     if power != 1:
-        weights = np.exp(-np.maximum(-np.log(weights), 0) ** power)
+        weights = np.exp(-(np.maximum(-np.log(weights), 0) ** power))
     weights /= np.repeat(np.add.reduceat(weights, indptr[:-1]), sizes)
     shape = (len(ranks), len(ranks))
     nearest = ranks[:, :k2]

@@ -205,8 +205,8 @@ class PASSViT(BaseBackbone):
             inputs: Preprocessed images (B, 3, H, W).
 
         Returns:
-            Attention to the patches (B, h, w), the mean over the heads, of ``'cls'``, ``'part 1'`` .. ``'part P'``. What
-            a token pays to the tokens before the patches is left out.
+            Attention to the patches (B, h, w), the mean over the heads, of ``'cls'``, ``'part 1'`` .. ``'part P'``.
+            Attention to the tokens before the patches is left out.
 
         Raises:
             ValueError: If the images are not of ``img_size``.
