@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from glc.apis.options import ConfigOptions
 
@@ -11,7 +12,7 @@ _EXAMPLE = """example:
 """
 
 
-def main(argv: Sequence[str] | None = None) -> int | None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Run some images through the network, draw them under its maps."""
     parser = argparse.ArgumentParser(
         description='Draw images under the maps of a network: the attention of the class token and of each part token '
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     from glc.visualization import draw_attention_maps
 
     cfg = load_config(args.config, args.cfg_options, args.work_dir)
-    network = unwrap(build_for_test(cfg, args.checkpoint).model).eval()
+    network: Any = unwrap(build_for_test(cfg, args.checkpoint).model).eval()
     paths = args.images
     if paths is None:
         dataset = DATASETS.build(cfg.test_dataloader.dataset)
@@ -59,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     steps = [TRANSFORMS.build(step) for step in deterministic_pipeline(cfg)]
     packed = []
     for path in paths:
-        results = {'img_path': path}
+        results: dict[str, Any] = {'img_path': path}
         for step in steps:
             results = step(results)
         packed.append(results['inputs'])
@@ -70,7 +71,6 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     with atomic_file(out) as path:
         draw_attention_maps(paths, {name: part.cpu().numpy() for name, part in maps.items()}).save(path)
     print(f'{len(paths)} images under {len(maps)} maps ({", ".join(maps)}): {out}')
-    return None
 
 
 if __name__ == '__main__':

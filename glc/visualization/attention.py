@@ -35,7 +35,7 @@ def draw_attention_maps(
         ...     Image.new('RGB', (64, 128)).save(f'{folder}/person.png')
         ...     picture = draw_attention_maps([f'{folder}/person.png'], {'cls': np.eye(8)[None]}, size=(32, 64))
         >>> picture.size
-        (80, 88)
+        (76, 84)
     """
     from matplotlib import colormaps
 

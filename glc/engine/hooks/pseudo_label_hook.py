@@ -132,7 +132,7 @@ class PseudoLabelHook(Hook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Carry labels, centroids, features if the memory needs them, the labeler's state, and where the epoch ends."""
         if self.pseudo is not None:
-            checkpoint['meta']['epoch_end'] = self._epoch_end  # epochs and iterations done then
+            checkpoint['meta']['epoch_end'] = self._epoch_end  # those done at its end
             parts = {name: getattr(self.pseudo, name) for name in ('labels', 'centroids', 'features')}
             checkpoint['pseudo_labels'] = {name: part for name, part in parts.items() if part is not None}
             checkpoint['labeler'] = self.labeler.state_dict()
