@@ -314,6 +314,7 @@ SAMPLERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', SAMPLERS)
 def test_epochs_whose_length_follows_the_labels_are_resumed(tmp_path, run, name):
     cfg = copy.deepcopy(run)

@@ -26,8 +26,10 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from glc.core.clusterers import DBSCANClusterer
 from glc.core.evaluation import evaluate_ranking, label_quality
 from glc.core.labelers import JaccardDBSCAN, MultiScaleConsensus
+from glc.core.neighbors import FeatureView
 from glc.utils.files import atomic_file
 
 EPS = (0.4, 0.5, 0.6, 0.7)
@@ -121,11 +123,12 @@ def rows(tokens: dict[str, np.ndarray]) -> Iterator[tuple[str, str, str, int, in
     """Yield fusion, labeler, scale of the features, clusters, outliers, pairwise F and BCubed F of the labels."""
     for fusion in FUSIONS:
         features = fused(tokens['cls'], tokens['parts'], fusion)
-        labelings = {
-            (f'JaccardDBSCAN, eps {eps}', scale): JaccardDBSCAN(eps, unit_features=scale == 'unit')(features)
-            for eps in EPS
-            for scale in SCALES
-        }
+        view = FeatureView(features)
+        labelings = {}
+        for scale in SCALES:
+            distance = JaccardDBSCAN(max(EPS), unit_features=scale == 'unit').distance(view)
+            for eps in EPS:
+                labelings[f'JaccardDBSCAN, eps {eps}', scale] = DBSCANClusterer(eps, 4)(distance)
         labelings['MultiScaleConsensus', 'unit'] = MultiScaleConsensus()(features, tokens['cams'])
         for (name, scale), labels in labelings.items():
             scores = label_quality(labels, tokens['pids'])

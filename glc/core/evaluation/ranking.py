@@ -79,7 +79,64 @@ def evaluate_ranking(
         >>> {name: round(value, 3) for name, value in scores.items()}
         {'mAP': 0.583, 'mINP': 0.667, 'rank1': 0.0, 'rank2': 1.0}
     """
-    precisions, penalties, first_ranks = [], [], []
+    scores = score_queries(
+        query_features,
+        gallery_features,
+        query_pids,
+        gallery_pids,
+        query_cams,
+        gallery_cams,
+        distance,
+        same_camera,
+    )
+    counted = ~np.isnan(scores['ap'])
+    if not counted.any():
+        raise ValueError(_no_match(query_pids, gallery_pids, query_cams, gallery_cams))
+    first_rank = scores['first_rank'][counted]
+    return {
+        'mAP': float(scores['ap'][counted].mean()),
+        'mINP': float(scores['inp'][counted].mean()),
+        **{f'rank{rank}': float((first_rank <= rank).mean()) for rank in ranks},
+    }
+
+
+@checked(**_RULES)
+def score_queries(
+    query_features: np.ndarray | Tensor,
+    gallery_features: np.ndarray | Tensor,
+    query_pids: np.ndarray | Tensor,
+    gallery_pids: np.ndarray | Tensor,
+    query_cams: np.ndarray | Tensor | None,
+    gallery_cams: np.ndarray | Tensor | None,
+    distance: BlockDistance | None = None,
+    same_camera: str = 'drop',
+) -> dict[str, np.ndarray]:
+    """Score the ranking of every query; ``evaluate_ranking`` gives the means of these scores.
+
+    Args:
+        query_features: See ``evaluate_ranking``, as all arguments.
+        gallery_features: See there.
+        query_pids: See there.
+        gallery_pids: See there.
+        query_cams: See there.
+        gallery_cams: See there.
+        distance: See there.
+        same_camera: See there.
+
+    Returns:
+        Arrays (Q,) 'ap' (average precision), 'inp' (inverse negative penalty) and 'first_rank' (rank of the first
+        match, from 1); NaN where a query is not counted.
+
+    Raises:
+        ValueError: Shapes do not match, or features or distances are not finite.
+
+    Example:
+        >>> query, gallery = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[1.0, 0.1], [0.9, 0.5]])
+        >>> pids, cams = (np.array([3, 5]), np.array([4, 3])), (np.array([0, 0]), np.array([1, 1]))
+        >>> score_queries(query, gallery, *pids, *cams)['ap']
+        array([0.5, nan])
+    """
+    blocks = []
     for order, _, matches in _rankings(
         query_features,
         gallery_features,
@@ -90,23 +147,19 @@ def evaluate_ranking(
         distance,
         same_camera,
     ):
+        block = np.full((3, len(order)), np.nan)
         query, column = (index.cpu().numpy() for index in matches.gather(1, order).nonzero(as_tuple=True))
-        _, start, count = np.unique(query, return_index=True, return_counts=True)
-        if len(count) == 0:
-            continue
-        rank = column + 1
-        number = np.arange(1, len(rank) + 1) - np.repeat(start, count)
-        precisions.append(np.add.reduceat(number / rank, start) / count)
-        penalties.append(count / rank[start + count - 1])
-        first_ranks.append(rank[start])
-    if not precisions:
-        raise ValueError(_no_match(query_pids, gallery_pids, query_cams, gallery_cams))
-    first_rank = np.concatenate(first_ranks)
-    return {
-        'mAP': float(np.concatenate(precisions).mean()),
-        'mINP': float(np.concatenate(penalties).mean()),
-        **{f'rank{rank}': float((first_rank <= rank).mean()) for rank in ranks},
-    }
+        counted, start, count = np.unique(query, return_index=True, return_counts=True)
+        if len(count):
+            rank = column + 1
+            number = np.arange(1, len(rank) + 1) - np.repeat(start, count)
+            block[:, counted] = (
+                np.add.reduceat(number / rank, start) / count,
+                count / rank[start + count - 1],
+                rank[start],
+            )
+        blocks.append(block)
+    return dict(zip(('ap', 'inp', 'first_rank'), np.concatenate(blocks, axis=1), strict=True))
 
 
 @checked(top=AT_LEAST_ONE, **_RULES, unlabeled=[StrOptions({'drop', 'keep'})])
