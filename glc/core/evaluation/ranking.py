@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from numbers import Integral
 from typing import Any
 
@@ -10,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from glc.core.evaluation.ranking_numba import match_ranks
 from glc.core.labels import as_labels, as_tensor, as_unit_features
+from glc.core.neighbors.jaccard_numba import parallel_rows
 from glc.core.parameters import AT_LEAST_ONE, Rules, Several, StrOptions, checked
 
 BlockDistance = Callable[[range], Tensor]
@@ -20,7 +23,7 @@ SAME_CAMERA = [StrOptions({'drop', 'keep'})]
 """Whether images of a query's identity and camera are ignored, see :func:`evaluate_ranking`."""
 
 _RULES: Rules = {'same_camera': SAME_CAMERA, 'distance': [callable, None]}
-_BLOCK_SIMILARITIES = 2**23  # 32 MiB, and twice that for the indices of their sort
+_BLOCK_SIMILARITIES = 2**23  # 32 MiB; where rankings are sorted, twice that for the indices
 
 
 @checked(ranks=[Several(Integral, 1, None, closed='left', empty=True)], **_RULES)
@@ -137,7 +140,7 @@ def score_queries(
         array([0.5, nan])
     """
     blocks = []
-    for order, _, matches in _rankings(
+    for matches, rank in _match_ranks(
         query_features,
         gallery_features,
         query_pids,
@@ -147,11 +150,11 @@ def score_queries(
         distance,
         same_camera,
     ):
-        block = np.full((3, len(order)), np.nan)
-        query, column = (index.cpu().numpy() for index in matches.gather(1, order).nonzero(as_tuple=True))
-        counted, start, count = np.unique(query, return_index=True, return_counts=True)
-        if len(count):
-            rank = column + 1
+        block = np.full((3, len(matches)), np.nan)
+        counted = np.flatnonzero(matches)
+        if len(counted):
+            count = matches[counted]
+            start = count.cumsum() - count
             number = np.arange(1, len(rank) + 1) - np.repeat(start, count)
             block[:, counted] = (
                 np.add.reduceat(number / rank, start) / count,
@@ -241,6 +244,60 @@ def query_blocks(query: Tensor, gallery: Tensor) -> Iterator[range]:
         yield range(start, min(start + step, len(query)))
 
 
+def _match_ranks(
+    query_features: np.ndarray | Tensor,
+    gallery_features: np.ndarray | Tensor,
+    query_pids: np.ndarray | Tensor,
+    gallery_pids: np.ndarray | Tensor,
+    query_cams: np.ndarray | Tensor | None,
+    gallery_cams: np.ndarray | Tensor | None,
+    distance: BlockDistance | None,
+    same_camera: str,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rank the true matches for blocks of B queries, in order.
+
+    Similarities are computed on the device of the queries, ranks on the CPU.
+
+    Yields:
+        Number of matches (B,) of the queries; ranks of the matches, query by query, rising within each.
+    """
+    query, gallery = query_and_gallery(query_features, gallery_features)
+    query_ids, gallery_ids = _both(query_pids, gallery_pids, query, gallery, 'identities')
+    query_views, gallery_views = _both(query_cams, gallery_cams, query, gallery, 'cameras')
+    unknown = gallery_ids < 0
+    ids, other_ids, cams, other_cams = (
+        part.cpu().numpy() for part in (query_ids, gallery_ids, query_views, gallery_views)
+    )
+    by_identity = np.argsort(other_ids, kind='stable')
+    begins, ends = (np.searchsorted(other_ids[by_identity], ids, side) for side in ('left', 'right'))
+    ends = np.where(ids < 0, begins, ends)
+    for block in query_blocks(query, gallery):
+        rows = slice(block.start, block.stop)
+        nearness = _nearness(query, gallery, block, distance)
+        if unknown.any():
+            nearness = nearness.masked_fill(unknown, -torch.inf)
+        kernel = partial(
+            match_ranks,
+            nearness.contiguous().cpu().numpy(),
+            begins[rows],
+            ends[rows],
+            by_identity,
+            cams[rows],
+            other_cams,
+            same_camera == 'drop',
+        )
+        share = -(-len(block) // torch.get_num_threads())
+        counts, ranks = zip(*parallel_rows(kernel, range(len(block)), share), strict=True)
+        yield np.concatenate(counts), np.concatenate(ranks)
+
+
+def _nearness(query: Tensor, gallery: Tensor, block: range, distance: BlockDistance | None) -> Tensor:
+    """Compute the nearness (B, G) of a block of queries: cosine similarities, or negative distances."""
+    if distance is None:
+        return query[block.start : block.stop] @ gallery.T
+    return -_checked_distance(distance(block), block, len(gallery)).to(query.device)
+
+
 def _rankings(
     query_features: np.ndarray | Tensor,
     gallery_features: np.ndarray | Tensor,
@@ -270,10 +327,7 @@ def _rankings(
             ignored |= gallery_ids < 0
         if same_camera == 'drop':
             ignored |= same_id & (query_views[rows, None] == gallery_views) & (gallery_views >= 0)
-        if distance is None:
-            nearness = query[rows] @ gallery.T
-        else:
-            nearness = -_checked_distance(distance(block), block, len(gallery)).to(query.device)
+        nearness = _nearness(query, gallery, block, distance)
         ranking = nearness.masked_fill(ignored, -torch.inf).argsort(dim=1, descending=True, stable=True)
         yield ranking, ignored, same_id & ~ignored
 
