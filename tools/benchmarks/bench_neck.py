@@ -171,6 +171,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     maker.add_argument('--out', required=True, type=Path, metavar='FILE.npz')
     comparer = commands.add_parser('compare', help='compare the features of files of tokens')
     comparer.add_argument('tokens', nargs='+', metavar='FILE.npz')
+    comparer.add_argument(
+        '--halves', action='store_true', help='compare on every other person, then on the others'
+    )
     args = parser.parse_args(argv)
     if args.command == 'make':
         tokens = make(args.checkpoint, args.root, args.split, range(*args.people))
@@ -179,9 +182,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f'{len(tokens["pids"]):,} images: {args.out}')
         return
     for name in args.tokens:
-        print(f'\n{Path(name).name}: ', end='')
         with np.load(name, allow_pickle=False) as file:
-            compare({key: file[key] for key in ('cls', 'parts', 'pids', 'cams')})
+            tokens = {key: file[key] for key in ('cls', 'parts', 'pids', 'cams')}
+        people = np.unique(tokens['pids'])
+        for part in (people[::2], people[1::2]) if args.halves else (people,):
+            chosen = np.isin(tokens['pids'], part)
+            print(f'\n{Path(name).name}: ', end='')
+            compare({key: values[chosen] for key, values in tokens.items()})
 
 
 if __name__ == '__main__':
