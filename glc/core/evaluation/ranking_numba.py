@@ -59,11 +59,11 @@ def match_ranks(
             found[:] = rank[matches]
         else:
             for n, j in enumerate(matches):
-                before = 0
-                for k in range(j):
-                    before += row[k] >= row[j]
-                for k in range(j + 1, len(row)):
-                    before += row[k] > row[j]
+                level, before = row[j], 0
+                for value in row[:j]:  # a loop over values, which the compiler turns into vector instructions
+                    before += value >= level
+                for value in row[j + 1 :]:
+                    before += value > level
                 found[n] = before + 1
         found.sort()
         filled += len(matches)
