@@ -60,10 +60,10 @@ def match_ranks(
         else:
             for n, j in enumerate(matches):
                 level, before = row[j], 0
-                for value in row[:j]:  # a loop over values, which the compiler turns into vector instructions
-                    before += value >= level
-                for value in row[j + 1 :]:
-                    before += value > level
+                for k in range(len(row)):  # this loop and the next become vector instructions
+                    before += row[k] > level
+                for k in range(j):
+                    before += row[k] == level
                 found[n] = before + 1
         found.sort()
         filled += len(matches)
