@@ -1,7 +1,7 @@
 """Scores of labels and of rankings, and better rankings from the same features."""
 
 from glc.core.evaluation.label_quality import knn_purity, label_change, label_quality
-from glc.core.evaluation.ranking import evaluate_ranking, rank_gallery, score_queries
+from glc.core.evaluation.ranking import evaluate_ranking, rank_gallery
 from glc.core.evaluation.reranking import KReciprocalReranking, QueryExpansion
 
 __all__ = [
@@ -12,5 +12,4 @@ __all__ = [
     'label_change',
     'label_quality',
     'rank_gallery',
-    'score_queries',
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from numbers import Integral
 from typing import Any
 
@@ -11,9 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glc.core.evaluation.ranking_numba import match_ranks
 from glc.core.labels import as_labels, as_tensor, as_unit_features
-from glc.core.neighbors.jaccard_numba import parallel_rows
 from glc.core.parameters import AT_LEAST_ONE, Rules, Several, StrOptions, checked
 
 BlockDistance = Callable[[range], Tensor]
@@ -23,7 +20,7 @@ SAME_CAMERA = [StrOptions({'drop', 'keep'})]
 """Whether images of a query's identity and camera are ignored, see :func:`evaluate_ranking`."""
 
 _RULES: Rules = {'same_camera': SAME_CAMERA, 'distance': [callable, None]}
-_BLOCK_SIMILARITIES = 2**23  # 32 MiB; where rankings are sorted, twice that for the indices
+_BLOCK_SIMILARITIES = 2**23  # 32 MiB, and twice that for the indices of their sort
 
 
 @checked(ranks=[Several(Integral, 1, None, closed='left', empty=True)], **_RULES)
@@ -82,65 +79,8 @@ def evaluate_ranking(
         >>> {name: round(value, 3) for name, value in scores.items()}
         {'mAP': 0.583, 'mINP': 0.667, 'rank1': 0.0, 'rank2': 1.0}
     """
-    scores = score_queries(
-        query_features,
-        gallery_features,
-        query_pids,
-        gallery_pids,
-        query_cams,
-        gallery_cams,
-        distance,
-        same_camera,
-    )
-    counted = ~np.isnan(scores['ap'])
-    if not counted.any():
-        raise ValueError(_no_match(query_pids, gallery_pids, query_cams, gallery_cams))
-    first_rank = scores['first_rank'][counted]
-    return {
-        'mAP': float(scores['ap'][counted].mean()),
-        'mINP': float(scores['inp'][counted].mean()),
-        **{f'rank{rank}': float((first_rank <= rank).mean()) for rank in ranks},
-    }
-
-
-@checked(**_RULES)
-def score_queries(
-    query_features: np.ndarray | Tensor,
-    gallery_features: np.ndarray | Tensor,
-    query_pids: np.ndarray | Tensor,
-    gallery_pids: np.ndarray | Tensor,
-    query_cams: np.ndarray | Tensor | None,
-    gallery_cams: np.ndarray | Tensor | None,
-    distance: BlockDistance | None = None,
-    same_camera: str = 'drop',
-) -> dict[str, np.ndarray]:
-    """Score the ranking of every query; ``evaluate_ranking`` gives the means of these scores.
-
-    Args:
-        query_features: See ``evaluate_ranking``, as all arguments.
-        gallery_features: See there.
-        query_pids: See there.
-        gallery_pids: See there.
-        query_cams: See there.
-        gallery_cams: See there.
-        distance: See there.
-        same_camera: See there.
-
-    Returns:
-        Arrays (Q,) 'ap' (average precision), 'inp' (inverse negative penalty) and 'first_rank' (rank of the first
-        match, from 1); NaN where a query is not counted.
-
-    Raises:
-        ValueError: Shapes do not match, or features or distances are not finite.
-
-    Example:
-        >>> query, gallery = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[1.0, 0.1], [0.9, 0.5]])
-        >>> pids, cams = (np.array([3, 5]), np.array([4, 3])), (np.array([0, 0]), np.array([1, 1]))
-        >>> score_queries(query, gallery, *pids, *cams)['ap']
-        array([0.5, nan])
-    """
-    blocks = []
-    for matches, rank in _match_ranks(
+    precisions, penalties, first_ranks = [], [], []
+    for order, _, matches in _rankings(
         query_features,
         gallery_features,
         query_pids,
@@ -150,19 +90,23 @@ def score_queries(
         distance,
         same_camera,
     ):
-        block = np.full((3, len(matches)), np.nan)
-        counted = np.flatnonzero(matches)
-        if len(counted):
-            count = matches[counted]
-            start = count.cumsum() - count
-            number = np.arange(1, len(rank) + 1) - np.repeat(start, count)
-            block[:, counted] = (
-                np.add.reduceat(number / rank, start) / count,
-                count / rank[start + count - 1],
-                rank[start],
-            )
-        blocks.append(block)
-    return dict(zip(('ap', 'inp', 'first_rank'), np.concatenate(blocks, axis=1), strict=True))
+        query, column = (index.cpu().numpy() for index in matches.gather(1, order).nonzero(as_tuple=True))
+        _, start, count = np.unique(query, return_index=True, return_counts=True)
+        if len(count) == 0:
+            continue
+        rank = column + 1
+        number = np.arange(1, len(rank) + 1) - np.repeat(start, count)
+        precisions.append(np.add.reduceat(number / rank, start) / count)
+        penalties.append(count / rank[start + count - 1])
+        first_ranks.append(rank[start])
+    if not precisions:
+        raise ValueError(_no_match(query_pids, gallery_pids, query_cams, gallery_cams))
+    first_rank = np.concatenate(first_ranks)
+    return {
+        'mAP': float(np.concatenate(precisions).mean()),
+        'mINP': float(np.concatenate(penalties).mean()),
+        **{f'rank{rank}': float((first_rank <= rank).mean()) for rank in ranks},
+    }
 
 
 @checked(top=AT_LEAST_ONE, **_RULES, unlabeled=[StrOptions({'drop', 'keep'})])
@@ -244,60 +188,6 @@ def query_blocks(query: Tensor, gallery: Tensor) -> Iterator[range]:
         yield range(start, min(start + step, len(query)))
 
 
-def _match_ranks(
-    query_features: np.ndarray | Tensor,
-    gallery_features: np.ndarray | Tensor,
-    query_pids: np.ndarray | Tensor,
-    gallery_pids: np.ndarray | Tensor,
-    query_cams: np.ndarray | Tensor | None,
-    gallery_cams: np.ndarray | Tensor | None,
-    distance: BlockDistance | None,
-    same_camera: str,
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Rank the true matches for blocks of B queries, in order.
-
-    Similarities are computed on the device of the queries, ranks on the CPU.
-
-    Yields:
-        Number of matches (B,) of the queries; ranks of the matches, query by query, rising within each.
-    """
-    query, gallery = query_and_gallery(query_features, gallery_features)
-    query_ids, gallery_ids = _both(query_pids, gallery_pids, query, gallery, 'identities')
-    query_views, gallery_views = _both(query_cams, gallery_cams, query, gallery, 'cameras')
-    unknown = gallery_ids < 0
-    ids, other_ids, cams, other_cams = (
-        part.cpu().numpy() for part in (query_ids, gallery_ids, query_views, gallery_views)
-    )
-    by_identity = np.argsort(other_ids, kind='stable')
-    begins, ends = (np.searchsorted(other_ids[by_identity], ids, side) for side in ('left', 'right'))
-    ends = np.where(ids < 0, begins, ends)
-    for block in query_blocks(query, gallery):
-        rows = slice(block.start, block.stop)
-        nearness = _nearness(query, gallery, block, distance)
-        if unknown.any():
-            nearness = nearness.masked_fill(unknown, -torch.inf)
-        kernel = partial(
-            match_ranks,
-            nearness.contiguous().cpu().numpy(),
-            begins[rows],
-            ends[rows],
-            by_identity,
-            cams[rows],
-            other_cams,
-            same_camera == 'drop',
-        )
-        share = -(-len(block) // torch.get_num_threads())
-        counts, ranks = zip(*parallel_rows(kernel, range(len(block)), share), strict=True)
-        yield np.concatenate(counts), np.concatenate(ranks)
-
-
-def _nearness(query: Tensor, gallery: Tensor, block: range, distance: BlockDistance | None) -> Tensor:
-    """Compute the nearness (B, G) of a block of queries: cosine similarities, or negative distances."""
-    if distance is None:
-        return query[block.start : block.stop] @ gallery.T
-    return -_checked_distance(distance(block), block, len(gallery)).to(query.device)
-
-
 def _rankings(
     query_features: np.ndarray | Tensor,
     gallery_features: np.ndarray | Tensor,
@@ -327,7 +217,10 @@ def _rankings(
             ignored |= gallery_ids < 0
         if same_camera == 'drop':
             ignored |= same_id & (query_views[rows, None] == gallery_views) & (gallery_views >= 0)
-        nearness = _nearness(query, gallery, block, distance)
+        if distance is None:
+            nearness = query[rows] @ gallery.T
+        else:
+            nearness = -_checked_distance(distance(block), block, len(gallery)).to(query.device)
         ranking = nearness.masked_fill(ignored, -torch.inf).argsort(dim=1, descending=True, stable=True)
         yield ranking, ignored, same_id & ~ignored
 
