@@ -19,7 +19,7 @@ import glc.apis
 import glc.engine
 import glc.models
 from glc.core.correctors import GLC
-from glc.core.labelers import JaccardDBSCAN, JaccardMapEquation, MultiScaleConsensus
+from glc.core.labelers import CosineMapEquation, JaccardDBSCAN, MultiScaleConsensus
 from glc.core.losses import PartDistillationLoss
 from glc.core.memories import ClusterMemory
 from glc.engine.feature_extractor import deterministic_pipeline
@@ -115,7 +115,8 @@ def test_leaf_is_short_and_builds_its_parts(leaf):
     )
     labeler = getattr(label_hook.labeler, 'labeler', label_hook.labeler)
     if 'infomap' in leaf:
-        assert labeler.get_params() == JaccardMapEquation(cut=0.5, k1=15, k2=4).get_params()
+        # Published: k1 15, eps 0.5, and clusters of at most k2 = 4 images are dropped.
+        assert labeler.get_params() == CosineMapEquation(15, 0.5, 5).get_params()
     else:
         assert isinstance(labeler, JaccardDBSCAN if dbscan else MultiScaleConsensus)
     assert isinstance(label_hook.corrector, (GLC, type(None)))

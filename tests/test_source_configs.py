@@ -34,6 +34,21 @@ def load(name: str, folder: str = 'source') -> Config:
 def test_the_promised_leaves_exist():
     networks = ('vit_s', 'vit_b', 'resnet50', 'osnet_x0_25')
     assert {f'{network}_{data}_sup' for network in networks for data in ('market', 'msmt')} <= set(NAMES)
+    networks = ('vit_s_plain', 'vit_s_ics_plain', 'vit_b_ics_plain_384')
+    assert {f'{network}_{data}_sup' for network in networks for data in ('market', 'msmt')} <= set(NAMES)
+
+
+@pytest.mark.parametrize('name', [name for name in NAMES if name.startswith('vit')])
+def test_images_have_the_size_of_the_network(name):
+    cfg = load(name)
+    height, width = (384, 128) if '384' in name else (256, 128)
+    assert tuple(cfg.model.backbone.img_size) == (height, width)
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        steps = {step.type: step for step in loader.dataset.pipeline}
+        assert steps['Resize'].scale == (width, height)
+        if loader is cfg.train_dataloader:
+            assert steps['PadRandomCrop'].size == (width, height)
+            assert steps['PadRandomCrop'].padding == 10
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -57,7 +72,7 @@ def test_parts_fit_together(name):
     cfg.model.backbone.pop('init_cfg', None)
     with torch.device('meta'):  # shapes only
         model = MODELS.build(cfg.model)
-        inputs = torch.empty(64, 3, 256, 128)
+        inputs = torch.empty(64, 3, *cfg.model.backbone.get('img_size', (256, 128)))
         tokens = model.neck.tokens(model.backbone(inputs))
         logits = model.head.classifier(model.neck.batch_norm(tokens))
         assert logits.shape == (64, cfg.model.head.num_classes)

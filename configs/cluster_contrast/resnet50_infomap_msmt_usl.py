@@ -1,5 +1,7 @@
 # USL on MSMT17, ResNet-50, with the map equation instead of DBSCAN: the InfoMap variant of Cluster Contrast.
 _base_ = './resnet50_msmt_usl.py'
 default_hooks = dict(
-    pseudo_label=dict(labeler=dict(_delete_=True, type='JaccardMapEquation', cut=0.5, k1=15, k2=4))
+    pseudo_label=dict(
+        labeler=dict(_delete_=True, type='CosineMapEquation', k=15, min_similarity=0.5, min_cluster_size=5)
+    )
 )

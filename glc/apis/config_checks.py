@@ -41,7 +41,7 @@ _RULES: Rules = {
     '*_dataloader.num_workers': _COUNT,
     '*_dataloader.sampler.num_ids': AT_LEAST_ONE,
     '*_dataloader.sampler.num_instances': AT_LEAST_ONE,
-    '*_dataloader.sampler.iterations': AT_LEAST_ONE,
+    '*_dataloader.sampler.iterations': [*AT_LEAST_ONE, None],
     'optim_wrapper.optimizer.lr': NOT_NEGATIVE,
     'optim_wrapper.optimizer.momentum': NOT_NEGATIVE,
     'optim_wrapper.optimizer.weight_decay': NOT_NEGATIVE,

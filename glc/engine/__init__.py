@@ -5,6 +5,7 @@ from typing import Any
 from glc.core.correctors import GLC, LabelPropagation, MetricConsensus, NeighborVoting, NoCorrection
 from glc.core.labelers import (
     AdaptiveConsensus,
+    CosineMapEquation,
     JaccardAgglomerative,
     JaccardDBSCAN,
     JaccardHDBSCAN,
@@ -39,6 +40,7 @@ from .schedulers import WarmupCosineLR
 
 for labeler in (
     AdaptiveConsensus,
+    CosineMapEquation,
     JaccardAgglomerative,
     JaccardDBSCAN,
     JaccardHDBSCAN,

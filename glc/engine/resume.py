@@ -108,6 +108,8 @@ def _other_place(runner: Runner, meta: Mapping[str, Any]) -> list[str]:
     done: int | None
     if isinstance(sampler, RandomIdentitySampler) and isinstance(epoch, int):  # its epochs differ in length
         done = sum(map(sampler.num_batches, range(epoch)))
+    elif getattr(sampler, 'iterations', 0) is None and 'epoch_end' in meta:  # the labels decided the lengths
+        done = iteration if meta['epoch_end'] == [epoch, iteration] else None
     else:
         done = epoch * length if isinstance(epoch, int) else None
     if not isinstance(loop, EpochBasedTrainLoop):

@@ -1,5 +1,6 @@
 """Pictures of results, drawn from arrays and image files: no config, no network, no run."""
 
+from .attention import draw_attention_maps
 from .cluster_page import cluster_page
 from .contact_sheet import contact_sheet
 from .curves import draw_curves
@@ -17,6 +18,7 @@ __all__ = [
     'cluster_page',
     'compare_labels',
     'contact_sheet',
+    'draw_attention_maps',
     'draw_curves',
     'draw_feature_map',
     'draw_image_rows',

@@ -146,6 +146,27 @@ def test_processes_share_the_global_batches(monkeypatch):
     assert draws(monkeypatch, 23, 8, seed=1) != whole
 
 
+def test_with_labels_outliers_are_not_drawn_and_permutations_fill_the_iterations(monkeypatch):
+    monkeypatch.setattr('glc.datasets.samplers.shuffled_sampler.get_dist_info', lambda: (0, 1))
+    labels = torch.arange(23) % 5 - 1
+    labeled = set(torch.nonzero(labels >= 0).flatten().tolist())
+    sampler = ShuffledSampler(range(23), 8, seed=3, iterations=5)
+    sampler.assign_labels(labels)
+    drawn = [draw.index for draw in sampler]
+    assert len(drawn) == len(sampler) == 40
+    for start in (0, 16):  # 18 images fill two batches
+        assert len(set(drawn[start : start + 16])) == 16
+    assert drawn[:16] != drawn[16:32]
+    assert set(drawn) <= labeled
+    assert len({draw.seed for draw in sampler}) == 40
+    sampler.iterations = None
+    assert [draw.index for draw in sampler] == drawn[:16]
+    with pytest.raises(ValueError, match='4 images with a label are less than one global batch of 8'):
+        sampler.assign_labels(torch.arange(23).clamp(max=4) * -1 + 3)
+    with pytest.raises(ValueError, match='got 5 for 23 images'):
+        sampler.assign_labels(labels[:5])
+
+
 def test_batches_that_cannot_be_drawn(monkeypatch):
     with pytest.raises(ValueError, match='9 images cannot be shared by 2 processes'):
         draws(monkeypatch, 23, 9, 0, 2)

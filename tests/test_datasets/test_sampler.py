@@ -74,6 +74,24 @@ def test_without_cameras_the_images_of_a_cluster_come_from_anywhere():
     assert (groups[:, 1:] == groups[:, :1]).any()
 
 
+@pytest.mark.parametrize('num_clusters', [2, 4, 7, 9, 13])
+def test_without_iterations_an_epoch_is_one_pass_over_the_clusters(num_clusters):
+    labels = np.append(np.repeat(np.arange(num_clusters), 5), [-1] * 7)
+    sampler = make(labels, np.zeros(len(labels)), iterations=None)
+    batches = max(1, num_clusters // 4)
+    drawn = labels[np.array([draw.index for draw in sampler])].reshape(-1, 4)
+    assert len(sampler) == drawn.size == batches * 16
+    assert (drawn == drawn[:, :1]).all()
+    assert len(set(drawn[:, 0])) == min(4 * batches, num_clusters)
+    halves = [list(make(labels, np.zeros(len(labels)), rank, 2, iterations=None)) for rank in range(2)]
+    assert halves[0][:8] + halves[1][:8] == list(sampler)[:16]
+
+
+def test_before_there_are_labels_an_epoch_has_as_many_batches_as_the_images_fill():
+    assert len(PseudoIdentitySampler(SimpleNamespace(cam_ids=np.zeros(70)), 4, 4, None)) == 4 * 16
+    assert len(PseudoIdentitySampler(SimpleNamespace(cam_ids=np.zeros(3)), 4, 4, None)) == 16
+
+
 @pytest.mark.parametrize(('num_outliers', 'different'), [(9, True), (3, False)])
 def test_outlier_groups_end_every_batch(num_outliers, different):
     labels = np.append(np.repeat(np.arange(6), 5), [-1] * num_outliers)

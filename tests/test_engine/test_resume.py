@@ -308,6 +308,33 @@ def test_a_longer_training_is_the_uninterrupted_one(tmp_path, run, schedule):
     assert_same(state(whole), state(train(cfg, resume=tmp_path / 'short' / 'epoch_2.pth')))
 
 
+SAMPLERS = {
+    'clusters': {'train_dataloader.sampler.iterations': None, 'train_dataloader.sampler.num_ids': 2},
+    'images': {'train_dataloader.sampler': dict(_delete_=True, type='ShuffledSampler', batch_size=8)},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', SAMPLERS)
+def test_epochs_whose_length_follows_the_labels_are_resumed(tmp_path, run, name):
+    cfg = copy.deepcopy(run)
+    cfg.merge_from_dict({'train_dataloader.batch_size': 8, 'train_cfg.max_epochs': 3, **SAMPLERS[name]})
+    if name == 'clusters':  # DBSCAN finds too few here
+        cfg.default_hooks.pseudo_label.labeler = dict(type='KMeansLabeler', num_clusters=6)
+    cfg.work_dir = str(tmp_path / 'whole')
+    whole = train(cfg)
+    path = tmp_path / 'whole' / 'epoch_2.pth'
+    cfg.work_dir = str(tmp_path / 'resumed')
+    assert_same(state(whole), state(train(cfg, resume=path)))
+    content = torch.load(path, weights_only=True)
+    assert content['meta']['epoch_end'] == [2, content['meta']['iter']]
+    content['meta']['iter'] -= 1
+    torch.save(content, tmp_path / 'within.pth')
+    cfg.work_dir = str(tmp_path / 'refused')
+    with pytest.raises(RuntimeError, match='ends with iteration unknown'):
+        train(cfg, resume=tmp_path / 'within.pth')
+
+
 @pytest.mark.parametrize(('epoch', 'interval', 'scores'), [(2, 100, 1), (1, 1, 2), (1, 2, 1)])
 def test_the_evaluation_that_a_stop_has_cost_is_made_up_for(run, tmp_path, epoch, interval, scores):
     def as_before_its_evaluation(content):

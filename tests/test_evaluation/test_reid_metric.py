@@ -117,6 +117,7 @@ def test_one_line_on_the_command_line_reaches_the_options():
     assert plain.rerank is None
     assert plain.query_expansion is None
     assert ReIDMetric(rerank=False).rerank is None
+    assert ReIDMetric(rerank=dict(square=True)).rerank == KReciprocalReranking(square=True)
 
 
 def test_bad_options_fail_at_once():

@@ -82,7 +82,10 @@ class Weights:
 
 
 def vit_forward(model, images, heads, patch, stem, parts):
-    """Plain matrix implementation of the ViT with published parameter names; no overlap of the patches."""
+    """Plain matrix implementation of the ViT with published parameter names; no overlap of the patches.
+
+    Returns the tokens, and the attention (B, 1 + P + N, 1 + P + N) of the last block, the mean over the heads.
+    """
     w = Weights(model)
     if stem == 'ics':
         images = w.ibn('patch_embed.conv.1', w.conv('patch_embed.conv.0', images, stride=2, padding=3)).relu()
@@ -101,17 +104,19 @@ def vit_forward(model, images, heads, patch, stem, parts):
     for index in range(depth):
         block = f'blocks.{index}'
         qkv = w.linear(f'{block}.attn.qkv', w.layer_norm(f'{block}.norm1', x))
-        heads_out = []
+        heads_out, attention = [], 0
         for head in range(heads):
             columns = slice(head * dim // heads, (head + 1) * dim // heads)
             query, key, value = (part[..., columns] for part in qkv.split(dim, -1))
             scores = query @ key.transpose(1, 2) / (dim // heads) ** 0.5
-            heads_out.append(scores.exp() / scores.exp().sum(-1, keepdim=True) @ value)
+            weights = scores.exp() / scores.exp().sum(-1, keepdim=True)
+            attention = attention + weights / heads
+            heads_out.append(weights @ value)
         x = x + w.linear(f'{block}.attn.proj', torch.cat(heads_out, -1))
         hidden = w.linear(f'{block}.mlp.fc1', w.layer_norm(f'{block}.norm2', x))
         hidden = hidden * 0.5 * (1 + torch.erf(hidden / 2**0.5))
         x = x + w.linear(f'{block}.mlp.fc2', hidden)
-    return w.layer_norm('norm', x)[:, : parts + 1]
+    return w.layer_norm('norm', x)[:, : parts + 1], attention
 
 
 @pytest.mark.parametrize('parts', [3, 0])
@@ -122,8 +127,32 @@ def test_pass_vit_forward(stem, parts):
     images = torch.randn(2, 3, 64, 32, dtype=torch.float64)
     output = model(images)
     assert output.shape == (2, 1 + parts, 24) == (2, model.num_tokens, model.out_channels)
-    expected = vit_forward(model, images, heads=3, patch=16, stem=stem, parts=parts)
+    expected, attention = vit_forward(model, images, heads=3, patch=16, stem=stem, parts=parts)
     torch.testing.assert_close(output, expected, atol=1e-9, rtol=1e-9)
+    maps = model.attention_maps(images)
+    assert list(maps) == ['cls', 'part 1', 'part 2', 'part 3'][: 1 + parts]
+    for token, found in enumerate(maps.values()):
+        assert found.shape == (2, 4, 2)
+        torch.testing.assert_close(found.flatten(1), attention[:, token, 1 + parts :], atol=1e-9, rtol=1e-9)
+
+
+def test_activation_maps_of_convolutional_networks():
+    images = torch.randn(2, 3, 64, 32)
+    osnet = randomized(OSNet('x0_25')).eval()
+    (found,) = osnet.attention_maps(images).values()
+    seen = []
+    osnet.conv5.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    osnet(images)
+    torch.testing.assert_close(found, seen[0].mean(1))
+    resnet = ResNet(18).eval()
+    torch.testing.assert_close(resnet.attention_maps(images)['activation'], resnet(images).mean(1))
+    with pytest.raises(TypeError, match='Flat gives no map'):
+        Flat().attention_maps(images)
+
+
+class Flat(BaseBackbone):
+    def forward(self, inputs):
+        return inputs.flatten(1)
 
 
 def cubic_matrix(old, new):
@@ -179,7 +208,7 @@ def test_pass_vit_crops_of_parts_run_with_the_token_of_their_part(stem):
         small = PASSViT(TINY, img_size=(48, 32), num_part_tokens=1, stem=stem).double().eval()
         own = {**state, 'part_token1': state[f'part_token{part}'], 'part1_pos': state[f'part{part}_pos']}
         small.load_state_dict({name: own[name] for name in small.state_dict()})
-        expected = vit_forward(small, crops[part - 1], heads=3, patch=16, stem=stem, parts=1)
+        expected, _ = vit_forward(small, crops[part - 1], heads=3, patch=16, stem=stem, parts=1)
         torch.testing.assert_close(outputs[part - 1], expected)
 
 

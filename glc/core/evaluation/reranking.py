@@ -34,12 +34,16 @@ class KReciprocalReranking(CheckedFields):
     - the new distance of a query i and a gallery image j is
       (1 - lambda_value) * Jaccard(V(i), V(j)) + lambda_value * d(i, j).
 
+    Published programs differ in d. That of Cluster Contrast squares distances that are squared already
+    (``square=True``); that of TransReID, which is the default, does not.
+
     Identities and cameras play no part here. The scoring drops the images that the protocol ignores.
 
     Args:
         k1: Number of neighbors that are searched for reciprocal ones, the image itself not counted.
         k2: Number of images over which V is averaged, the image itself counted; 1 leaves V as it is.
         lambda_value: Share of the original distance.
+        square: Whether d is squared once more, for V and for the new distance.
 
     Raises:
         ValueError: Not 1 <= k2 <= k1, or ``lambda_value`` is outside [0, 1].
@@ -51,11 +55,17 @@ class KReciprocalReranking(CheckedFields):
         [[1, 0, 2]]
     """
 
-    _parameter_constraints: ClassVar[Rules] = {'k1': AT_LEAST_ONE, 'k2': AT_LEAST_ONE, 'lambda_value': SHARE}
+    _parameter_constraints: ClassVar[Rules] = {
+        'k1': AT_LEAST_ONE,
+        'k2': AT_LEAST_ONE,
+        'lambda_value': SHARE,
+        'square': BOOLEAN,
+    }
 
     k1: int = 20
     k2: int = 6
     lambda_value: float = 0.3
+    square: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -80,12 +90,14 @@ class KReciprocalReranking(CheckedFields):
         query, gallery = query_and_gallery(query_features, gallery_features)
         images = torch.cat([query, gallery])
         scale = _largest_distances(images)
+        power = 2.0 if self.square else 1.0
         on_cpu = reciprocal_encodings(
             images.cpu(),
             self.k1 + 1,
             self.k2,
             half=round(self.k1 / 2) + 1,
             scale=scale.double().cpu().numpy(),
+            power=power,
         )
         encoding = cast(sparse.csr_array, on_cpu[0])
         rows, columns = encoding[: len(query)], encoding[len(query) :].tocsc()
@@ -98,7 +110,7 @@ class KReciprocalReranking(CheckedFields):
 
         def distance(queries: range) -> Tensor:
             block = slice(queries.start, queries.stop)
-            original = (2 - 2 * query[block] @ gallery.T) / scale[block, None]
+            original = ((2 - 2 * query[block] @ gallery.T) / scale[block, None]) ** power
             shared = torch.from_numpy(np.concatenate(list(parallel_rows(overlap, queries)))).to(query.device)
             return (1 - self.lambda_value) * (1 - shared / (2 - shared)) + self.lambda_value * original
 

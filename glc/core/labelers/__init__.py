@@ -2,6 +2,7 @@
 
 from glc.core.labelers.adaptive import AdaptiveConsensus
 from glc.core.labelers.base import BaseLabeler
+from glc.core.labelers.cosine import CosineMapEquation
 from glc.core.labelers.jaccard import (
     JaccardAgglomerative,
     JaccardDBSCAN,
@@ -17,6 +18,7 @@ from glc.core.labelers.reliability import SelfPacedReliability
 __all__ = [
     'AdaptiveConsensus',
     'BaseLabeler',
+    'CosineMapEquation',
     'JaccardAgglomerative',
     'JaccardDBSCAN',
     'JaccardHDBSCAN',

@@ -157,6 +157,7 @@ def reciprocal_encodings(
     graph: KNNGraph | None = None,
     half: int | None = None,
     scale: np.ndarray | None = None,
+    power: float = 1.0,
 ) -> list[Encoding]:
     """Compute the V of :func:`jaccard_distance`, after query expansion, for every k1.
 
@@ -167,6 +168,7 @@ def reciprocal_encodings(
         graph: See :func:`jaccard_distance`. Only its order of the neighbors counts.
         half: Neighbors, with itself, of the half sets H; None for round(k1 / 2) + 1, at most k1.
         scale: Positive float64 array (N,) that divides the squared distances of row i in step 3; None for ones.
+        power: Power to which the squared distances, so divided, are raised in step 3.
 
     Returns:
         float32 sparse matrices (N, N), one for every k1, whose rows sum to 1: of scipy, or compressed rows
@@ -177,7 +179,7 @@ def reciprocal_encodings(
     """
     scales = as_scales(k1, k2)
     x, graph = _with_graph(as_unit_features(features), graph, max(scales)[0])
-    return _encodings(x, graph, scales, half, scale)
+    return _encodings(x, graph, scales, half, scale, power)
 
 
 def encoding_distance(
@@ -254,10 +256,11 @@ def _encodings(
     scales: Sequence[Scale],
     half: int | None = None,
     scale: np.ndarray | None = None,
+    power: float = 1.0,
 ) -> list[Encoding]:
     encode = _encoding if x.device.type == 'cpu' else encode_rows
     ranks = graph.first(max(scales)[0]).indices.to(x.device).int()
-    return [encode(x, ranks, k1, k2, half, scale) for k1, k2 in scales]
+    return [encode(x, ranks, k1, k2, half, scale, power) for k1, k2 in scales]
 
 
 def _order_of_neighbors(graph: KNNGraph) -> Tensor:
@@ -277,7 +280,13 @@ def _near_pairs(encodings: list[sparse.csr_array], max_distance: float, rows: ra
 
 
 def _encoding(
-    features: Tensor, neighbors: Tensor, k1: int, k2: int, half: int | None, scale: np.ndarray | None
+    features: Tensor,
+    neighbors: Tensor,
+    k1: int,
+    k2: int,
+    half: int | None,
+    scale: np.ndarray | None,
+    power: float,
 ) -> sparse.csr_array:
     """Do the work of :func:`glc.core.neighbors.jaccard_torch.encode_rows` on the CPU."""
     vectors, ranks = (np.ascontiguousarray(part.numpy()) for part in (features, neighbors))
@@ -290,6 +299,8 @@ def _encoding(
     weights = np.concatenate(list(parallel_rows(partial(gaussian_rows, vectors, indptr, columns), rows)))
     if scale is not None:
         weights **= np.repeat(1 / scale, sizes)
+    if power != 1:
+        weights = np.exp(-(np.maximum(-np.log(weights), 0) ** power))
     weights /= np.repeat(np.add.reduceat(weights, indptr[:-1]), sizes)
     shape = (len(ranks), len(ranks))
     nearest = ranks[:, :k2]

@@ -64,6 +64,7 @@ def encode_rows(
     k2: int,
     half: int | None = None,
     scale: np.ndarray | None = None,
+    power: float = 1.0,
 ) -> CompressedRows:
     """Compute the V of :func:`glc.core.neighbors.jaccard.jaccard_distance`, after query expansion.
 
@@ -74,13 +75,14 @@ def encode_rows(
         k2: Neighbors over which V is averaged.
         half: See :func:`glc.core.neighbors.jaccard.reciprocal_encodings`.
         scale: See :func:`glc.core.neighbors.jaccard.reciprocal_encodings`.
+        power: See :func:`glc.core.neighbors.jaccard.reciprocal_encodings`.
 
     Returns:
         float32 rows that sum to 1.
     """
     halved = ranks[:, : min(round(k1 / 2) + 1 if half is None else half, k1)]
     divisors = torch.ones(len(ranks)) if scale is None else torch.from_numpy(scale)
-    weights = _gaussian_sets(features, ranks[:, :k1], halved, divisors.to(features.device))
+    weights = _gaussian_sets(features, ranks[:, :k1], halved, divisors.to(features.device), power)
     return _averaged(weights, ranks[:, :k2])
 
 
@@ -119,7 +121,9 @@ def near_pairs(encodings: list[CompressedRows], max_distance: float, rows: range
         yield counts, columns_, kept
 
 
-def _gaussian_sets(features: Tensor, ranks: Tensor, halved: Tensor, scale: Tensor) -> CompressedRows:
+def _gaussian_sets(
+    features: Tensor, ranks: Tensor, halved: Tensor, scale: Tensor, power: float
+) -> CompressedRows:
     """Compute V before query expansion: the expanded sets, with float64 weights that sum to 1."""
     near, half = _mutual(ranks), _mutual(halved)
     parts = []
@@ -128,7 +132,7 @@ def _gaussian_sets(features: Tensor, ranks: Tensor, halved: Tensor, scale: Tenso
         rows, columns = distinct.nonzero()[:, 0] + block.start, members[distinct]
         scores = torch.full(members.shape, -torch.inf, dtype=torch.float64, device=ranks.device)
         similarities = pair_similarities(features, rows, columns, dtype=torch.float64)
-        scores[distinct] = 2 * similarities / scale[rows]
+        scores[distinct] = -(((2 - 2 * similarities).clamp(min=0) / scale[rows]) ** power)
         parts.append((distinct.sum(dim=1), columns, scores.softmax(dim=1)[distinct]))
     return _joined(parts)
 

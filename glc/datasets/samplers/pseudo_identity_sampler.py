@@ -22,8 +22,7 @@ class PseudoIdentitySampler(Sampler[Draw]):
 
     Clusters come in random permutations. Of each cluster, one image is drawn at random. The others come from its images
     in other cameras or, if there are none, from its other images; an unknown camera counts as another one. Where these
-    are too few, they repeat, so a batch is always full. Outliers (label -1) are drawn with ``outlier_groups`` only. The
-    length does not depend on the number of clusters, so schedules keep their meaning.
+    are too few, they repeat, so a batch is always full. Outliers (label -1) are drawn with ``outlier_groups`` only.
 
     The stream of an epoch depends on the seed, the epoch and the labels only. Every process draws the same global
     batches and keeps its share of whole identities. Each draw carries the seed of its augmentation.
@@ -32,7 +31,9 @@ class PseudoIdentitySampler(Sampler[Draw]):
         dataset: Training set, for its camera ids.
         num_ids: Clusters per global batch (P).
         num_instances: Images per cluster (K).
-        iterations: Global batches per epoch.
+        iterations: Global batches per epoch, whatever the number of clusters. None: one pass over the clusters, as many
+            batches as the clusters fill; before there are labels, as many as the images fill. Schedules should then
+            go by epoch.
         seed: Seed of the stream.
         outlier_groups: Groups of ``num_instances`` outliers per global batch, at its end, in the place of as many
             clusters; for memories that hold outliers as classes (:class:`~glc.core.memories.HybridMemory`).
@@ -43,7 +44,7 @@ class PseudoIdentitySampler(Sampler[Draw]):
     @checked(
         num_ids=AT_LEAST_ONE,
         num_instances=AT_LEAST_ONE,
-        iterations=AT_LEAST_ONE,
+        iterations=[*AT_LEAST_ONE, None],
         seed=[*SEED['seed'], None],
         outlier_groups=[Interval(Integral, 0, None, closed='left')],
         **CAMERAS,
@@ -53,7 +54,7 @@ class PseudoIdentitySampler(Sampler[Draw]):
         dataset: BaseReIDDataset,
         num_ids: int = 32,
         num_instances: int = 8,
-        iterations: int = 200,
+        iterations: int | None = 200,
         seed: int | None = None,
         outlier_groups: int = 0,
         use_cameras: bool = True,
@@ -85,6 +86,14 @@ class PseudoIdentitySampler(Sampler[Draw]):
         """Images of one batch of this process."""
         return self.num_ids * self.num_instances // self._world_size
 
+    @property
+    def _num_batches(self) -> int:
+        """Global batches of an epoch."""
+        if self.iterations is not None:
+            return self.iterations
+        groups = len(self._members) or len(self.cam_ids) // self.num_instances
+        return max(1, groups // self.num_ids)
+
     def assign_pseudo_labels(self, pseudo: PseudoLabels) -> None:
         """Draw from these clusters from now on."""
         self.assign_labels(pseudo.labels)
@@ -114,7 +123,7 @@ class PseudoIdentitySampler(Sampler[Draw]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.iterations * self.batch_size
+        return self._num_batches * self.batch_size
 
     def __iter__(self) -> Iterator[Draw]:
         if not self._members:
@@ -122,11 +131,11 @@ class PseudoIdentitySampler(Sampler[Draw]):
         rng = np.random.default_rng((self.seed, self.epoch))
         draws = np.stack([self._draw(rng, cluster) for cluster in self._cluster_stream(rng)])
         if self.outlier_groups and len(self._outliers):
-            batches = draws.reshape(self.iterations, self.num_ids, self.num_instances)
+            batches = draws.reshape(self._num_batches, self.num_ids, self.num_instances)
             for batch in batches:
                 batch[-self.outlier_groups :] = self._draw_outliers(rng)
         seeds = rng.integers(2**32, size=draws.shape)
-        shape = (self.iterations, self._world_size, -1, self.num_instances)
+        shape = (self._num_batches, self._world_size, -1, self.num_instances)
         mine = (part.reshape(shape)[:, self._rank].ravel().tolist() for part in (draws, seeds))
         return map(Draw, *mine)
 
@@ -134,7 +143,7 @@ class PseudoIdentitySampler(Sampler[Draw]):
         """Draw the clusters of the epoch: permutations, cut so that no batch holds a cluster twice."""
         count = len(self._members)
         per_permutation = count - count % self.num_ids or count
-        needed = self.iterations * self.num_ids
+        needed = self._num_batches * self.num_ids
         rounds = -(-needed // per_permutation)
         return np.concatenate([rng.permutation(count)[:per_permutation] for _ in range(rounds)])[:needed]
 

@@ -95,6 +95,7 @@ class PseudoLabelHook(Hook):
         self.pseudo: PseudoLabels | None = None
         # What the log has of the labeling of this epoch; empty where the labels were kept.
         self.report: dict[str, float] = {}
+        self._epoch_end: list[int] = []
 
     def labels_anew(self, epoch: int) -> bool:
         """Return whether this 0-based epoch extracts features and labels."""
@@ -135,10 +136,12 @@ class PseudoLabelHook(Hook):
         cam_ids = torch.from_numpy(runner.train_dataloader.dataset.cam_ids)
         for receiver in (unwrap(runner.model), runner.train_dataloader.sampler):
             receiver.assign_pseudo_labels(replace(self.pseudo, cam_ids=cam_ids))
+        self._epoch_end = [runner.epoch + 1, runner.iter + len(runner.train_dataloader)]
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Carry labels, centroids, features if the memory needs them, and the state of the labeler."""
+        """Carry labels, centroids, features if the memory needs them, the labeler's state, and where the epoch ends."""
         if self.pseudo is not None:
+            checkpoint['meta']['epoch_end'] = self._epoch_end  # those done at its end
             parts = {name: getattr(self.pseudo, name) for name in ('labels', 'centroids', 'features')}
             checkpoint['pseudo_labels'] = {name: part for name, part in parts.items() if part is not None}
             checkpoint['labeler'] = self.labeler.state_dict()

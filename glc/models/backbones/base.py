@@ -64,6 +64,23 @@ class BaseBackbone(BaseModule):
             self.load_report = load_backbone_checkpoint(self, **arguments)
         self.is_init = True
 
+    def attention_maps(self, inputs: Tensor) -> dict[str, Tensor]:
+        """Tell where the network looks; a ViT has its attention instead.
+
+        Args:
+            inputs: Preprocessed images (B, 3, H, W).
+
+        Returns:
+            ``'activation'``: the mean over the channels of the last map, (B, h, w).
+
+        Raises:
+            TypeError: If the backbone gives no map.
+        """
+        output = self(inputs)
+        if output.dim() != 4:
+            raise TypeError(f'{type(self).__name__} gives no map but a tensor of shape {tuple(output.shape)}')
+        return {'activation': output.mean(1)}
+
     def adapt_state_dict(
         self, state_dict: dict[str, Tensor], hw_ratio: int | None = None
     ) -> dict[str, Tensor]:

@@ -143,6 +143,13 @@ class OSNet(BaseBackbone):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Turn images (B, 3, H, W) into global features (B, D)."""
+        return self.fc(self._map(inputs).mean((2, 3)))
+
+    def attention_maps(self, inputs: Tensor) -> dict[str, Tensor]:
+        """See :class:`BaseBackbone`."""
+        return {'activation': self._map(inputs).mean(1)}
+
+    def _map(self, inputs: Tensor) -> Tensor:
+        """Return the last map (B, C, H / 16, W / 16)."""
         x = self.maxpool(self.conv1(inputs))
-        x = self.conv5(self.conv4(self.conv3(self.conv2(x))))
-        return self.fc(x.mean((2, 3)))
+        return self.conv5(self.conv4(self.conv3(self.conv2(x))))

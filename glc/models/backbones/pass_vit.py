@@ -198,6 +198,30 @@ class PASSViT(BaseBackbone):
         x = self.blocks(torch.cat([leading.repeat_interleave(count, 0), patches], 1))
         return self.norm(x[:, :2]).unflatten(0, (parts, count))
 
+    def attention_maps(self, inputs: Tensor) -> dict[str, Tensor]:
+        """Tell what class and part tokens look at in the last block.
+
+        Args:
+            inputs: Preprocessed images (B, 3, H, W).
+
+        Returns:
+            Attention to the patches (B, h, w), the mean over the heads, of ``'cls'``, ``'part 1'`` .. ``'part P'``.
+            Attention to the tokens before the patches is left out.
+
+        Raises:
+            ValueError: If the images are not of ``img_size``.
+        """
+        patches = self.patch_embed(inputs) + self.pos_embed
+        leading = self._leading_tokens().expand(len(patches), -1, -1)
+        x = self.blocks[:-1](torch.cat([leading, patches], 1))
+        last: Any = self.blocks[-1]
+        layer = last.attn
+        query, key, _ = layer.qkv(last.norm1(x)).unflatten(2, (3, layer.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        scores = layer.q_norm(query[:, :, : self.num_tokens]) * layer.scale @ layer.k_norm(key).mT
+        weights = scores.softmax(3).mean(1)[:, :, self.num_tokens :].unflatten(2, self.patch_embed.grid_size)
+        names = ['cls', *(f'part {part}' for part in range(1, self.num_tokens))]
+        return dict(zip(names, weights.unbind(1), strict=True))
+
     def adapt_state_dict(
         self, state_dict: dict[str, Tensor], hw_ratio: int | None = None
     ) -> dict[str, Tensor]:

@@ -20,10 +20,12 @@ def unit(x):
     return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
-def dense_reranking(query, gallery, k1, k2, lambda_value):
+def dense_reranking(query, gallery, k1, k2, lambda_value, square=False):
     """The published formula, image by image, with dense float64 matrices of all images."""
     images = np.concatenate([query, gallery])
     original = 2 - 2 * dense_similarities(images)
+    if square:  # as Cluster Contrast: before the division
+        original = original**2
     original = (original / original.max(axis=0)).T
     ranks = naive_ranks(images, len(images))
 
@@ -65,10 +67,13 @@ def task(seed, num_queries=9, num_gallery=50, noise=0.25):
     k2=st.integers(1, 8),
     lambda_value=st.floats(0, 1),
     noise=st.sampled_from([0.1, 0.3, 0.6]),
+    square=st.booleans(),
 )
-def test_reranking_equals_the_dense_formula(seed, num_queries, num_gallery, k1, k2, lambda_value, noise):
+def test_reranking_equals_the_dense_formula(
+    seed, num_queries, num_gallery, k1, k2, lambda_value, noise, square
+):
     pair = task(seed, num_queries, num_gallery, noise)
-    numbers = k1, min(k1, k2), lambda_value
+    numbers = k1, min(k1, k2), lambda_value, square
     distance = KReciprocalReranking(*numbers)(*pair)(range(num_queries))
     assert distance.dtype == torch.float32
     np.testing.assert_allclose(distance, dense_reranking(*pair, *numbers), atol=2e-6)
@@ -79,6 +84,13 @@ def test_reranking_of_a_larger_set(k1):
     pair = task(k1, 30, 170, 0.3)
     distance = KReciprocalReranking(k1)(*pair)(range(30))
     np.testing.assert_allclose(distance, dense_reranking(*pair, k1, 6, 0.3), atol=2e-6)
+
+
+def test_distances_that_are_squared_again_rank_in_another_way():
+    pair = task(8, 30, 170, 0.4)
+    plain, squared = (KReciprocalReranking(square=square)(*pair)(range(30)) for square in (False, True))
+    assert not torch.equal(plain.argsort(dim=1), squared.argsort(dim=1))
+    np.testing.assert_allclose(squared, dense_reranking(*pair, 20, 6, 0.3, square=True), atol=2e-6)
 
 
 def test_blocks_of_queries_change_nothing(monkeypatch):

@@ -3,18 +3,32 @@
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 from sklearn.base import clone
 from sklearn.cluster import HDBSCAN, KMeans
 from sklearn.metrics import adjusted_rand_score
 
-from glc.core.labelers import JaccardAgglomerative, JaccardHDBSCAN, JaccardLeiden, KMeansLabeler
+from glc.core.clusterers import map_equation_communities
+from glc.core.labelers import (
+    CosineMapEquation,
+    JaccardAgglomerative,
+    JaccardHDBSCAN,
+    JaccardLeiden,
+    KMeansLabeler,
+)
 from glc.core.labels import compact_labels
 from tests.test_core.oracles import clustered_features, naive_jaccard
 
 SMALL = {'k1': 12, 'k2': 4}
-LABELERS = [KMeansLabeler(8), JaccardHDBSCAN(k1=20), JaccardAgglomerative(k1=20), JaccardLeiden(k1=20)]
+LABELERS = [
+    KMeansLabeler(8),
+    JaccardHDBSCAN(k1=20),
+    JaccardAgglomerative(k1=20),
+    JaccardLeiden(k1=20),
+    CosineMapEquation(),
+]
 by_name = pytest.mark.parametrize
 
 
@@ -121,6 +135,23 @@ def test_kmeans_is_scikit_learns_on_unit_features():
     for seed in (0, 1):
         expected = KMeans(7, random_state=seed).fit_predict(unit)
         assert adjusted_rand_score(expected, KMeansLabeler(7, seed)(features * 3)) > 0.99
+
+
+@by_name(('k', 'min_similarity', 'min_size'), [(15, 0.5, 5), (6, 0.55, 4)])
+def test_cosine_map_equation_is_that_of_the_links_of_cluster_contrast(k, min_similarity, min_size):
+    features = clustered_features(150, 9, noise=0.35)
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    weights = np.zeros((150, 150))
+    for i, similarities in enumerate(unit.astype(np.float64) @ unit.T):
+        for j in np.argsort(-similarities)[:k]:
+            if j != i and similarities[j] >= min_similarity:
+                weights[i, j] += similarities[j]
+                weights[j, i] += similarities[j]
+    expected = map_equation_communities(sparse.csr_array(weights), min_size)
+    labels = CosineMapEquation(k, min_similarity, min_size)(features, np.arange(150) % 3)
+    assert labels.max() > 2
+    assert (labels < 0).any()
+    np.testing.assert_array_equal(labels, expected)
 
 
 def test_labels_of_awkward_features():

@@ -68,12 +68,13 @@ def test_mean_of_scales_within_a_distance(max_distance):
     np.testing.assert_allclose(found.toarray(), expected.toarray(), atol=1e-6)
 
 
-def test_half_sets_and_scales_of_their_own():
+@pytest.mark.parametrize('power', [1.0, 2.0])
+def test_half_sets_scales_and_powers_of_their_own(power):
     features = clustered_features(80, 6, 0.3, seed=3)
     graph = knn_graph(features, 12)
     scale = np.random.default_rng(0).uniform(0.5, 2, size=80)
-    found = encode_rows(as_unit_features(features), graph.indices.int(), 12, 3, 5, scale)
-    assert_same_rows(found, reciprocal_encodings(features, 12, 3, graph, 5, scale)[0])
+    found = encode_rows(as_unit_features(features), graph.indices.int(), 12, 3, 5, scale, power)
+    assert_same_rows(found, reciprocal_encodings(features, 12, 3, graph, 5, scale, power)[0])
 
 
 def test_a_row_is_the_same_in_any_block_and_share(monkeypatch):

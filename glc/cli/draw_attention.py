@@ -1,0 +1,77 @@
+"""Draw where a network looks: ``python tools/visualization/draw_attention.py CONFIG [CHECKPOINT] [options]``."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from glc.apis.options import ConfigOptions
+
+_EXAMPLE = """example:
+  python tools/visualization/draw_attention.py configs/glc/vit_s_market_usl.py work_dirs/vit_s_market_usl/epoch_50.pth
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run some images through the network, draw them under its maps."""
+    parser = argparse.ArgumentParser(
+        description='Draw images under the maps of a network: the attention of the class token and of each part token '
+        'in the last block of a ViT, or the mean activation of the last map of a convolutional network',
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        help='checkpoint file; without it, the network that training would start from is used',
+    )
+    parser.add_argument(
+        '--images', nargs='+', metavar='FILE', help='image files (default: some of the test set)'
+    )
+    parser.add_argument(
+        '--number', type=int, default=8, metavar='N', help='images of the test set (default: 8)'
+    )
+    parser.add_argument('--seed', type=int, default=0, help='seed of their choice (default: 0)')
+    parser.add_argument('--out', type=Path, metavar='FILE', help='picture (default: WORK_DIR/attention.png)')
+    parser.add_argument('--work-dir', help='folder of the log (default: work_dirs/CONFIG_NAME)')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE', help='overrides of the config'
+    )
+    args = parser.parse_args(argv)
+
+    import numpy as np
+    import torch
+
+    from glc.apis import build_for_test, load_config
+    from glc.engine.feature_extractor import deterministic_pipeline
+    from glc.engine.unwrap import unwrap
+    from glc.registry import DATASETS, TRANSFORMS
+    from glc.utils.files import atomic_file
+    from glc.visualization import draw_attention_maps
+
+    cfg = load_config(args.config, args.cfg_options, args.work_dir)
+    network: Any = unwrap(build_for_test(cfg, args.checkpoint).model).eval()
+    paths = args.images
+    if paths is None:
+        dataset = DATASETS.build(cfg.test_dataloader.dataset)
+        chosen = np.random.default_rng(args.seed).permutation(len(dataset))[: args.number]
+        paths = [dataset.get_data_info(int(index))['img_path'] for index in np.sort(chosen)]
+    steps = [TRANSFORMS.build(step) for step in deterministic_pipeline(cfg)]
+    packed = []
+    for path in paths:
+        results: dict[str, Any] = {'img_path': path}
+        for step in steps:
+            results = step(results)
+        packed.append(results['inputs'])
+    with torch.inference_mode():
+        inputs = network.data_preprocessor({'inputs': packed})['inputs']
+        maps = network.backbone.attention_maps(inputs)
+    out = args.out or Path(cfg.work_dir, 'attention.png')
+    with atomic_file(out) as path:
+        draw_attention_maps(paths, {name: part.cpu().numpy() for name, part in maps.items()}).save(path)
+    print(f'{len(paths)} images under {len(maps)} maps ({", ".join(maps)}): {out}')
+
+
+if __name__ == '__main__':
+    main()
