@@ -187,9 +187,8 @@ def _without_halves(cfg: Config) -> Config:
 def _leave_out_tensorboard(cfg: Config) -> None:
     visualizer = cfg.get('visualizer') or {}
     if visualizer.get('vis_backends'):
-        visualizer.vis_backends = [
-            part for part in visualizer.vis_backends if part.get('type') != 'TensorboardVisBackend'
-        ]
+        kept = [part for part in visualizer['vis_backends'] if part.get('type') != 'TensorboardVisBackend']
+        visualizer['vis_backends'] = kept
 
 
 def _init_processes(launcher: str, dist_cfg: dict) -> None:
