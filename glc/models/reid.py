@@ -1,5 +1,6 @@
 """Algorithms: what a batch of images becomes in training and in testing."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -49,14 +50,31 @@ class BaseReID(BaseModel):
             self.backbone = convert_batchnorm(self.backbone, bn_group_size)
             self.neck = convert_batchnorm(self.neck, bn_group_size)
 
-    def extract_feat(self, inputs: Tensor) -> Tensor:
-        """Extract features (B, D) of preprocessed images (B, 3, H, W), of unit norm unless the neck says otherwise."""
-        return self.neck(self.backbone(inputs))
+    @property
+    def needs_samples(self) -> bool:
+        """Whether features depend on the data samples, as those of a backbone with side information."""
+        return bool(getattr(self.backbone, 'needs_samples', False))
+
+    def extract_feat(self, inputs: Tensor, data_samples: Sequence = ()) -> Tensor:
+        """Extract features of images.
+
+        Args:
+            inputs: Preprocessed images (B, 3, H, W).
+            data_samples: What is known of each image, for a network that :attr:`needs_samples`.
+
+        Returns:
+            Features (B, D), of unit norm unless the neck says otherwise.
+        """
+        return self.neck(self.encode(inputs, data_samples))
+
+    def encode(self, inputs: Tensor, data_samples: Sequence = ()) -> Tensor:
+        """Compute the output of the backbone; arguments as in :meth:`extract_feat`."""
+        return self.backbone(inputs, data_samples) if self.needs_samples else self.backbone(inputs)
 
     def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = 'tensor') -> object:
         """Call ``extract_feat`` (mode ``'tensor'``), ``loss`` or ``predict``."""
         if mode == 'tensor':
-            return self.extract_feat(inputs)
+            return self.extract_feat(inputs, data_samples or [])
         if mode == 'loss':
             return self.loss(inputs, data_samples or [])
         if mode == 'predict':
@@ -76,12 +94,14 @@ class BaseReID(BaseModel):
 
     def predict(self, inputs: Tensor, data_samples: list) -> list:
         """Return the data samples, each with its feature (D,) as ``feature``."""
-        for sample, feature in zip(data_samples, features_for_test(self, inputs).float(), strict=True):
+        for sample, feature in zip(
+            data_samples, features_for_test(self, inputs, data_samples).float(), strict=True
+        ):
             sample.set_data({'feature': feature})
         return data_samples
 
 
-def features_for_test(network: Any, inputs: Tensor) -> Tensor:
+def features_for_test(network: Any, inputs: Tensor, data_samples: Sequence = ()) -> Tensor:
     """Extract the features that are compared in tests, and from which labels are made.
 
     With ``flip_test`` of the network they are the normalized sum of the features of an image and of its mirror image.
@@ -91,14 +111,16 @@ def features_for_test(network: Any, inputs: Tensor) -> Tensor:
     Args:
         network: Algorithm with ``extract_feat``, in evaluation mode.
         inputs: Preprocessed images (B, 3, H, W).
+        data_samples: What is known of each image; used where the network ``needs_samples`` only.
 
     Returns:
         Features (B, D), of unit norm unless the neck says otherwise.
     """
-    features: Tensor = network.extract_feat(inputs)
+    known = (data_samples,) if getattr(network, 'needs_samples', False) else ()
+    features: Tensor = network.extract_feat(inputs, *known)
     if not getattr(network, 'flip_test', False):
         return features
-    mirrored = network.extract_feat(inputs.flip(3))
+    mirrored = network.extract_feat(inputs.flip(3), *known)
     norm = (features.norm(dim=1, keepdim=True) + mirrored.norm(dim=1, keepdim=True)) / 2
     return norm * F.normalize(features + mirrored)
 
@@ -142,4 +164,4 @@ class UnsupervisedReID(BaseReID):
                 'an outlier (label -1) was drawn: sampler and model hold different pseudo labels, or the sampler has '
                 f'outlier_groups, of which {type(self.memory).__name__} cannot learn (HybridMemory can)'
             )
-        return self.head.loss(F.normalize(self.extract_feat(inputs)), labels, indices)
+        return self.head.loss(F.normalize(self.extract_feat(inputs, data_samples)), labels, indices)

@@ -115,9 +115,13 @@ def test_embedding_before_batch_normalization(bias, num_tokens):
 def test_embedding_starts_as_published():
     torch.manual_seed(0)
     first, second = (ReIDNeck(800, embed_channels=500, embed_bias=bias).embedding for bias in (True, False))
-    assert float(first.weight.detach().std()) == pytest.approx((2 / 500) ** 0.5, rel=0.01)  # kaiming_normal_, fan_out
+    assert float(first.weight.detach().std()) == pytest.approx(
+        (2 / 500) ** 0.5, rel=0.01
+    )  # kaiming_normal_, fan_out
     assert first.bias.eq(0).all()
-    assert float(second.weight.detach().abs().max()) == pytest.approx((6 / 1300) ** 0.5, rel=0.01)  # xavier_uniform_
+    assert float(second.weight.detach().abs().max()) == pytest.approx(
+        (6 / 1300) ** 0.5, rel=0.01
+    )  # xavier_uniform_
 
 
 @pytest.mark.parametrize('kwargs', [{}, {'multi': True}, {'fusion': 'branches'}])
@@ -179,7 +183,10 @@ def test_wrong_shapes_are_named(shape):
     [
         ({'fusion': 'sum'}, "fusion must be 'cat', 'mean' or 'branches', got 'sum'"),
         ({'embed_channels': 0}, 'embed_channels must be at least 1'),
-        ({'embed_channels': 3, 'num_tokens': 4, 'multi': True}, 'a neck with one normalization only.*multi=True'),
+        (
+            {'embed_channels': 3, 'num_tokens': 4, 'multi': True},
+            'a neck with one normalization only.*multi=True',
+        ),
         ({'embed_channels': 3, 'num_tokens': 4, 'fusion': 'branches'}, "fusion='branches'"),
         ({'num_tokens': 0}, 'num_tokens must be at least 1'),
         ({'pool': {'type': 'min'}}, "pool type must be 'GeM', 'avg', 'max' or 'avgmax', got 'min'"),

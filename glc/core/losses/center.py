@@ -1,7 +1,7 @@
 """Center loss: features are drawn to the center of their identity.
 
-Source: Wen et al., A Discriminative Feature Learning Approach for Deep Face Recognition, ECCV 2016, with the settings of
-Luo et al., Bag of Tricks and a Strong Baseline for Deep Person Re-Identification, 2019, and of TransReID.
+Source: Wen et al., A Discriminative Feature Learning Approach for Deep Face Recognition, ECCV 2016, with the settings
+of Luo et al., Bag of Tricks and a Strong Baseline for Deep Person Re-Identification, 2019, and of TransReID.
 """
 
 from __future__ import annotations
@@ -70,7 +70,11 @@ class CenterLoss(nn.Module):
         self.centers.index_add_(0, labels, step.to(self.centers.dtype))
 
     def _gaps(self, features: Tensor, labels: Tensor) -> Tensor:
-        if features.ndim != 2 or features.shape[1:] != self.centers.shape[1:] or labels.shape != features.shape[:1]:
+        if (
+            features.ndim != 2
+            or features.shape[1:] != self.centers.shape[1:]
+            or labels.shape != features.shape[:1]
+        ):
             raise ValueError(
                 f'the center loss needs (B, {self.centers.shape[1]}) features and (B,) labels, got '
                 f'{tuple(features.shape)} and {tuple(labels.shape)}'

@@ -38,5 +38,7 @@ def test_precision_and_shapes():
     assert loss(torch.ones(2, 3, dtype=torch.bfloat16), labels).dtype == torch.float32
     loss.update(torch.ones(2, 3, dtype=torch.bfloat16), labels)
     assert loss.centers.dtype == torch.float32
-    with pytest.raises(ValueError, match=r'needs \(B, 3\) features and \(B,\) labels, got \(2, 4\) and \(2,\)'):
+    with pytest.raises(
+        ValueError, match=r'needs \(B, 3\) features and \(B,\) labels, got \(2, 4\) and \(2,\)'
+    ):
         loss(torch.ones(2, 4), labels)
