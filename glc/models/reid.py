@@ -11,7 +11,7 @@ from torch import Tensor
 
 from glc.core.labels import PseudoLabels
 from glc.core.memories import BaseMemory
-from glc.models.layers import convert_batchnorm
+from glc.models.layers import Domains, convert_batchnorm, separate_domains
 from glc.registry import MODELS
 
 
@@ -28,6 +28,10 @@ class BaseReID(BaseModel):
         init_cfg: mmengine's initialization config.
         flip_test: Whether tests, extraction and labels use the mean of an image and its mirror image, see
             :func:`features_for_test`. It changes the scores and doubles the time of an extraction.
+        num_domains: Data sets of the training, a ``ConcatDataset``, that have batch normalizations of their own (see
+            :class:`~glc.models.layers.DomainBatchNorm`); 1 for common ones.
+        test_domain: The one whose normalizations are used for images of a single data set in tests; the last one,
+            which is the target of an adaptation.
     """
 
     def __init__(
@@ -39,6 +43,8 @@ class BaseReID(BaseModel):
         bn_group_size: int | None = None,
         init_cfg: dict | None = None,
         flip_test: bool = False,
+        num_domains: int = 1,
+        test_domain: int = -1,
     ) -> None:
         super().__init__(MODELS.build(data_preprocessor or {'type': 'ReIDDataPreprocessor'}), init_cfg)
         self.backbone = MODELS.build(backbone)
@@ -49,11 +55,15 @@ class BaseReID(BaseModel):
         if bn_group_size is not None:
             self.backbone = convert_batchnorm(self.backbone, bn_group_size)
             self.neck = convert_batchnorm(self.neck, bn_group_size)
+        self.domains = None if num_domains == 1 else Domains(num_domains, test_domain)
+        if self.domains is not None:
+            self.backbone = separate_domains(self.backbone, self.domains)
+            self.neck = separate_domains(self.neck, self.domains)
 
     @property
     def needs_samples(self) -> bool:
-        """Whether features depend on the data samples, as those of a backbone with side information."""
-        return bool(getattr(self.backbone, 'needs_samples', False))
+        """Whether features depend on the data samples: on side information, or on the data set of an image."""
+        return self.domains is not None or self._backbone_needs_samples
 
     def extract_feat(self, inputs: Tensor, data_samples: Sequence = ()) -> Tensor:
         """Extract features of images.
@@ -69,7 +79,13 @@ class BaseReID(BaseModel):
 
     def encode(self, inputs: Tensor, data_samples: Sequence = ()) -> Tensor:
         """Compute the output of the backbone; arguments as in :meth:`extract_feat`."""
-        return self.backbone(inputs, data_samples) if self.needs_samples else self.backbone(inputs)
+        if self.domains is not None:
+            self.domains.set(data_samples, inputs, self.training)
+        return self.backbone(inputs, data_samples) if self._backbone_needs_samples else self.backbone(inputs)
+
+    @property
+    def _backbone_needs_samples(self) -> bool:
+        return bool(getattr(self.backbone, 'needs_samples', False))
 
     def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = 'tensor') -> object:
         """Call ``extract_feat`` (mode ``'tensor'``), ``loss`` or ``predict``."""

@@ -49,5 +49,7 @@ class SupervisedReID(BaseReID):
             raise RuntimeError('no identities yet: is IdentityLabelHook among the hooks?')
         indices = torch.tensor([sample.sample_idx for sample in data_samples], device=inputs.device)
         tokens = global_batch(self.neck.tokens(self.encode(inputs, data_samples)))
+        if self.domains is not None:
+            self.domains.gather()
         labels = gather_batch(self.identities[indices])
         return self.head.loss(*self.neck.for_losses(tokens), labels)

@@ -1,6 +1,7 @@
 """Vision transformer with the jigsaw patch module of TransReID."""
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ class JPMViT(PASSViT):
     The weights of a plain ViT load: both copies start as its last block. So do those of TransReID.
 
     Args:
-        *args: As in :class:`PASSViT`.
+        arch: As in :class:`PASSViT`.
         num_part_tokens: 0, since the local branches take the place of part tokens.
         num_branches: Number P of local branches.
         shift: Shift of the patches.
@@ -47,7 +48,8 @@ class JPMViT(PASSViT):
 
     def __init__(
         self,
-        *args: Any,
+        arch: str | Mapping[str, int] = 'small',
+        *,
         num_part_tokens: int = 0,
         num_branches: int = 4,
         shift: int = 5,
@@ -55,7 +57,7 @@ class JPMViT(PASSViT):
         rearrange: bool = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(*args, num_part_tokens=num_part_tokens, **kwargs)
+        super().__init__(arch, num_part_tokens=num_part_tokens, **kwargs)
         patches = self.pos_embed.shape[1]
         if num_part_tokens or self.gem is not None:
             raise ValueError(
