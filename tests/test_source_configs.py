@@ -1,6 +1,7 @@
 """Configs of source training: their numbers, data sets, and the checkpoints that domain adaptation starts from."""
 
 import math
+import re
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from torch import nn
 
 import glc.engine
 import glc.models  # noqa: F401
+from glc.apis.config_checks import check_config
+from glc.apis.options import parse_value
 from glc.datasets import MSMT17, Market1501
 from glc.registry import HOOKS, MODELS, PARAM_SCHEDULERS
 from glc.structures import ReIDDataSample
@@ -160,6 +163,19 @@ def test_learning_rate_per_epoch(name, factor):
         for parameter, rate in found.items():
             expected = cfg.optim_wrapper.optimizer.lr * factor(epoch) * (2 if 'bias' in parameter else 1)
             assert rate == pytest.approx(expected), (epoch, parameter)
+
+
+def test_options_of_the_documentation_are_built():
+    text = (CONFIGS.parent / 'docs/swap_components.md').read_text()
+    options = re.findall(r'^(model\.(head|neck|backbone)\.\w+)=(\S+)', text, re.MULTILINE)
+    assert len(options) == 14
+    for key, part, value in options:
+        cfg = load('resnet50_market_sup' if 'pool' in key else 'vit_s_plain_market_sup')
+        cfg.merge_from_dict({key: parse_value(value)})
+        check_config(cfg)
+        cfg.model[part].pop('init_cfg', None)
+        with torch.device('meta'):
+            MODELS.build(cfg.model[part])
 
 
 def test_adaptation_starts_from_what_the_source_config_writes():
