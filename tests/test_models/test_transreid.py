@@ -10,7 +10,7 @@ from glc.models.backbones import JPMViT, PASSViT
 from glc.registry import MODELS
 from glc.structures import ReIDDataSample
 from tests.published import ARCH, DEPTH, DIM, PersonViT, TransReID, randomize
-from tests.runs import TinyBackbone
+from tests.runs import TinyBackbone, records, source_config, train, write_images
 
 SIZES = [(64, 32), (48, 48), (80, 48)]  # 8 patches; 9, which are completed; 15, of which 3 are left out
 CAMERAS = [3, 0, 5]
@@ -195,3 +195,25 @@ def test_gem_pool_adds_the_pooled_patches():
 def test_wrong_arguments_are_named(kind, wrong, message):
     with pytest.raises(ValueError, match=message):
         kind(ARCH, img_size=(64, 32), **wrong)
+
+
+@pytest.mark.slow
+def test_training_with_branches_cameras_margins_and_centers(tmp_path):
+    """Mixed precision and a resume: centers and embeddings of cameras are in the checkpoint."""
+    images = write_images(tmp_path / 'market1501', contrast=1.0)
+    model = config()
+    model['backbone']['side_information'] = dict(cam_id=2)
+    model['head'].update(num_classes=8, classifier=dict(type='ArcFace', margin=0.2), center_weight=5e-4)
+    cfg = source_config(images, tmp_path / 'whole', train_cfg__max_epochs=2, train_cfg__val_interval=2)
+    cfg.model = model
+    cfg.optim_wrapper = dict(type='CPUAmpOptimWrapper', optimizer=dict(type='SGD', lr=0.01, momentum=0.9))
+    whole = train(cfg)
+    cfg.work_dir = str(tmp_path / 'resumed')
+    resumed = train(cfg, resume=tmp_path / 'whole' / 'epoch_1.pth')
+    first, second = whole.model.state_dict(), resumed.model.state_dict()
+    assert not [name for name in first if not torch.equal(first[name], second[name])]
+    assert {'head.center.centers', 'backbone.sie_embed'} <= first.keys()
+    assert {value.dtype for value in first.values()} == {torch.float32, torch.int64}
+    logged = records(whole)
+    assert {'loss_id', 'loss_triplet', 'loss_center'} <= {name for record in logged for name in record}
+    assert any('reid/mAP' in record for record in logged)

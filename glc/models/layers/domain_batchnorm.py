@@ -89,7 +89,10 @@ class DomainBatchNorm(nn.Module):
         parts = [
             norm(part) for norm, part in zip(self.norms, x[order].split(counts), strict=True) if len(part)
         ]
-        return torch.cat(parts)[order.argsort()]
+        y = torch.cat(parts)[order.argsort()]
+        # Distributed training waits for a gradient of every parameter.
+        absent = [norm for norm, count in zip(self.norms, counts, strict=True) if self.training and not count]
+        return y + sum(0 * parameter.sum() for norm in absent for parameter in norm.parameters())
 
 
 def separate_domains(module: nn.Module, domains: Domains) -> nn.Module:
