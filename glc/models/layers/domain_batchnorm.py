@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -33,8 +33,13 @@ class Domains:
         self.test = test % num
         self.of_images = torch.empty(0, dtype=torch.int64)
 
-    def set(self, data_samples: Sequence[BaseDataElement], inputs: Tensor, training: bool) -> None:
+    def set(self, data_samples: Sequence[Any], inputs: Tensor, training: bool) -> None:
         """Take the domains of a batch from the field ``part`` of its data samples.
+
+        Args:
+            data_samples: What is known of each image; in evaluation it may be empty.
+            inputs: The images (B, ...).
+            training: Whether the network is in training.
 
         Raises:
             ValueError: If an image has a domain that does not exist, or, in training, none.
