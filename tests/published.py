@@ -83,6 +83,41 @@ class PersonNeck(nn.ModuleDict):
         return F.normalize(feature if self.multi else self['bottleneck'](feature))
 
 
+class TransReID(nn.Module):
+    """TransReID: a network with an embedding of cameras below ``base``, JPM and its necks beside it."""
+
+    def __init__(self, cameras: int = 6, size: tuple[int, int] = (64, 32)) -> None:
+        super().__init__()
+        self.base = PersonViT(0, size=size)
+        self.base.sie_embed = nn.Parameter(torch.zeros(cameras, 1, DIM))
+        self.base.fc = nn.Linear(DIM, 1000)
+        self.b1 = nn.Sequential(Block(DIM, HEADS, qkv_bias=True, norm_layer=NORM), NORM(DIM))
+        self.b2 = nn.Sequential(Block(DIM, HEADS, qkv_bias=True, norm_layer=NORM), NORM(DIM))
+        for name in ('', '_1', '_2', '_3', '_4'):
+            self.add_module(f'bottleneck{name}', nn.BatchNorm1d(DIM))
+            self.add_module(f'classifier{name}', nn.Linear(DIM, 751, bias=False))
+
+    def forward(self, images: Tensor, cameras: list[int]) -> Tensor:
+        """The five class tokens (B, 5, D) of images of these cameras."""
+        base, features = self.base, []
+        for image, camera in zip(images, cameras, strict=True):
+            patches = base.patch_embed['proj'](image[None]).flatten(2).transpose(1, 2)
+            x = torch.cat([base.cls_token, patches], 1) + base.pos_embed + 3 * base.sie_embed[camera]
+            for block in base.blocks[:-1]:
+                x = block(x)
+            tokens = list(x[0])
+            cls, patches = tokens[0], tokens[5:] + tokens[1:5]  # a shift of 5 moves four patches
+            if len(patches) % 2:
+                patches.append(patches[-2])
+            half = len(patches) // 2
+            shuffled = [patch for pair in zip(patches[:half], patches[half:], strict=True) for patch in pair]
+            length = (len(tokens) - 1) // 4
+            runs = [shuffled[length * run : length * (run + 1)] for run in range(4)]
+            local = [self.b2(torch.stack([cls, *run])[None])[0, 0] for run in runs]
+            features.append(torch.stack([self.b1(x)[0, 0], *local]))
+        return torch.stack(features)
+
+
 class ClusterContrastResNet(nn.Module):
     """ResNet of cluster contrast: the stages as a sequence, GeM pooling with a learned exponent, BatchNorm."""
 

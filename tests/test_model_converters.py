@@ -80,6 +80,18 @@ def test_pretraining_becomes_a_backbone(run, published, tmp_path):
     assert all(torch.equal(own[key], value) for key, value in published.net.state_dict().items())
 
 
+def test_one_domain_of_a_model_becomes_a_model(run, tmp_path):
+    cfg = vit_config()
+    torch.save({'state_dict': MODELS.build({**cfg, 'num_domains': 2}).state_dict()}, tmp_path / 'epoch_1.pth')
+    Config(dict(model=cfg)).dump(tmp_path / 'config.py')
+    status, out, err = run(*converting(tmp_path, 'epoch_1.pth'), '--domain', '1')
+    assert status == 0, err
+    assert '0 unexpected, 0 missing' in out
+    assert load_model_checkpoint(MODELS.build(cfg), tmp_path / 'out.pth').fraction == 1
+    status, _, err = run(*converting(tmp_path, 'epoch_1.pth'), '--domain', '2')
+    assert (status, 'of domains [0, 1], and none of 2' in err) == (1, True)
+
+
 def test_network_of_glc_needs_no_config(run, tmp_path):
     torch.save({'conv1.weight': torch.ones(8, 6), 'conv1.bias': torch.ones(6)}, tmp_path / 'backbone.pth')
     head = {'0.weight': (6, 12), '0.bias': (6,), '1.weight': (6,), '2.weight': (2, 6), '2.bias': (2,)}

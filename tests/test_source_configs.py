@@ -1,6 +1,8 @@
 """Configs of source training: their numbers, data sets, and the checkpoints that domain adaptation starts from."""
 
 import math
+import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,11 @@ from torch import nn
 
 import glc.engine
 import glc.models  # noqa: F401
+from glc.apis.config_checks import check_config
+from glc.apis.options import parse_value
 from glc.datasets import MSMT17, Market1501
 from glc.registry import HOOKS, MODELS, PARAM_SCHEDULERS
+from glc.structures import ReIDDataSample
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 NAMES = sorted(path.stem for path in (CONFIGS / 'source').glob('*.py'))
@@ -72,20 +77,26 @@ def test_parts_fit_together(name):
     cfg.model.backbone.pop('init_cfg', None)
     with torch.device('meta'):  # shapes only
         model = MODELS.build(cfg.model)
-        inputs = torch.empty(64, 3, *cfg.model.backbone.get('img_size', (256, 128)))
-        tokens = model.neck.tokens(model.backbone(inputs))
-        logits = model.head.classifier(model.neck.batch_norm(tokens))
+        inputs, samples = (
+            torch.empty(64, 3, *cfg.model.backbone.get('img_size', (256, 128))),
+            [ReIDDataSample(metainfo=dict(cam_id=0))] * 64,
+        )
+        after = model.neck.for_losses(model.encode(inputs, samples))[1]
+        logits = model.head.classifier(after[:, 0] if after.ndim == 3 else after)
         assert logits.shape == (64, cfg.model.head.num_classes)
-        assert model.eval().extract_feat(inputs).shape == (64, model.head.classifier.in_features)
+        features = model.head.classifier.in_features * (5 if 'transreid' in name else 1)
+        assert model.eval().extract_feat(inputs, samples).shape == (64, features)
     norms = [key for key, _ in model.neck.named_children() if key.startswith('bottleneck')]
     parts = ['_pt1', '_pt2', '_pt3'] if name.startswith('vit') and 'plain' not in name else []
+    parts += ['_pt4'] if 'transreid' in name else []
     assert norms == ['bottleneck', *(f'bottleneck{part}' for part in parts)]
 
 
 @pytest.mark.parametrize('name', PUBLISHED)
 def test_leaf_holds_the_numbers_of_the_recipe(name):
     cfg = load(name)
-    assert cfg.optim_wrapper.optimizer == dict(type='SGD', lr=4e-4, momentum=0.9, weight_decay=1e-4)
+    lr = 8e-3 if 'transreid' in name else 4e-4
+    assert cfg.optim_wrapper.optimizer == dict(type='SGD', lr=lr, momentum=0.9, weight_decay=1e-4)
     assert cfg.train_cfg.max_epochs == 120
     assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
     loader = cfg.train_dataloader
@@ -102,8 +113,26 @@ def test_leaf_holds_the_numbers_of_the_recipe(name):
         assert loader.dataset.pipeline[1].interpolation == 'bilinear'
     if name.startswith('vit'):
         assert cfg.model.backbone.drop_path_rate == 0.1
+    if name.startswith('vit') and 'transreid' not in name:
         assert cfg.model.neck.multi == ('plain' not in name)
         assert cfg.model.neck.fusion == 'cat'
+
+
+@pytest.mark.parametrize(('name', 'cameras'), [('market', 6), ('msmt', 15)])
+def test_transreid_leaf_holds_the_published_numbers(name, cameras):
+    cfg = load(f'vit_b_transreid_{name}_sup')
+    backbone = cfg.model.backbone
+    assert (backbone.type, backbone.arch, backbone.stride) == ('JPMViT', 'base', 12)
+    assert (backbone.num_branches, backbone.shift, backbone.groups) == (4, 5, 2)
+    assert backbone.side_information == dict(cam_id=cameras)
+    dataset = {'market': Market1501, 'msmt': MSMT17}[name]
+    assert dataset.published_counts['train'].cams == cameras
+    assert backbone.side_weight == 3
+    assert cfg.model.data_preprocessor.mean == cfg.model.data_preprocessor.std == [127.5] * 3
+    assert cfg.model.head == dict(
+        type='BranchHead', in_channels=768, num_branches=5, num_classes=cfg.model.head.num_classes
+    )  # soft margin, no label smoothing
+    assert cfg.param_scheduler[0].warm_up == 5
 
 
 def rates(cfg: Config) -> list[dict[str, float]]:
@@ -124,10 +153,10 @@ def rates(cfg: Config) -> list[dict[str, float]]:
     return result
 
 
-def published_factor(epoch: int) -> float:
+def published_factor(epoch: int, warm_up: int = 20) -> float:
     """Warm-up of 20 epochs, then a cosine over 120 epochs, entered at epoch 20."""
-    if epoch < 20:
-        return 0.01 + 0.99 * epoch / 20
+    if epoch < warm_up:
+        return 0.01 + 0.99 * epoch / warm_up
     return 0.002 + 0.998 * (1 + math.cos(math.pi * epoch / 120)) / 2
 
 
@@ -139,7 +168,12 @@ def short_factor(epoch: int) -> float:
 
 
 @pytest.mark.parametrize(
-    ('name', 'factor'), [('vit_s_msmt_sup', published_factor), ('osnet_x0_25_market_sup', short_factor)]
+    ('name', 'factor'),
+    [
+        ('vit_s_msmt_sup', published_factor),
+        ('vit_b_transreid_market_sup', partial(published_factor, warm_up=5)),
+        ('osnet_x0_25_market_sup', short_factor),
+    ],
 )
 def test_learning_rate_per_epoch(name, factor):
     cfg = load(name)
@@ -147,6 +181,19 @@ def test_learning_rate_per_epoch(name, factor):
         for parameter, rate in found.items():
             expected = cfg.optim_wrapper.optimizer.lr * factor(epoch) * (2 if 'bias' in parameter else 1)
             assert rate == pytest.approx(expected), (epoch, parameter)
+
+
+def test_options_of_the_documentation_are_built():
+    text = (CONFIGS.parent / 'docs/swap_components.md').read_text()
+    options = re.findall(r'^(model\.(head|neck|backbone)\.\w+)=(\S+)', text, re.MULTILINE)
+    assert len(options) == 14
+    for key, part, value in options:
+        cfg = load('resnet50_market_sup' if 'pool' in key else 'vit_s_plain_market_sup')
+        cfg.merge_from_dict({key: parse_value(value)})
+        check_config(cfg)
+        cfg.model[part].pop('init_cfg', None)
+        with torch.device('meta'):
+            MODELS.build(cfg.model[part])
 
 
 def test_adaptation_starts_from_what_the_source_config_writes():

@@ -115,6 +115,7 @@ _KINDS = {
     'backbone': _MODEL,
     'neck': _MODEL,
     'head': _Kind(registry.MODELS.get, given=('in_channels',)),
+    'classifier': _Kind(registry.MODELS.get, given=('in_channels', 'num_classes')),
     'data_preprocessor': _MODEL,
     'memory': _Kind(registry.MEMORY_BANKS.get),
     'train_dataloader': _LOADER,

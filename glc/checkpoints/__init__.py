@@ -1,6 +1,6 @@
 """Published checkpoints: recognize their layout, load them, and report what was loaded."""
 
-from .conversion import backbone_state_dict, convert_state_dict, resize_pos_embed
+from .conversion import backbone_state_dict, convert_state_dict, one_domain, resize_pos_embed
 from .layouts import LAYOUTS, Layout, recognize_layout, rename_keys, unwrap_state_dict
 from .loading import (
     check_same_tensors,
@@ -28,6 +28,7 @@ __all__ = [
     'load_link_predictor',
     'load_model_checkpoint',
     'non_finite',
+    'one_domain',
     'recognize_layout',
     'rename_keys',
     'resize_pos_embed',

@@ -1,5 +1,6 @@
 """Convert the tensors of a checkpoint to the names and shapes of a model."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -9,8 +10,9 @@ from torch import Tensor, nn
 from .layouts import first_names, rename_keys, unwrap_state_dict
 from .report import LoadReport
 
-__all__ = ['backbone_state_dict', 'compare', 'convert_state_dict', 'resize_pos_embed']
+__all__ = ['backbone_state_dict', 'compare', 'convert_state_dict', 'one_domain', 'resize_pos_embed']
 
+_DOMAIN = re.compile(r'\.norms\.(\d+)\.')  # as DomainBatchNorm names its layers
 _HEAD_PARTS = ('head', 'dist', 'pre_logits', 'fc.', 'classifier', 'bottleneck')
 
 
@@ -154,6 +156,7 @@ def compare(
         beside: Keys of the file that belong to no part of the module.
     """
     own = module.state_dict()
+    state = _for_all_domains(own, state)
     keys = {id(value): key for key, value in raw.items()}
     positions = next((key for key in raw if key.endswith('pos_embed')), '')  # all that is ever computed anew
     sources = {name: keys.get(id(value), positions or name) for name, value in state.items()}
@@ -182,6 +185,42 @@ def compare(
         sources={name: sources[name] for name in (*fitting, *other)},
         layout=layout,
     )
+
+
+def one_domain(state: Mapping[str, Tensor], domain: int) -> dict[str, Tensor]:
+    """Keep the batch normalizations of one domain, for a network that has common ones.
+
+    Args:
+        state: Tensors of a network with domain-specific normalizations, by name.
+        domain: Number of the domain, from 0.
+
+    Raises:
+        RuntimeError: If there is no such domain.
+
+    Example:
+        >>> import torch
+        >>> state = {'bn.norms.0.weight': torch.zeros(2), 'bn.norms.1.weight': torch.ones(2), 'fc': torch.ones(1)}
+        >>> one_domain(state, 1)
+        {'bn.weight': tensor([1., 1.]), 'fc': tensor([1.])}
+    """
+    found = {int(number) for key in state for number in _DOMAIN.findall(key)}
+    if domain not in found:
+        raise RuntimeError(
+            f'the file has batch normalizations of domains {sorted(found)}, and none of {domain}'
+        )
+    own = f'.norms.{domain}.'
+    return {
+        key.replace(own, '.'): value for key, value in state.items() if own in key or not _DOMAIN.search(key)
+    }
+
+
+def _for_all_domains(own: Iterable[str], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give every domain of a network (names ``own``) the tensors of a common batch normalization."""
+    copies: dict[str, list[str]] = {}
+    for name in own:
+        if _DOMAIN.search(name):
+            copies.setdefault(_DOMAIN.sub('.', name), []).append(name)
+    return {name: value for key, value in state.items() for name in copies.get(key, [key])}
 
 
 def _is_head(name: str) -> bool:

@@ -62,6 +62,8 @@ class Layout:
 
 _REID_RULES = (
     (r'base\.', 'backbone.'),
+    (r'(b[12]\.)', r'backbone.\1'),  # JPM of TransReID
+    (r'(?:feat|fcneck)\.', 'neck.embedding.'),
     (r'(?:bottleneck|feat_bn)\.', 'neck.bottleneck.'),
     (r'bottleneck_(?:pt)?(\d+)\.', r'neck.bottleneck_pt\1.'),
     (r'gap\.p$', 'neck.pool.p'),

@@ -58,8 +58,9 @@ class FeatureExtractor:
         try:
             for batch in tqdm(self._loader, desc='extract features', disable=quiet, leave=False):
                 batch = network.data_preprocessor(batch, False)
-                features.append(features_for_test(network, batch['inputs']).float())
-                indices += [sample.sample_idx for sample in batch['data_samples']]
+                samples = batch['data_samples']
+                features.append(features_for_test(network, batch['inputs'], samples).float())
+                indices += [sample.sample_idx for sample in samples]
         finally:
             network.train(was_training)
         dim = torch.tensor(features[0].shape[1] if features else 0)

@@ -5,7 +5,15 @@ from glc.registry import MEMORY_BANKS
 
 from .backbones import *  # noqa: F403
 from .data_preprocessor import MultiCropDataPreprocessor, ReIDDataPreprocessor
-from .heads import ContrastHead, ProjectionHead, SupervisedHead
+from .heads import (
+    ArcFace,
+    BranchHead,
+    CircleClassifier,
+    ContrastHead,
+    CosFace,
+    ProjectionHead,
+    SupervisedHead,
+)
 from .necks import ReIDNeck
 from .pass_pretraining import PASSPretraining
 from .reid import UnsupervisedReID
@@ -15,9 +23,13 @@ for memory in (CameraMemory, ClusterMemory, HybridMemory):
     MEMORY_BANKS.register_module(module=memory)
 
 __all__ = [
+    'ArcFace',
+    'BranchHead',
     'CameraMemory',
+    'CircleClassifier',
     'ClusterMemory',
     'ContrastHead',
+    'CosFace',
     'HybridMemory',
     'MultiCropDataPreprocessor',
     'PASSPretraining',

@@ -1,5 +1,6 @@
 """Algorithms: what a batch of images becomes in training and in testing."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from glc.core.labels import PseudoLabels
 from glc.core.memories import BaseMemory
-from glc.models.layers import convert_batchnorm
+from glc.models.layers import Domains, convert_batchnorm, separate_domains
 from glc.registry import MODELS
 
 
@@ -27,6 +28,10 @@ class BaseReID(BaseModel):
         init_cfg: mmengine's initialization config.
         flip_test: Whether tests, extraction and labels use the mean of an image and its mirror image, see
             :func:`features_for_test`. It changes the scores and doubles the time of an extraction.
+        num_domains: Data sets of the training, a ``ConcatDataset``, that have batch normalizations of their own (see
+            :class:`~glc.models.layers.DomainBatchNorm`); 1 for common ones.
+        test_domain: The one whose normalizations are used for images of a single data set in tests; the last one,
+            which is the target of an adaptation.
     """
 
     def __init__(
@@ -38,6 +43,8 @@ class BaseReID(BaseModel):
         bn_group_size: int | None = None,
         init_cfg: dict | None = None,
         flip_test: bool = False,
+        num_domains: int = 1,
+        test_domain: int = -1,
     ) -> None:
         super().__init__(MODELS.build(data_preprocessor or {'type': 'ReIDDataPreprocessor'}), init_cfg)
         self.backbone = MODELS.build(backbone)
@@ -48,15 +55,42 @@ class BaseReID(BaseModel):
         if bn_group_size is not None:
             self.backbone = convert_batchnorm(self.backbone, bn_group_size)
             self.neck = convert_batchnorm(self.neck, bn_group_size)
+        self.domains = None if num_domains == 1 else Domains(num_domains, test_domain)
+        if self.domains is not None:
+            self.backbone = separate_domains(self.backbone, self.domains)
+            self.neck = separate_domains(self.neck, self.domains)
 
-    def extract_feat(self, inputs: Tensor) -> Tensor:
-        """Extract features (B, D) of preprocessed images (B, 3, H, W), of unit norm unless the neck says otherwise."""
-        return self.neck(self.backbone(inputs))
+    @property
+    def needs_samples(self) -> bool:
+        """Whether features depend on the data samples: on side information, or on the data set of an image."""
+        return self.domains is not None or self._backbone_needs_samples
+
+    def extract_feat(self, inputs: Tensor, data_samples: Sequence = ()) -> Tensor:
+        """Extract features of images.
+
+        Args:
+            inputs: Preprocessed images (B, 3, H, W).
+            data_samples: What is known of each image, for a network that :attr:`needs_samples`.
+
+        Returns:
+            Features (B, D), of unit norm unless the neck says otherwise.
+        """
+        return self.neck(self.encode(inputs, data_samples))
+
+    def encode(self, inputs: Tensor, data_samples: Sequence = ()) -> Tensor:
+        """Compute the output of the backbone; arguments as in :meth:`extract_feat`."""
+        if self.domains is not None:
+            self.domains.set(data_samples, inputs, self.training)
+        return self.backbone(inputs, data_samples) if self._backbone_needs_samples else self.backbone(inputs)
+
+    @property
+    def _backbone_needs_samples(self) -> bool:
+        return bool(getattr(self.backbone, 'needs_samples', False))
 
     def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = 'tensor') -> object:
         """Call ``extract_feat`` (mode ``'tensor'``), ``loss`` or ``predict``."""
         if mode == 'tensor':
-            return self.extract_feat(inputs)
+            return self.extract_feat(inputs, data_samples or [])
         if mode == 'loss':
             return self.loss(inputs, data_samples or [])
         if mode == 'predict':
@@ -76,12 +110,14 @@ class BaseReID(BaseModel):
 
     def predict(self, inputs: Tensor, data_samples: list) -> list:
         """Return the data samples, each with its feature (D,) as ``feature``."""
-        for sample, feature in zip(data_samples, features_for_test(self, inputs).float(), strict=True):
+        for sample, feature in zip(
+            data_samples, features_for_test(self, inputs, data_samples).float(), strict=True
+        ):
             sample.set_data({'feature': feature})
         return data_samples
 
 
-def features_for_test(network: Any, inputs: Tensor) -> Tensor:
+def features_for_test(network: Any, inputs: Tensor, data_samples: Sequence = ()) -> Tensor:
     """Extract the features that are compared in tests, and from which labels are made.
 
     With ``flip_test`` of the network they are the normalized sum of the features of an image and of its mirror image.
@@ -91,14 +127,16 @@ def features_for_test(network: Any, inputs: Tensor) -> Tensor:
     Args:
         network: Algorithm with ``extract_feat``, in evaluation mode.
         inputs: Preprocessed images (B, 3, H, W).
+        data_samples: What is known of each image; used where the network ``needs_samples`` only.
 
     Returns:
         Features (B, D), of unit norm unless the neck says otherwise.
     """
-    features: Tensor = network.extract_feat(inputs)
+    known = (data_samples,) if getattr(network, 'needs_samples', False) else ()
+    features: Tensor = network.extract_feat(inputs, *known)
     if not getattr(network, 'flip_test', False):
         return features
-    mirrored = network.extract_feat(inputs.flip(3))
+    mirrored = network.extract_feat(inputs.flip(3), *known)
     norm = (features.norm(dim=1, keepdim=True) + mirrored.norm(dim=1, keepdim=True)) / 2
     return norm * F.normalize(features + mirrored)
 
@@ -142,4 +180,4 @@ class UnsupervisedReID(BaseReID):
                 'an outlier (label -1) was drawn: sampler and model hold different pseudo labels, or the sampler has '
                 f'outlier_groups, of which {type(self.memory).__name__} cannot learn (HybridMemory can)'
             )
-        return self.head.loss(F.normalize(self.extract_feat(inputs)), labels, indices)
+        return self.head.loss(F.normalize(self.extract_feat(inputs, data_samples)), labels, indices)

@@ -1,5 +1,6 @@
 """Training with identities, which gives the starting network of a domain adaptation."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -38,15 +39,17 @@ class SupervisedReID(BaseReID):
         """Train on these identities (N,), numbered 0..C-1, in the order of the data set."""
         self.identities = identities.to(self.identities.device, torch.int64)
 
-    def extract_feat(self, inputs: Tensor) -> Tensor:
-        """Extract unit features (B, D) of preprocessed images (B, 3, H, W), from before batch normalization."""
-        return F.normalize(self.neck.fuse(self.backbone(inputs)))
+    def extract_feat(self, inputs: Tensor, data_samples: Sequence = ()) -> Tensor:
+        """Extract unit features (B, D) from before batch normalization; arguments as in the base class."""
+        return F.normalize(self.neck.fuse(self.encode(inputs, data_samples)))
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
         """Compute the losses of the global batch, on every process; identities are looked up by ``sample_idx``."""
         if not len(self.identities):
             raise RuntimeError('no identities yet: is IdentityLabelHook among the hooks?')
         indices = torch.tensor([sample.sample_idx for sample in data_samples], device=inputs.device)
-        tokens = global_batch(self.neck.tokens(self.backbone(inputs)))
+        tokens = global_batch(self.neck.tokens(self.encode(inputs, data_samples)))
+        if self.domains is not None:
+            self.domains.gather()
         labels = gather_batch(self.identities[indices])
-        return self.head.loss(self.neck.fuse(tokens), self.neck.batch_norm(tokens), labels)
+        return self.head.loss(*self.neck.for_losses(tokens), labels)

@@ -11,6 +11,8 @@ class ReIDDataSample(BaseDataElement):
     - ``sample_idx`` (int): Index of the image in its data set.
     - ``pid`` (int): Person identity; -1 where unknown. Training without labels never reads it.
     - ``cam_id`` (int): Camera, 0-based; -1 where unknown.
+    - ``view_id`` (int): Viewpoint, 0-based; where a data set knows it.
+    - ``part`` (int): Number of the data set in a ``ConcatDataset``; absent elsewhere.
     - ``is_query`` (bool): Whether the image is a query of the test protocol.
     - ``img_path`` (str): File of the image.
     - ``erase_box`` (tuple[int, int, int, int]): ``(y, x, h, w)`` in pixels of the rectangle to erase;

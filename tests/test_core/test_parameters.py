@@ -89,6 +89,8 @@ PLAIN = dict(
     shrinkage=0.3,
     in_features=4,
     num_outputs=4,
+    num_classes=4,
+    in_channels=4,
     batch_size=4,
 )
 TENSORS = {memories.momentum_rows: dict(features=torch.eye(3))}

@@ -95,6 +95,65 @@ def test_maps_are_pooled(pool, expected):
     torch.testing.assert_close(neck(x), neck(expected(x)))
 
 
+@pytest.mark.parametrize('num_tokens', [1, 4])
+@pytest.mark.parametrize('bias', [True, False])
+def test_embedding_before_batch_normalization(bias, num_tokens):
+    neck = trained_neck(num_tokens=num_tokens, embed_channels=3, embed_bias=bias)
+    x = torch.randn(6, num_tokens, 5, dtype=torch.float64)
+    assert neck.out_channels == 3
+    assert (neck.embedding.bias is not None) == bias
+    for image, before, after, result in zip(x, neck.fuse(x), neck.batch_norm(x), neck(x), strict=True):
+        cls, *parts = image
+        fed = fused(cls, parts, 'cat') if parts else cls
+        rows = [sum(w * v for w, v in zip(row, fed, strict=True)) for row in neck.embedding.weight]
+        expected = torch.stack(rows) + (neck.embedding.bias if bias else 0)
+        torch.testing.assert_close(before, expected)
+        torch.testing.assert_close(after, apply_norm(neck.bottleneck, expected))
+        torch.testing.assert_close(result, unit(after))
+
+
+def test_embedding_starts_as_published():
+    torch.manual_seed(0)
+    first, second = (ReIDNeck(800, embed_channels=500, embed_bias=bias).embedding for bias in (True, False))
+    assert float(first.weight.detach().std()) == pytest.approx(
+        (2 / 500) ** 0.5, rel=0.01
+    )  # kaiming_normal_, fan_out
+    assert first.bias.eq(0).all()
+    assert float(second.weight.detach().abs().max()) == pytest.approx(
+        (6 / 1300) ** 0.5, rel=0.01
+    )  # xavier_uniform_
+
+
+@pytest.mark.parametrize('kwargs', [{}, {'multi': True}, {'fusion': 'branches'}])
+def test_dropout_after_batch_normalization_in_training(kwargs):
+    tokens = torch.randn(6, 4, 5, dtype=torch.float64)
+    dropped, plain = trained_neck(num_tokens=4, dropout=0.5, **kwargs), trained_neck(num_tokens=4, **kwargs)
+    assert torch.equal(dropped(tokens), plain(tokens)), 'none in evaluation'
+    before = dropped.for_losses(tokens)[0]
+    dropped.train(), plain.train()
+    assert torch.equal(dropped.for_losses(tokens)[0], before), 'none before the normalization'
+    after = dropped.for_losses(tokens)[1]
+    kept = after != 0
+    assert 0.3 < kept.double().mean() < 0.7
+    torch.testing.assert_close(after[kept], 2 * plain.for_losses(tokens)[1][kept])
+    kept = dropped(tokens) != 0
+    assert 0.3 < kept.double().mean() < 0.7
+
+
+def test_branches_are_normalized_apart_and_weigh_as_much_as_the_global_one():
+    neck = trained_neck(num_tokens=3, fusion='branches')
+    tokens = torch.randn(6, 3, 5, dtype=torch.float64)
+    norms = [neck.bottleneck, neck.bottleneck_pt1, neck.bottleneck_pt2]
+    before, after = neck.for_losses(tokens)
+    assert torch.equal(before, tokens)
+    for image, plain, normed, result in zip(tokens, neck.fuse(tokens), after, neck(tokens), strict=True):
+        torch.testing.assert_close(plain, torch.cat([image[0], image[1] / 2, image[2] / 2]))
+        expected = [apply_norm(norm, token) for norm, token in zip(norms, image, strict=True)]
+        torch.testing.assert_close(normed, torch.stack(expected))
+        torch.testing.assert_close(result, unit(torch.cat([expected[0], expected[1] / 2, expected[2] / 2])))
+    assert neck.out_channels == 15
+
+
 def test_parameter_names_and_frozen_bias():
     neck = ReIDNeck(5, num_tokens=4, multi=True)
     names = {name.split('.')[0] for name, _ in neck.named_parameters()}
@@ -122,7 +181,13 @@ def test_wrong_shapes_are_named(shape):
 @pytest.mark.parametrize(
     ('kwargs', 'message'),
     [
-        ({'fusion': 'sum'}, "fusion must be 'cat' or 'mean', got 'sum'"),
+        ({'fusion': 'sum'}, "fusion must be 'cat', 'mean' or 'branches', got 'sum'"),
+        ({'embed_channels': 0}, 'embed_channels must be at least 1'),
+        (
+            {'embed_channels': 3, 'num_tokens': 4, 'multi': True},
+            'a neck with one normalization only.*multi=True',
+        ),
+        ({'embed_channels': 3, 'num_tokens': 4, 'fusion': 'branches'}, "fusion='branches'"),
         ({'num_tokens': 0}, 'num_tokens must be at least 1'),
         ({'pool': {'type': 'min'}}, "pool type must be 'GeM', 'avg', 'max' or 'avgmax', got 'min'"),
     ],

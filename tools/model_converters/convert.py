@@ -6,6 +6,7 @@ Examples:
     python tools/model_converters/convert.py pass_usl_market.pth.tar --config configs/glc/vit_s_market_usl.py \
         --out pretrained/vit_s_usl_market.pth
     python tools/model_converters/convert.py gcn_backbone.pth gcn_head.pth --out pretrained/gcn.pth
+    python tools/model_converters/convert.py epoch_50.pth --domain 1 --config CONFIG_WITHOUT_DOMAINS --out market.pth
 """
 
 import argparse
@@ -24,6 +25,7 @@ from glc.checkpoints import (
     convert_state_dict,
     link_predictor_for,
     load_checkpoint_file,
+    one_domain,
     recognize_layout,
     unwrap_state_dict,
     write_checkpoint_file,
@@ -49,6 +51,12 @@ def parse_args() -> argparse.Namespace:
         '--hw-ratio',
         type=int,
         help='height / width of the images of the pre-training (2 for persons, 1 for ImageNet)',
+    )
+    parser.add_argument(
+        '--domain',
+        type=int,
+        metavar='N',
+        help='keep the batch normalizations of data set N, from 0, of a model with num_domains',
     )
     parser.add_argument(
         '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE', help='overrides of the config'
@@ -80,6 +88,8 @@ def convert(args: argparse.Namespace) -> None:
     state: dict[str, Tensor] = {}
     for path in args.checkpoints:
         state |= unwrap_state_dict(load_checkpoint_file(path))
+    if args.domain is not None:
+        state = one_domain(state, args.domain)
     layout = recognize_layout(state) if args.layout == 'auto' else args.layout
     source = ', '.join(map(str, args.checkpoints))
     converted, report = convert_state_dict(

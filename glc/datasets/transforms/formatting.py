@@ -35,6 +35,8 @@ class PackReIDInputs(BaseTransform):
             'sample_idx',
             'pid',
             'cam_id',
+            'view_id',
+            'part',
             'is_query',
             'img_path',
             'erase_box',

@@ -25,6 +25,7 @@ class BaseBackbone(BaseModule):
     Attributes:
         out_channels: Feature dimension D.
         num_tokens: Number of tokens T; 1 for maps and vectors.
+        needs_samples: Whether it is called with the data samples of the images as well.
         load_report: What the last loaded checkpoint matched; ``None`` before.
 
     Example:
@@ -43,6 +44,7 @@ class BaseBackbone(BaseModule):
 
     out_channels: int
     num_tokens: int = 1
+    needs_samples: bool = False
 
     def __init__(self, init_cfg: dict[str, Any] | None = None) -> None:
         super().__init__(init_cfg)

@@ -1,16 +1,18 @@
 """Vision transformer with the part tokens of PASS, or plain, with the published parameter names."""
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from mmengine.structures import BaseDataElement
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from glc.checkpoints import resize_pos_embed
-from glc.models.layers import IBN
+from glc.models.layers import IBN, GeM
 from glc.registry import MODELS
 
 from .base import BaseBackbone
@@ -76,6 +78,11 @@ class PASSViT(BaseBackbone):
     ImageNet, whose checkpoints load: a position embedding with a row for the class token becomes ``cls_pos`` and
     ``pos_embed``. An embedding of another size is resized.
 
+    With side information (SIE of TransReID, He et al., ICCV 2021), every token of an image also gets
+    ``side_weight`` times a learned embedding of its camera, which training and tests take from the data samples. An
+    image whose camera is unknown, or not among those of the training, is refused: nothing was learned for it, and
+    without an embedding its feature is not comparable with others.
+
     Args:
         arch: ``'tiny'``, ``'small'`` or ``'base'`` (ViT-Ti, ViT-S, ViT-B), or a dict of ``dim``, ``depth``,
             ``heads``.
@@ -85,6 +92,12 @@ class PASSViT(BaseBackbone):
         num_part_tokens: Number P of part tokens; 0 makes a plain ViT.
         stem: ``'patch'``, or ``'ics'`` for the convolutional IBN stem of TransReID-SSL (Luo et al., 2021).
         drop_path_rate: Stochastic depth of the last block; it rises linearly from 0 at the first block.
+        side_information: Number of values of fields of the data samples: ``dict(cam_id=6)`` for 6 cameras,
+            ``dict(cam_id=20, view_id=8)`` for cameras and views, with an embedding for each pair. None for no SIE.
+        side_weight: Factor of the embedding, lambda of TransReID.
+        drop_rate: Dropout of the embedded tokens, and of the outputs of attention and MLP.
+        attn_drop_rate: Dropout of the attention.
+        gem_pool: Add the generalized mean (p = 3) of the normalized patches to the class token; for a plain ViT.
         init_cfg: See :class:`BaseBackbone`.
 
     Raises:
@@ -111,6 +124,11 @@ class PASSViT(BaseBackbone):
         num_part_tokens: int = 3,
         stem: str = 'patch',
         drop_path_rate: float = 0.0,
+        side_information: Mapping[str, int] | None = None,
+        side_weight: float = 3.0,
+        drop_rate: float = 0.0,
+        attn_drop_rate: float = 0.0,
+        gem_pool: bool = False,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -122,19 +140,36 @@ class PASSViT(BaseBackbone):
         if min(height, width) < patch_size:
             raise ValueError(f'img_size={tuple(img_size)} is smaller than a patch of {patch_size} pixels')
         dim, depth, heads = self.archs[arch] if isinstance(arch, str) else _Arch(**arch)
+        if gem_pool and num_part_tokens:
+            raise ValueError(
+                f'gem_pool is for a ViT without part tokens, got num_part_tokens={num_part_tokens}'
+            )
         if dim % heads:
             raise ValueError(f'dim={dim} is not divisible by heads={heads}')
         self.out_channels = dim
+        self.num_part_tokens = num_part_tokens
         self.num_tokens = 1 + num_part_tokens
         self.patch_size = patch_size
         self.patch_embed = _PatchEmbed((height, width), patch_size, stride, dim, ics=stem == 'ics')
         rows, columns = self.patch_embed.grid_size
         self.cls_token = nn.Parameter(torch.empty(1, 1, dim))
         self.cls_pos = nn.Parameter(torch.empty(1, 1, dim))
-        for part in range(1, self.num_tokens):
+        for part in range(1, 1 + num_part_tokens):
             self.register_parameter(f'part_token{part}', nn.Parameter(torch.empty(1, 1, dim)))
             self.register_parameter(f'part{part}_pos', nn.Parameter(torch.empty(1, 1, dim)))
         self.pos_embed = nn.Parameter(torch.empty(1, rows * columns, dim))
+        self.side_information = dict(side_information or {})
+        self.needs_samples = bool(self.side_information)
+        self.side_weight = side_weight
+        if self.needs_samples:
+            values = list(self.side_information.values())
+            if min(values) < 1:
+                raise ValueError(
+                    f'side_information needs at least one value per field, got {side_information}'
+                )
+            self.sie_embed = nn.Parameter(torch.empty(math.prod(values), 1, dim))
+        self.pos_drop = nn.Dropout(drop_rate)
+        self.gem = GeM() if gem_pool else None
         norm_layer: Any = partial(nn.LayerNorm, eps=1e-6)  # timm asks for a class, and only calls it
         self.blocks = nn.Sequential(
             *(
@@ -143,6 +178,8 @@ class PASSViT(BaseBackbone):
                     heads,
                     mlp_ratio=4,
                     qkv_bias=True,
+                    proj_drop=drop_rate,
+                    attn_drop=attn_drop_rate,
                     drop_path=drop_path_rate * index / max(depth - 1, 1),
                     norm_layer=norm_layer,
                 )
@@ -152,13 +189,18 @@ class PASSViT(BaseBackbone):
         self.norm = norm_layer(dim)
         self._initialize()
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor, data_samples: Sequence[BaseDataElement] = ()) -> Tensor:
         """Turn images (B, 3, H, W) into normalized cls and part tokens (B, 1 + P, D).
 
+        Args:
+            inputs: The images.
+            data_samples: What is known of each image; needed with ``side_information`` only.
+
         Raises:
-            ValueError: If the images are not of ``img_size``.
+            ValueError: If the images are not of ``img_size``, or side information of an image is unknown.
         """
-        return self._tokens(self.patch_embed(inputs) + self.pos_embed)
+        patches = self.patch_embed(inputs) + self.pos_embed
+        return self._tokens(patches, self._side(data_samples, len(inputs)) if self.needs_samples else None)
 
     def forward_crops(self, crops: Tensor) -> Tensor:
         """Turn crops of any size into tokens, as pre-training does: the position embeddings are always resized.
@@ -190,11 +232,11 @@ class PASSViT(BaseBackbone):
             ValueError: If there is another number of parts, or a crop is smaller than a patch.
         """
         parts, count = crops.shape[:2]
-        if parts != self.num_tokens - 1:
-            raise ValueError(f'crops of {parts} parts for a model of {self.num_tokens - 1} part tokens')
+        if parts != self.num_part_tokens:
+            raise ValueError(f'crops of {parts} parts for a model of {self.num_part_tokens} part tokens')
         patches = self._positioned_patches(crops.flatten(0, 1))
         tokens = self._leading_tokens()[0]
-        leading = torch.stack([tokens[[0, part]] for part in range(1, self.num_tokens)])  # (P, 2, D)
+        leading = torch.stack([tokens[[0, part]] for part in range(1, 1 + parts)])  # (P, 2, D)
         x = self.blocks(torch.cat([leading.repeat_interleave(count, 0), patches], 1))
         return self.norm(x[:, :2]).unflatten(0, (parts, count))
 
@@ -235,16 +277,46 @@ class PASSViT(BaseBackbone):
 
     def _leading_tokens(self) -> Tensor:
         """Return cls and part tokens with their positions, (1, 1 + P, D)."""
-        parts = range(1, self.num_tokens)
+        parts = range(1, 1 + self.num_part_tokens)
         tokens = [self.cls_token, *(getattr(self, f'part_token{part}') for part in parts)]
         positions = [self.cls_pos, *(getattr(self, f'part{part}_pos') for part in parts)]
         return torch.cat(tokens, 1) + torch.cat(positions, 1)
 
-    def _tokens(self, patches: Tensor) -> Tensor:
+    def _side(self, data_samples: Sequence[BaseDataElement], count: int) -> Tensor:
+        """Return the weighted embeddings of the side information of the images, (B, 1, D)."""
+        if len(data_samples) != count:
+            raise ValueError(
+                f'backbone.side_information={self.side_information} needs the data samples of {count} images, got '
+                f'{len(data_samples)}: extract features with extract_feat(inputs, data_samples)'
+            )
+        indices = []
+        for sample in data_samples:
+            index = 0
+            for field, size in self.side_information.items():
+                value = sample.get(field, -1)
+                if not 0 <= value < size:
+                    raise ValueError(
+                        f'{field}={value} of {sample.get("img_path", "an image")}: backbone.side_information has '
+                        f'learned embeddings of {field} 0 to {size - 1}, and -1 is unknown. Give images of the '
+                        'cameras of the training, or train without side_information'
+                    )
+                index = index * size + value
+            indices.append(index)
+        return self.side_weight * self.sie_embed[indices]
+
+    def _tokens(self, patches: Tensor, side: Tensor | None = None) -> Tensor:
         """Turn patches (B, N, D) with their positions into normalized cls and part tokens (B, 1 + P, D)."""
         leading = self._leading_tokens().expand(len(patches), -1, -1)
-        x = self.blocks(torch.cat([leading, patches], 1))
-        return self.norm(x[:, : self.num_tokens])
+        x = torch.cat([leading, patches], 1)
+        return self._encode(self.pos_drop(x if side is None else x + side))
+
+    def _encode(self, x: Tensor) -> Tensor:
+        """Turn embedded tokens (B, 1 + P + N, D) into normalized cls and part tokens (B, 1 + P, D)."""
+        x = self.blocks(x)
+        if self.gem is None:
+            return self.norm(x[:, : 1 + self.num_part_tokens])
+        cls, patches = self.norm(x).split([1, x.shape[1] - 1], 1)
+        return cls + self.gem(patches.transpose(1, 2)[..., None])[:, None]
 
     def _positioned_patches(self, crops: Tensor) -> Tensor:
         """Turn crops (n, 3, h, w) into patches (n, N', D) with resized positions."""
@@ -267,7 +339,7 @@ class PASSViT(BaseBackbone):
     def _initialize(self) -> None:
         """Initialize as published; the projection of patches keeps torch's default."""
         for name, parameter in self.named_parameters():
-            if name.endswith('_pos') or 'token' in name or name == 'pos_embed':
+            if name.endswith('_pos') or 'token' in name or name in ('pos_embed', 'sie_embed'):
                 nn.init.trunc_normal_(parameter, std=0.02)
         nn.init.zeros_(self.cls_pos)
         for module in self.modules():

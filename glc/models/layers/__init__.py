@@ -1,5 +1,6 @@
 """Layers without any framework, usable alone."""
 
+from .domain_batchnorm import DomainBatchNorm, Domains, separate_domains
 from .gem import GeM
 from .ghost_batchnorm import GhostBatchNorm1d, GhostBatchNorm2d, GhostBatchNormAct2d, convert_batchnorm
 from .global_batch import global_batch
@@ -7,10 +8,13 @@ from .ibn import IBN
 
 __all__ = [
     'IBN',
+    'DomainBatchNorm',
+    'Domains',
     'GeM',
     'GhostBatchNorm1d',
     'GhostBatchNorm2d',
     'GhostBatchNormAct2d',
     'convert_batchnorm',
     'global_batch',
+    'separate_domains',
 ]

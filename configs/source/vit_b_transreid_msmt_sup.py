@@ -1,0 +1,7 @@
+# Source training on MSMT17 with identities, TransReID: ViT-B/16 with SIE and JPM.
+_base_ = [
+    '../_base_/models/vit_b_transreid_sup.py',
+    '../_base_/settings/msmt_transreid_sup.py',
+    '../_base_/labelers/identities.py',
+]
+model = _base_._identities
