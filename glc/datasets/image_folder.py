@@ -68,7 +68,7 @@ class ImageFolderReID(BaseReIDDataset):
         **kwargs: Any,
     ) -> None:
         self.pattern = pattern
-        self._regex = None if pattern is None else _compiled(pattern)
+        self._regex = None if pattern is None else compiled_pattern(pattern)
         _check_folders(folders, self.parts)
         self.folders = {'train': '', 'query': 'query', 'gallery': 'gallery', **(folders or {})}
         self._listed: dict[str, list[str]] = {}
@@ -171,7 +171,12 @@ class ImageFolderReID(BaseReIDDataset):
         return {} if match is None else match.groupdict()
 
 
-def _compiled(pattern: str) -> re.Pattern[str]:
+def compiled_pattern(pattern: str) -> re.Pattern[str]:
+    """Compile the pattern of :class:`ImageFolderReID`.
+
+    Raises:
+        ValueError: It is no regular expression, or has other named groups than ``pid`` and ``cam``, or none.
+    """
     if not isinstance(pattern, str):
         raise ValueError(f'ImageFolderReID: pattern must be a text, got {pattern!r}')
     try:

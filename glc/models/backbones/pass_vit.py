@@ -218,7 +218,7 @@ class PASSViT(BaseBackbone):
 
     def _tokens(self, patches: Tensor) -> Tensor:
         """Turn patches (B, N, D) with their positions into normalized cls and part tokens (B, 1 + P, D)."""
-        leading = self._leading_tokens().expand(len(patches), -1, -1)
+        leading = self._leading_tokens().expand(patches.shape[0], -1, -1)  # len() would fix it in exports
         x = self.blocks(torch.cat([leading, patches], 1))
         return self.norm(x[:, : self.num_tokens])
 
