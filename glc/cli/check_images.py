@@ -58,7 +58,7 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--near',
         type=int,
-        default=10,
+        default=20,
         metavar='BITS',
         help='images are nearly the same if so many of the 256 bits of their hashes differ, or fewer; -1 does not '
         'compare (default: %(default)s)',

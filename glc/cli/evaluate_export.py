@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     scores = {'network': runner.test()}
     for name, network in networks.items():
         runner.model = network
-        scores[name] = runner.test()
+        scores[name] = runner.test_loop.run()
 
     shown = [name for name in scores['network'] if name.endswith(('mAP', 'rank1'))]
     table = [['', 'dtype', 'MB', *shown, *(f'loss of {name}' for name in shown)]]

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     from mmengine.config import Config
     from torch import Tensor, nn
 
-    from glc.deployment import InputFormat
+    from glc.deployment import ExportedNetwork, InputFormat
 
 _EPILOG = """examples:
   python tools/deployment/export.py CONFIG CHECKPOINT reid.onnx --normalize-inside
@@ -67,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--images',
         metavar='FOLDER',
-        help='also compare features of images of this folder (default: that of --calibrate)',
+        help='also compare features of images of this folder',
     )
     parser.add_argument(
         '--num-images',
@@ -118,9 +119,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from glc.deployment.exported import metadata_texts
 
     cfg = load_config(args.config, args.cfg_options, args.work_dir)
-    network = build_for_test(cfg, args.checkpoint).model
+    network = build_for_test(cfg, args.checkpoint).model.cpu().eval()
     image_format = _image_format(cfg, network, args.normalize_inside, args.channels, args.static_batch)
-    exported = ExportableNetwork(network, image_format, half=args.dtype == 'float16')
+    exportable = ExportableNetwork(network, image_format, half=args.dtype == 'float16')
     metadata = metadata_texts(
         image_format,
         glc_version=glc.__version__,
@@ -130,39 +131,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         flip_test=network.flip_test,
         resize=_resize(cfg),
     )
-    folder = args.images or args.calibrate
-    images = _images(cfg, folder, args.num_images, image_format) if folder else None
+    # Read before the work, which takes minutes for a large network.
+    noise = (5, 3, image_format.height, image_format.width)
+    pixels = {'random images': torch.randint(0, 256, noise, generator=torch.Generator().manual_seed(0))}
+    for folder in filter(None, (args.calibrate, args.images)):
+        pixels[f"images of '{folder}'"] = _pixels(cfg, folder, args.num_images)
     if args.dtype == 'int8':
-        import tempfile
-
+        batches = None
+        if args.calibrate:
+            size = image_format.batch or 16
+            parts = pixels[f"images of '{args.calibrate}'"].split(size)
+            batches = [image_format.inputs(part) for part in parts if image_format.batch in (None, len(part))]
         with tempfile.TemporaryDirectory() as scratch:
             plain = Path(scratch, 'float32.onnx')
-            export_network(exported, image_format, plain, metadata)
-            batches = None
-            if args.calibrate:
-                shown = _images(cfg, args.calibrate, args.num_images, image_format)
-                size = image_format.batch or 16
-                batches = [
-                    part for part in shown.split(size) if len(part) == size or image_format.batch is None
-                ]
+            export_network(exportable, image_format, plain, metadata)
             quantize_onnx(plain, args.out, batches)
     else:
-        export_network(exported, image_format, args.out, metadata)
+        export_network(exportable, image_format, args.out, metadata)
     megabytes = args.out.stat().st_size / 1e6
     print(f'{args.out}: {args.format}, {args.dtype}, {megabytes:.1f} MB, {_said(image_format)}')
 
-    reference = ExportableNetwork(network, image_format)
     written = ExportedNetwork(args.out)
-    noise = torch.randint(
-        0, 256, (5, 3, image_format.height, image_format.width), generator=torch.Generator().manual_seed(0)
-    )
-    inputs = {
-        'random images': image_format.preprocessor()({'inputs': noise})['inputs'].to(image_format.dtype)
-    }
-    if images is not None:
-        inputs[f"images of '{folder}'"] = images
     tolerance = _TOLERANCES[args.dtype] if args.tolerance is None else args.tolerance
-    worst = max(_difference(name, reference, written, batch) for name, batch in inputs.items())
+    worst = max(_difference(name, network, written, batch) for name, batch in pixels.items())
     if worst <= tolerance:
         return 0
     print(
@@ -207,38 +198,38 @@ def _resize(cfg: 'Config') -> dict[str, str]:
     }
 
 
-def _images(cfg: 'Config', folder: str, number: int, image_format: 'InputFormat') -> 'Tensor':
-    """Load images of a folder, at even distances, in the format of the inputs."""
+def _pixels(cfg: 'Config', folder: str, number: int) -> 'Tensor':
+    """Load images of a folder, at even distances, through the pipeline of tests: (B, 3, H, W) uint8, BGR."""
     import torch
 
     from glc.datasets import ImageFolderReID
     from glc.engine.feature_extractor import deterministic_pipeline
 
     dataset = ImageFolderReID(
-        folder, folders={'query': '', 'gallery': ''}, pipeline=deterministic_pipeline(cfg), unreadable='error'
+        folder, folders={'query': '', 'gallery': ''}, pipeline=deterministic_pipeline(cfg)
     )
     chosen = range(0, len(dataset), max(1, len(dataset) // number))[:number]
-    batch = {'inputs': [dataset[index]['inputs'] for index in chosen]}
-    inputs: torch.Tensor = image_format.preprocessor()(batch)['inputs']
-    return inputs.to(image_format.dtype)
+    return torch.stack([dataset[index]['inputs'] for index in chosen])
 
 
-def _difference(name: str, network: 'nn.Module', written: 'nn.Module', images: 'Tensor') -> float:
-    """Print and return the largest difference between unit features of two networks."""
+def _difference(name: str, network: 'nn.Module', written: 'ExportedNetwork', pixels: 'Tensor') -> float:
+    """Print and return the largest difference between unit features of a network and its file."""
     import torch
     import torch.nn.functional as F
 
+    from glc.models.reid import features_for_test
+
+    expected, found = [], []
     with torch.no_grad():
-        features = [
-            F.normalize(torch.cat([run(part) for part in images.split(16)]).float())
-            for run in (network, written)
-        ]
-        # One image alone, so that another number of images was tried.
-        alone = F.normalize(written(images[:1]))
-    one, other = features
-    largest = max(float((one - other).abs().max()), float((one[:1] - alone).abs().max()))
+        # The first image alone: a file that takes any number of images must take one.
+        for part in (pixels[:1], *pixels.split(16)):
+            inputs = network.data_preprocessor({'inputs': part})['inputs']
+            expected.append(F.normalize(features_for_test(network, inputs)))
+            found.append(F.normalize(written(written.format.inputs(part))))
+    one, other = torch.cat(expected), torch.cat(found)
+    largest = float((one - other).abs().max())
     print(
-        f'{len(images)} {name}: largest difference of unit features {largest:.1e}, '
+        f'{len(pixels)} {name}: largest difference of unit features {largest:.1e}, '
         f'smallest cosine similarity {float((one * other).sum(1).min()):.5f}'
     )
     return largest

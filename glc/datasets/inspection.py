@@ -29,7 +29,8 @@ ERRORS = ('corrupt', 'two identities')
 
 _HASH_SIDE = 16
 _MOST_PIXELS = 40_000_000  # as LoadReIDImage
-_BLANK = 4  # largest difference of gray values
+_BLANK = 2  # standard deviation of gray values
+_MARGIN = 0.05  # of the standard deviation: in flat regions, noise would decide which pixel is lighter
 
 
 class Problem(NamedTuple):
@@ -61,7 +62,7 @@ def inspect_images(
     pids: Sequence[object] | None = None,
     min_size: tuple[int, int] = (16, 32),
     aspect: tuple[float, float] = (1.0, 5.0),
-    near_bits: int | None = 10,
+    near_bits: int | None = 20,
     workers: int = 1,
 ) -> list[Problem]:
     """Read images and list what is wrong with them.
@@ -71,8 +72,8 @@ def inspect_images(
         pids: Identity of each; empty, None or negative = unknown.
         min_size: Smallest width and height in pixels.
         aspect: Smallest and largest height over width.
-        near_bits: Images are nearly the same if at most so many of the 256 bits of their difference hashes differ (of
-            neighboring pixels, in gray and at 17 x 16 pixels, which is the lighter one). None does not compare.
+        near_bits: Images are nearly the same if at most so many of the 256 bits of their difference hashes differ: is
+            a pixel lighter than its left neighbor, in gray and at 17 x 16 pixels? None does not compare.
         workers: Processes that read.
 
     Returns:
@@ -159,10 +160,9 @@ def _read(path: str) -> _Content:
                 gray = np.asarray(image.convert('L').resize(size, Image.Resampling.BOX), np.int16)
     except Exception as error:  # PIL raises many kinds
         return _Content(' '.join(str(error).split()) or type(error).__name__)
-    blank = np.ptp(gray) < _BLANK
-    return _Content(
-        '', width, height, digest, None if blank else np.packbits(gray[:, 1:] > gray[:, :-1]).tobytes()
-    )
+    spread = gray.std()
+    lighter = np.diff(gray) > _MARGIN * spread
+    return _Content('', width, height, digest, None if spread < _BLANK else np.packbits(lighter).tobytes())
 
 
 def _alone(

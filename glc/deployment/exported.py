@@ -66,6 +66,11 @@ class InputFormat:
         mean, std = ((0.0,) * 3, (1.0,) * 3) if self.normalize_inside else (self.mean, self.std)
         return ReIDDataPreprocessor(mean, std, bgr_to_rgb=self.channels == 'rgb')
 
+    def inputs(self, pixels: Tensor) -> Tensor:
+        """Turn pixels (B, 3, height, width) of a pipeline, BGR from 0 to 255, into inputs."""
+        inputs: Tensor = self.preprocessor()({'inputs': pixels})['inputs']
+        return inputs.to(self.dtype)
+
 
 class ExportedNetwork:
     """A file of ``tools/deployment/export.py``, run on the CPU.
@@ -97,8 +102,8 @@ class ExportedNetwork:
                 f"'{Path(path).absolute()}' has no metadata of glc: write it with tools/deployment/export.py"
             )
         self.metadata = {key: json.loads(text) for key, text in texts.items()}
-        fields = InputFormat.__dataclass_fields__
-        self.format = InputFormat(**{key: value for key, value in self.metadata.items() if key in fields})
+        values = {key: self.metadata[key] for key in InputFormat.__dataclass_fields__}
+        self.format = InputFormat(**{**values, 'mean': tuple(values['mean']), 'std': tuple(values['std'])})
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
