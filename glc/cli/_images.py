@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -60,8 +61,6 @@ def report_problems(problems: Sequence['Problem'], number: int, root: str, out: 
     Returns:
         Whether some are errors.
     """
-    import os
-
     from glc.datasets.inspection import ERRORS, PROBLEMS
     from glc.utils.files import atomic_file
 

@@ -74,6 +74,6 @@ def check(paths: Sequence[str], pids: Sequence[object], root: str, args: argpars
     from glc.datasets.inspection import inspect_images
 
     near = None if args.near < 0 else args.near
-    problems = inspect_images(paths, pids, tuple(args.min_size), tuple(args.aspect), near, args.workers)
+    problems = inspect_images(paths, pids, args.min_size, args.aspect, near, args.workers)
     errors = report_problems(problems, len(paths), root, args.out)
     return int(errors or (args.strict and bool(problems)))

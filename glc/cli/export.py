@@ -5,13 +5,15 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from glc.apis.options import ConfigOptions
 
 if TYPE_CHECKING:
     from mmengine.config import Config
-    from torch import Tensor, nn
+    from torch import Tensor
 
-    from glc.deployment import ExportedNetwork, InputFormat
+    from glc.deployment.exported import ExportedNetwork, InputFormat
 
 _EPILOG = """examples:
   python tools/deployment/export.py CONFIG CHECKPOINT reid.onnx --normalize-inside
@@ -85,18 +87,15 @@ def _parser() -> argparse.ArgumentParser:
         + ')',
     )
     parser.add_argument('--work-dir', help='folder of the log (default: work_dirs/CONFIG_NAME)')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE', help='overrides of the config'
+    )
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the file and compare its features; return 1 where they differ."""
     parser = _parser()
-    # Here and not in _parser(), so that --help is quick.
-    from glc.apis.options import ConfigOptions
-
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE', help='overrides of the config'
-    )
     args = parser.parse_args(argv)
     if args.out.suffix != _ENDINGS[args.format]:
         parser.error(
@@ -115,8 +114,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     import glc
     from glc.apis import build_for_test, load_config
-    from glc.deployment import ExportableNetwork, ExportedNetwork, export_network, quantize_onnx
-    from glc.deployment.exported import metadata_texts
+    from glc.deployment.exported import ExportedNetwork, metadata_texts
+    from glc.deployment.exporting import ExportableNetwork, export_network, quantize_onnx
 
     cfg = load_config(args.config, args.cfg_options, args.work_dir)
     network = build_for_test(cfg, args.checkpoint).model.cpu().eval()
@@ -165,13 +164,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _image_format(
-    cfg: 'Config', network: 'nn.Module', inside: bool, channels: str | None, batch: int | None
+    cfg: 'Config', network: Any, inside: bool, channels: str | None, batch: int | None
 ) -> 'InputFormat':
     """Read from a config what its network takes."""
     import numpy as np
     from mmengine.dataset import Compose
 
-    from glc.deployment import InputFormat
+    from glc.deployment.exported import InputFormat
     from glc.engine.feature_extractor import deterministic_pipeline
     from glc.registry import TRANSFORMS
 
@@ -212,7 +211,7 @@ def _pixels(cfg: 'Config', folder: str, number: int) -> 'Tensor':
     return torch.stack([dataset[index]['inputs'] for index in chosen])
 
 
-def _difference(name: str, network: 'nn.Module', written: 'ExportedNetwork', pixels: 'Tensor') -> float:
+def _difference(name: str, network: Any, written: 'ExportedNetwork', pixels: 'Tensor') -> float:
     """Print and return the largest difference between unit features of a network and its file."""
     import torch
     import torch.nn.functional as F

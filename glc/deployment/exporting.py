@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -57,8 +58,8 @@ class ExportableNetwork(nn.Module):
                 f'{type(network).__name__} gives no features of re-identification: export the config of a network that '
                 'tools/test.py can evaluate'
             )
-        network = copy.deepcopy(network).cpu().eval()
-        own = 'rgb' if network.data_preprocessor.bgr_to_rgb else 'bgr'
+        copied: Any = copy.deepcopy(network).cpu().eval()
+        own = 'rgb' if copied.data_preprocessor.bgr_to_rgb else 'bgr'
         self.flips_channels = image_format.channels != own
         self.normalizes = image_format.normalize_inside
         if self.flips_channels and not self.normalizes:
@@ -66,8 +67,8 @@ class ExportableNetwork(nn.Module):
         self.register_buffer('mean', torch.tensor(image_format.mean).view(3, 1, 1))
         self.register_buffer('std', torch.tensor(image_format.std).view(3, 1, 1))
         if half:
-            network.backbone = _HalfBackbone(network.backbone)
-        self.network = network
+            copied.backbone = _HalfBackbone(copied.backbone)
+        self.network = copied
 
     def forward(self, images: Tensor) -> Tensor:
         """Extract features (B, D) of images in the format of the inputs."""
@@ -125,8 +126,7 @@ def quantize_onnx(source: str | Path, path: str | Path, batches: Iterable[Tensor
         source: File in float32.
         path: File to write. It gets the metadata of the source.
         batches: Images in the format of the inputs, from which the ranges of activations are taken (static
-            quantization). None measures them in every run (dynamic quantization), which needs no images, and takes
-            longer.
+            quantization). None measures them in every run (dynamic quantization).
 
     Raises:
         ImportError: onnx or onnxruntime is not installed.
@@ -160,11 +160,11 @@ def quantize_onnx(source: str | Path, path: str | Path, batches: Iterable[Tensor
         onnx.save_model(model, str(part))
 
 
-def _reader(quantization: object, batches: Iterable[Tensor]) -> object:
+def _reader(quantization: Any, batches: Iterable[Tensor]) -> Any:
     """Give batches to the calibration of onnxruntime."""
     inputs = iter([{'images': batch.numpy()} for batch in batches])
 
-    class Reader(quantization.CalibrationDataReader):  # type: ignore[name-defined]
+    class Reader(quantization.CalibrationDataReader):
         def get_next(self) -> dict | None:
             return next(inputs, None)
 
