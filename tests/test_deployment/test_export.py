@@ -175,6 +175,7 @@ def test_the_tool_writes_checks_and_describes(exported, capfd):
     assert code == 0
     metadata = ExportedNetwork(folder / 'reid.onnx').metadata
     assert metadata['config'] == 'config'
+    assert str(ROOT).encode() not in (folder / 'reid.onnx').read_bytes()  # no trace of this machine
     assert metadata['checkpoint'] == 'weights.pth'
     assert (metadata['height'], metadata['width'], metadata['channels']) == (64, 32, 'rgb')
     assert metadata['resize'] == dict(backend='pillow', interpolation='bicubic')
