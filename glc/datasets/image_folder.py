@@ -69,7 +69,7 @@ class ImageFolderReID(BaseReIDDataset):
         **kwargs: Any,
     ) -> None:
         self.pattern = pattern
-        self._regex = None if pattern is None else _compiled(pattern)
+        self._regex = None if pattern is None else compiled_pattern(pattern)
         _check_folders(folders, self.parts)
         self.folders = {'train': '', 'query': 'query', 'gallery': 'gallery', **(folders or {})}
         self._listed: dict[str, list[str]] = {}
@@ -184,7 +184,7 @@ def identities_and_cameras(paths: Sequence[str], pattern: str) -> tuple[np.ndarr
         >>> identities_and_cameras(['door/bob_1.jpg', 'hall/eve_2.jpg'], r'(?P<cam>[^/]+)/(?P<pid>[^/]+)_')
         (array([0, 1]), array([0, 1]))
     """
-    regex = _compiled(pattern)
+    regex = compiled_pattern(pattern)
     texts: dict[str, list[str]] = {group: [] for group in _GROUPS}
     for path in paths:
         match = regex.search(path)
@@ -203,6 +203,12 @@ def identities_and_cameras(paths: Sequence[str], pattern: str) -> tuple[np.ndarr
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:
+def compiled_pattern(pattern: str) -> re.Pattern[str]:
+    """Compile the pattern of :class:`ImageFolderReID`.
+
+    Raises:
+        ValueError: It is no regular expression, or has other named groups than ``pid`` and ``cam``, or none.
+    """
     if not isinstance(pattern, str):
         raise ValueError(f'ImageFolderReID: pattern must be a text, got {pattern!r}')
     try:

@@ -60,6 +60,13 @@ def test_make_then_verify(run, tmp_path):
     assert [row[0] for row in rows] == ['train', 'query', 'gallery']
     assert rows[2][4:6] == ['1', '1']
 
+    first, *_, last = sorted((tmp_path / 'data/bounding_box_train').iterdir())
+    last.write_bytes(first.read_bytes())
+    assert run('verify_dataset', 'syntheticreid', tmp_path / 'data').returncode == 0
+    checked = run('verify_dataset', 'syntheticreid', tmp_path / 'data', '--content')
+    assert checked.returncode == 1
+    assert 'two identities' in checked.stdout
+
 
 @pytest.mark.parametrize(
     ('name', 'write', 'said'),

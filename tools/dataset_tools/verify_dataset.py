@@ -2,15 +2,19 @@
 
 Example:
     python tools/dataset_tools/verify_dataset.py market1501 data/market1501
+    python tools/dataset_tools/verify_dataset.py market1501 data/market1501 --content --workers 4 --out problems.csv
 """
 
 import argparse
+import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from glc.apis import ConfigOptions
+from glc.cli.check_images import add_limits, check
 from glc.datasets import BaseReIDDataset
 from glc.registry import DATASETS
 
@@ -54,6 +58,20 @@ def verify(dataset: BaseReIDDataset) -> tuple[list[tuple[str, ...]], list[str]]:
     return rows, problems
 
 
+def check_content(dataset: BaseReIDDataset, args: argparse.Namespace) -> int:
+    """Read the images of all parts that are there; return the exit code of the check."""
+    records = []
+    for part in dataset.parts:
+        with suppress(FileNotFoundError):
+            records += dataset.scan(part)
+    if records and not os.path.lexists(records[0].path):
+        print('error: --content reads files, and these images are in a database', file=sys.stderr)
+        return 1
+    unknown = (-1, dataset.junk_pid, dataset.distractor_pid)
+    pids = ['' if record.pid in unknown else record.pid for record in records]
+    return check([record.path for record in records], pids, args.root, args)
+
+
 def main() -> int:
     """Parse the command line, print the table and what is missing."""
     names = known_datasets()
@@ -69,6 +87,8 @@ def main() -> int:
         default={},
         help='more arguments of the data set: key=value',
     )
+    parser.add_argument('--content', action='store_true', help='also read every image, as check.py does')
+    add_limits(parser)
     args = parser.parse_args()
     dataset = DATASETS.build(
         {'type': names[args.name], 'data_root': args.root, 'lazy_init': True, **args.options}
@@ -82,10 +102,10 @@ def main() -> int:
     print(f"{dataset.metainfo['dataset_name']} in '{args.root}'")
     for row in (_COLUMNS, *rows):
         print('  '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    if not problems:
-        return 0
-    print('\n'.join(['', *problems, 'expected layout:', dataset.layout]))
-    return 1
+    if problems:
+        print('\n'.join(['', *problems, 'expected layout:', dataset.layout]))
+    bad = args.content and check_content(dataset, args)
+    return int(bool(problems or bad))
 
 
 if __name__ == '__main__':

@@ -90,7 +90,8 @@ class SummaryHook(Hook):
         if 'train/lr' in runner.message_hub.log_scalars:
             parts.append(f'lr {runner.message_hub.get_scalar("train/lr").current():.2g}')
         if report:
-            assert hook is not None and hook.pseudo is not None
+            assert hook is not None
+            assert hook.pseudo is not None
             images = len(hook.pseudo.labels)
             parts += [f'{report["clusters"]} clusters', f'{report["outliers"] / images:.1%} outliers']
         elif hook is not None:

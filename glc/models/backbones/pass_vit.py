@@ -306,7 +306,7 @@ class PASSViT(BaseBackbone):
 
     def _tokens(self, patches: Tensor, side: Tensor | None = None) -> Tensor:
         """Turn patches (B, N, D) with their positions into normalized cls and part tokens (B, 1 + P, D)."""
-        leading = self._leading_tokens().expand(len(patches), -1, -1)
+        leading = self._leading_tokens().expand(patches.shape[0], -1, -1)  # len() would fix it in exports
         x = torch.cat([leading, patches], 1)
         return self._encode(self.pos_drop(x if side is None else x + side))
 

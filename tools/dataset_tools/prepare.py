@@ -1,0 +1,11 @@
+"""From a checkout: ``python tools/dataset_tools/prepare.py``; see --help."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from glc.cli.prepare_images import main
+
+if __name__ == '__main__':
+    sys.exit(main())
