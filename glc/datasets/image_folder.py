@@ -202,7 +202,6 @@ def identities_and_cameras(paths: Sequence[str], pattern: str) -> tuple[np.ndarr
     return pids, cam_ids
 
 
-def _compiled(pattern: str) -> re.Pattern[str]:
 def compiled_pattern(pattern: str) -> re.Pattern[str]:
     """Compile the pattern of :class:`ImageFolderReID`.
 
