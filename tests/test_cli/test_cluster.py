@@ -158,7 +158,7 @@ const buttons = {json.dumps(buttons)}.map(([key, sign]) => ({{dataset: {{key, si
   addEventListener(_, click) {{ this.click = click; }},
   setAttribute(name, value) {{ this.attributes[name] = value; }}}}));
 const document = {{querySelector: () => main, querySelectorAll: () => buttons}};
-{re.search(r'<script>(.*)</script>', page, re.DOTALL)[1]}
+{{ {re.search(r'<script>(.*)</script>', page, re.DOTALL)[1]} }}
 console.log(JSON.stringify(buttons.map(button => {{
   button.click();
   return [main.children.map(found => found.dataset.number),
