@@ -2,8 +2,11 @@
 
 import csv
 import hashlib
+import json
 import os
 import re
+import shutil
+import subprocess
 from base64 import b64decode
 from html.parser import HTMLParser
 from io import BytesIO
@@ -13,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import glc
 from glc.apis import ReIDFeatures, ReIDInferencer
 from glc.apis.clustering import ImageClusters, write_clusters_folder
 from glc.cli.cluster import main
@@ -137,6 +141,36 @@ def test_the_page_shows_every_cluster_and_needs_nothing_else(clustered):
     others = [address for address in page.addresses if not address.startswith('data:image/jpeg;base64,')]
     assert all((out / address).exists() for address in others)
     assert not re.search(r'https?://', text)
+
+
+def test_a_click_sorts_the_page(tmp_path):
+    """The script of the page, in node, with just as much of a page as it asks for."""
+    if shutil.which('node') is None:
+        pytest.skip('node is not installed')
+    page = (Path(glc.__file__).parent / 'visualization/cluster_page.html').read_text()
+    clusters = [(0, 9, 0.5), (1, 9, 0.9), (2, 3, 0.7)]
+    buttons = re.findall(r'data-key="(\w+)" data-sign="(-?1)"', page)
+    stub = f"""
+const main = {{children: {json.dumps(clusters)}.map(
+  ([number, size, confidence]) => ({{dataset: {{number, size, confidence}}}})),
+  append(...sorted) {{ this.children = sorted; }}}};
+const buttons = {json.dumps(buttons)}.map(([key, sign]) => ({{dataset: {{key, sign}}, attributes: {{}},
+  addEventListener(_, click) {{ this.click = click; }},
+  setAttribute(name, value) {{ this.attributes[name] = value; }}}}));
+const document = {{querySelector: () => main, querySelectorAll: () => buttons}};
+{{ {re.search(r'<script>(.*)</script>', page, re.DOTALL)[1]} }}
+console.log(JSON.stringify(buttons.map(button => {{
+  button.click();
+  return [main.children.map(found => found.dataset.number),
+          buttons.map(other => other.attributes['aria-pressed'])];
+}})));
+"""
+    (tmp_path / 'page.js').write_text(stub)
+    done = subprocess.run(['node', tmp_path / 'page.js'], capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    assert [order for order, _ in found] == [[0, 1, 2], [0, 1, 2], [2, 0, 1], [1, 2, 0], [0, 2, 1]]
+    assert [pressed.index('true') for _, pressed in found] == [0, 1, 2, 3, 4]
+    assert all(pressed.count('true') == 1 for _, pressed in found)
 
 
 def test_file_names_cannot_write_into_the_page(tmp_path):
