@@ -33,8 +33,8 @@ class JPMViT(PASSViT):
         num_part_tokens: 0, since the local branches take the place of part tokens.
         num_branches: Number P of local branches.
         shift: Shift of the patches.
-        groups: Rows of the shuffling. Patches that are one short of a multiple of it are completed by a copy of one, which
-            comes last and is left out.
+        groups: Rows of the shuffling. Patches that are one short of a multiple of it are completed by a copy of one,
+            which comes last and is left out.
         rearrange: Whether patches are shifted and shuffled; otherwise each branch has a horizontal stripe.
         **kwargs: As in :class:`PASSViT`.
 
