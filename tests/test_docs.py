@@ -72,7 +72,7 @@ def test_readme_snippet_runs(tmp_path):
     run_block(blocks[0], tmp_path)
 
 
-def test_label_engine_snippet_searches_once(tmp_path, monkeypatch):
+def test_label_engine_snippet_searches_every_metric_once(tmp_path, monkeypatch):
     (block,) = python_blocks((ROOT / 'docs/label_engine.md').read_text())
     searches = []
 
@@ -83,7 +83,8 @@ def test_label_engine_snippet_searches_once(tmp_path, monkeypatch):
     monkeypatch.setattr('glc.core.neighbors.view.unit_knn_graph', search)
     result = run_block(block, tmp_path)
     # what labeler and corrector expect, twice, because cameras choose among the neighbors
-    assert searches == [2 * max(result['labeler'].expected_k, result['corrector'].expected_k)]
+    # the features as they are, and those in the metric that the labels teach
+    assert searches == [2 * max(result['labeler'].expected_k, result['corrector'].expected_k)] * 2
     assert label_quality(result['corrected'], np.arange(30).repeat(12))['pairwise_f'] > 0.9
 
 
