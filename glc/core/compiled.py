@@ -62,8 +62,8 @@ def compiled(
 @cache  # said once
 def _announce() -> None:
     logging.getLogger(__name__).warning(
-        'compiling the loops of the labelers, which takes some seconds; numba keeps the result where it can write a '
-        'folder (NUMBA_CACHE_DIR names one)'
+        'compiling the loops of labelers and scores, which takes some seconds; numba keeps the result where it can '
+        'write a folder (NUMBA_CACHE_DIR names one)'
     )
 
 

@@ -158,7 +158,7 @@ def test_compiling_is_announced_once(module, caplog):
     first(VALUES)
     first(VALUES.astype(np.float32))
     (said,) = (record.message for record in caplog.records)
-    assert said.startswith('compiling the loops of the labelers, which takes some seconds')
+    assert said.startswith('compiling the loops of labelers and scores, which takes some seconds')
     announce.cache_clear()
     load(module)(VALUES)
     assert len(caplog.records) == 1, 'what is kept is not compiled'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from numbers import Integral
 from typing import Any
 
@@ -10,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from glc.core.evaluation.ranking_numba import count_ranks
 from glc.core.labels import as_labels, as_tensor, as_unit_features
+from glc.core.neighbors.jaccard_numba import parallel_rows
 from glc.core.parameters import AT_LEAST_ONE, Rules, Several, StrOptions, checked
 
 BlockDistance = Callable[[range], Tensor]
@@ -20,7 +23,8 @@ SAME_CAMERA = [StrOptions({'drop', 'keep'})]
 """Whether images of a query's identity and camera are ignored, see :func:`evaluate_ranking`."""
 
 _RULES: Rules = {'same_camera': SAME_CAMERA, 'distance': [callable, None]}
-_BLOCK_SIMILARITIES = 2**23  # 32 MiB, and twice that for the indices of their sort
+_BLOCK_SIMILARITIES = 2**23  # 32 MiB; where they are sorted, twice that for the indices
+_MANY_MATCHES = 1000  # per query; where there are more, a sort of the gallery takes less time than counts
 
 
 @checked(ranks=[Several(Integral, 1, None, closed='left', empty=True)], **_RULES)
@@ -137,7 +141,7 @@ def score_queries(
         array([0.5, nan])
     """
     blocks = []
-    for order, _, matches in _rankings(
+    for num_queries, query, rank in _match_ranks(
         query_features,
         gallery_features,
         query_pids,
@@ -147,11 +151,9 @@ def score_queries(
         distance,
         same_camera,
     ):
-        block = np.full((3, len(order)), np.nan)
-        query, column = (index.cpu().numpy() for index in matches.gather(1, order).nonzero(as_tuple=True))
+        block = np.full((3, num_queries), np.nan)
         counted, start, count = np.unique(query, return_index=True, return_counts=True)
         if len(count):
-            rank = column + 1
             number = np.arange(1, len(rank) + 1) - np.repeat(start, count)
             block[:, counted] = (
                 np.add.reduceat(number / rank, start) / count,
@@ -241,6 +243,73 @@ def query_blocks(query: Tensor, gallery: Tensor) -> Iterator[range]:
         yield range(start, min(start + step, len(query)))
 
 
+def _match_ranks(
+    query_features: np.ndarray | Tensor,
+    gallery_features: np.ndarray | Tensor,
+    query_pids: np.ndarray | Tensor,
+    gallery_pids: np.ndarray | Tensor,
+    query_cams: np.ndarray | Tensor | None,
+    gallery_cams: np.ndarray | Tensor | None,
+    distance: BlockDistance | None,
+    same_camera: str,
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Rank the M true matches of blocks of B queries, in order.
+
+    Yields:
+        B; the query (M,) of every match, from 0 in the block, rising; the ranks (M,), rising for each query.
+    """
+    query, gallery = query_and_gallery(query_features, gallery_features)
+    query_ids, gallery_ids = _both(query_pids, gallery_pids, query, gallery, 'identities')
+    query_views, gallery_views = _both(query_cams, gallery_cams, query, gallery, 'cameras')
+    unknown = (gallery_ids < 0).nonzero().squeeze(1)
+    by_identity = gallery_ids.argsort(stable=True)
+    begins, ends = (
+        torch.searchsorted(gallery_ids[by_identity], query_ids, side=side) for side in ('left', 'right')
+    )
+    counts = (ends - begins).masked_fill(query_ids < 0, 0)
+    for block in query_blocks(query, gallery):
+        rows = slice(block.start, block.stop)
+        nearness = _nearness(query, gallery, block, distance).index_fill_(1, unknown, -torch.inf)
+        count = counts[rows]
+        matched = torch.arange(len(block), device=query.device).repeat_interleave(count)
+        number = torch.arange(len(matched), device=query.device) - (count.cumsum(0) - count)[matched]
+        image = by_identity[begins[rows][matched] + number]
+        if same_camera == 'drop':
+            ignored = (query_views[rows][matched] == gallery_views[image]) & (gallery_views[image] >= 0)
+            nearness[matched[ignored], image[ignored]] = -torch.inf
+            matched, image = matched[~ignored], image[~ignored]
+        ranks, queries = (part.cpu().numpy() for part in (_ranks(nearness, matched, image), matched))
+        yield len(block), queries, ranks[np.lexsort((ranks, queries))]
+
+
+def _ranks(nearness: Tensor, queries: Tensor, images: Tensor) -> Tensor:
+    """Find the ranks (M,), from 1, of gallery images (M,) in rows (M,) of ``nearness`` (B, G)."""
+    num_gallery = nearness.shape[1]
+    numbers = torch.arange(num_gallery, device=nearness.device)
+    if len(queries) > _MANY_MATCHES * len(nearness):
+        order = nearness.argsort(dim=1, descending=True, stable=True)
+        return torch.empty_like(order).scatter_(1, order, numbers.expand_as(order))[queries, images] + 1
+    if nearness.device.type == 'cpu' and len(queries):
+        kernel = partial(count_ranks, *(part.numpy() for part in (nearness, queries, images)))
+        share = -(-len(queries) // torch.get_num_threads())
+        return torch.from_numpy(np.concatenate(list(parallel_rows(kernel, range(len(queries)), share))))
+    at_once = max(1, _BLOCK_SIMILARITIES // num_gallery)
+    ranks = []
+    for some, image in zip(queries.split(at_once), images[:, None].split(at_once), strict=True):
+        row = nearness[some]
+        level = row.gather(1, image)
+        ranks.append(((row > level) | ((row == level) & (numbers < image))).sum(dim=1) + 1)
+    return torch.cat(ranks)
+
+
+def _nearness(query: Tensor, gallery: Tensor, block: range, distance: BlockDistance | None) -> Tensor:
+    """Compute the nearness (B, G) of a block of queries in new memory: cosine similarities, or negative distances."""
+    if distance is None:
+        return query[block.start : block.stop] @ gallery.T
+    distances = _checked_distance(distance(block), block, len(gallery)).to(query.device)
+    return -distances.to(torch.promote_types(distances.dtype, torch.float32)).contiguous()
+
+
 def _rankings(
     query_features: np.ndarray | Tensor,
     gallery_features: np.ndarray | Tensor,
@@ -270,10 +339,7 @@ def _rankings(
             ignored |= gallery_ids < 0
         if same_camera == 'drop':
             ignored |= same_id & (query_views[rows, None] == gallery_views) & (gallery_views >= 0)
-        if distance is None:
-            nearness = query[rows] @ gallery.T
-        else:
-            nearness = -_checked_distance(distance(block), block, len(gallery)).to(query.device)
+        nearness = _nearness(query, gallery, block, distance)
         ranking = nearness.masked_fill(ignored, -torch.inf).argsort(dim=1, descending=True, stable=True)
         yield ranking, ignored, same_id & ~ignored
 
@@ -286,8 +352,8 @@ def _checked_distance(rows: Tensor, block: range, num_gallery: int) -> Tensor:
             f'distance must return ({len(block)}, {num_gallery}) for {len(block)} queries and {num_gallery} gallery '
             f'images, got {tuple(distances.shape)}'
         )
-    wrong = ~distances.isfinite()
-    if wrong.any():
+    if not torch.stack(distances.aminmax()).isfinite().all():
+        wrong = ~distances.isfinite()
         query, image = wrong.nonzero()[0].tolist()
         raise ValueError(
             f'distance: {int(wrong.sum())} of {wrong.numel()} distances of queries {block.start} to {block.stop - 1} '

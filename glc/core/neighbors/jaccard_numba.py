@@ -27,10 +27,12 @@ Compressed = tuple[np.ndarray, np.ndarray, np.ndarray]
 _ROWS_PER_BLOCK = 2048
 
 
-def parallel_rows(kernel: Callable[[int, int], Result], rows: range) -> Iterator[Result]:
-    """Run ``kernel(start, stop)`` on blocks of ``rows``, with as many threads as torch uses; results in order."""
-    starts = range(rows.start, rows.stop, _ROWS_PER_BLOCK)
-    stops = [min(start + _ROWS_PER_BLOCK, rows.stop) for start in starts]
+def parallel_rows(
+    kernel: Callable[[int, int], Result], rows: range, per_block: int = _ROWS_PER_BLOCK
+) -> Iterator[Result]:
+    """Run ``kernel(start, stop)`` on blocks of ``per_block`` rows, on as many threads as torch uses, in order."""
+    starts = range(rows.start, rows.stop, per_block)
+    stops = [min(start + per_block, rows.stop) for start in starts]
     with ThreadPoolExecutor(min(torch.get_num_threads(), os.cpu_count() or 1)) as threads:
         yield from threads.map(kernel, starts, stops)
 

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import glc.core.evaluation.ranking
-from glc.core.evaluation import evaluate_ranking, rank_gallery
+from glc.core.evaluation import evaluate_ranking, rank_gallery, score_queries
+from tests.test_core.foreign_device import FOREIGN, ForeignDevice
 
 
 def retrieval_task(num_queries=25, num_gallery=80, seed=0, num_ids=8, num_cams=3):
@@ -116,6 +117,71 @@ def test_equal_similarities_keep_the_order_of_the_gallery():
     assert rank_gallery(features[:1], features, np.array([1]), pids, np.array([0]), cams).tolist() == [
         [0, 1, 2, 3, 4, 5, -1, -1, -1, -1]
     ]
+
+
+def scores_of_rankings(rankings, query_pids, gallery_pids):
+    """Rows 'ap', 'inp' and 'first_rank' of ranked galleries, -1 = ignored."""
+    expected = np.full((3, len(rankings)), np.nan)
+    for query, ranking in enumerate(rankings):
+        hits = np.flatnonzero(gallery_pids[ranking[ranking >= 0]] == query_pids[query]) + 1
+        if len(hits) and query_pids[query] >= 0:
+            expected[:, query] = np.mean(np.arange(1, len(hits) + 1) / hits), len(hits) / hits[-1], hits[0]
+    return expected
+
+
+DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64]
+WAYS = {'counted': {}, 'sorted': {'_MANY_MATCHES': 0}, 'in blocks': {'_BLOCK_SIMILARITIES': 5 * 60}}
+
+
+@pytest.mark.parametrize('way', [*WAYS, 'on a device'])
+@settings(deadline=None, max_examples=20)
+@given(
+    seed=st.integers(0, 10_000),
+    levels=st.integers(1, 30),
+    dtype=st.sampled_from(DTYPES),
+    same_camera=st.sampled_from(['drop', 'keep']),
+)
+def test_ranks_are_those_of_a_stable_sort(way, seed, levels, dtype, same_camera):
+    rng = np.random.default_rng(seed)
+    distances = torch.from_numpy(rng.integers(levels, size=(60, 12)) - 2).to(dtype).T
+    ids = [rng.integers(-2, 4, size=size) for size in (12, 60)]
+    cams = [rng.integers(-2, 3, size=size) for size in (12, 60)]
+    features = torch.ones(12, 2), torch.ones(60, 2)
+    options = {'distance': lambda rows: distances[rows.start : rows.stop], 'same_camera': same_camera}
+    rankings = rank_gallery(*features, *ids, *cams, top=60, **options)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in WAYS.get(way, {}).items():
+            patch.setattr(glc.core.evaluation.ranking, name, value)
+        if way == 'on a device':
+            with ForeignDevice():
+                scores = score_queries(*(part.to(FOREIGN) for part in features), *ids, *cams, **options)
+        else:
+            scores = score_queries(*features, *ids, *cams, **options)
+    np.testing.assert_allclose([*scores.values()], scores_of_rankings(rankings, *ids))
+
+
+def test_a_device_counts_a_few_matches_at_once(monkeypatch):
+    task = retrieval_task()
+    expected = score_queries(*task)
+    monkeypatch.setattr(glc.core.evaluation.ranking, '_BLOCK_SIMILARITIES', 7 * 80)
+    with ForeignDevice():
+        tensors = [torch.from_numpy(part).to(FOREIGN) for part in task]
+        np.testing.assert_equal(score_queries(*tensors), expected)
+
+
+def test_threads_share_the_matches(monkeypatch):
+    task = retrieval_task(31)
+    alone = score_queries(*task)
+    monkeypatch.setattr(torch, 'get_num_threads', lambda: 4)
+    np.testing.assert_equal(score_queries(*task), alone)
+
+
+def test_distances_are_left_alone():
+    task = retrieval_task()
+    distances = torch.rand(25, 80)
+    before = distances.clone()
+    score_queries(*task, distance=lambda rows: distances[rows.start : rows.stop])
+    assert distances.equal(before)
 
 
 @pytest.mark.parametrize('top', [1, 7, 80, 100])
