@@ -180,6 +180,21 @@ def test_supervised_losses_of_two_domains():
     torch.testing.assert_close(losses['loss_id'].detach(), expected)
 
 
+def test_the_neck_normalizes_the_global_batch_by_domain(monkeypatch):
+    torch.manual_seed(0)
+    model = MODELS.build(config(num_domains=2))
+    model.assign_identities(torch.tensor([0, 0, 1, 1, 2, 2, 3]))
+    images = torch.randn(7, 3, 64, 32)
+    alone = model.loss(images, samples(PARTS))['loss_id']
+    for place in (
+        'supervised.global_batch',
+        'supervised.gather_batch',
+        'layers.domain_batchnorm.gather_batch',
+    ):
+        monkeypatch.setattr(f'glc.models.{place}', lambda x: torch.cat([x, x]))  # another process, same batch
+    torch.testing.assert_close(model.loss(images, samples(PARTS))['loss_id'], alone)
+
+
 @pytest.mark.slow
 def test_training_on_two_data_sets_without_labels(tmp_path):
     """Labels of both, batches of both, and a test on one of them."""
