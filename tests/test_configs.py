@@ -455,7 +455,7 @@ def test_pretraining_numbers_are_the_published_ones(name):
 
 def test_dino_without_part_tokens_is_a_matter_of_options():
     _, command = (CONFIGS / 'pass/README.md').read_text().split('vit_s_luperson.py 8 --cfg-options')
-    options = shlex.split(command.partition('```')[0])
+    options = shlex.split(command.partition('```')[0].replace('\\\n', ' '))
     cfg = load('pass/vit_s_luperson.py')
     cfg.merge_from_dict(
         {key: parse_value(value) for key, _, value in (part.partition('=') for part in options)}

@@ -66,7 +66,7 @@ def test_every_domain_is_normalized_with_its_own_statistics(shape):
         torch.testing.assert_close(layer(x)[row], layer.norms[part](x[row : row + 1])[0])
 
 
-@pytest.mark.parametrize('norm', [nn.BatchNorm1d(3), GhostBatchNorm1d(3, group_size=2)])
+@pytest.mark.parametrize('norm', [nn.BatchNorm1d(3), GhostBatchNorm1d(3, group_size=4)])
 def test_a_vector_alone_in_its_domain_takes_the_running_statistics(norm):
     domains = Domains(2)
     layer = DomainBatchNorm(norm, domains)
