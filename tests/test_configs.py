@@ -2,6 +2,7 @@
 
 import ast
 import runpy
+import shlex
 import sys
 from functools import reduce
 from operator import getitem
@@ -18,6 +19,8 @@ from mmengine.registry import DefaultScope
 import glc.apis
 import glc.engine
 import glc.models
+from glc.apis.config_checks import check_config
+from glc.apis.options import parse_value
 from glc.core.correctors import GLC
 from glc.core.labelers import CosineMapEquation, JaccardDBSCAN, MultiScaleConsensus
 from glc.core.losses import PartDistillationLoss
@@ -448,6 +451,24 @@ def test_pretraining_numbers_are_the_published_ones(name):
     assert max(rates) == pytest.approx(lr, rel=0.01)
     assert rates[220] == pytest.approx((lr + 1e-6) / 2, rel=0.02)
     assert rates[-1] == pytest.approx(1e-6, rel=1)
+
+
+def test_dino_without_part_tokens_is_a_matter_of_options():
+    _, command = (CONFIGS / 'pass/README.md').read_text().split('vit_s_luperson.py 8 --cfg-options')
+    options = shlex.split(command.partition('```')[0].replace('\\\n', ' '))
+    cfg = load('pass/vit_s_luperson.py')
+    cfg.merge_from_dict(
+        {key: parse_value(value) for key, _, value in (part.partition('=') for part in options)}
+    )
+    check_config(cfg)
+    assert cfg.train_dataloader.batch_size == cfg.train_dataloader.sampler.batch_size == 8 * 64
+    crop, pack = (TRANSFORMS.build(step) for step in cfg.train_dataloader.dataset.pipeline[1:])
+    packed = pack(crop(dict(img=np.zeros((128, 64, 3), np.uint8))))
+    assert {name: len(crops) for name, crops in packed['inputs'].items()} == {'global': 2, 'local': 8}
+    with torch.device('meta'):
+        student = MODELS.build(cfg.model).student
+        tokens = student['backbone'].forward_crops(torch.empty(8, 3, 128, 64))
+        assert (tokens.shape, len(student['heads'])) == ((8, 1, 384), 1)
 
 
 @pytest.mark.parametrize('folder', ['glc', 'cluster_contrast', 'extensions', 'pass'])

@@ -11,8 +11,10 @@ _PYPI = 'written by: python tools/model_converters/imagenet_from_pypi.py {} --ou
 _SOURCES = {
     'pass_vit_base_full.pth': _PASS,
     'pass_vit_small_full.pth': _PASS,
+    'vit_base_ics_cfs_lup.pth': _TRANSREID_SSL,
     'vit_small_cfs_lup.pth': _TRANSREID_SSL,
     'vit_small_ics_cfs_lup.pth': _TRANSREID_SSL,
+    'jx_vit_base_p16_224-80ecf9dd.pth': 'in the releases (v0.1-vitjx) of https://github.com/rwightman/pytorch-image-models',
     'resnet50-0676ba61.pth': 'at https://download.pytorch.org/models/resnet50-0676ba61.pth',
     'resnet50_ibn_a-d9d0bb7b.pth': 'a file of the releases of https://github.com/XingangPan/IBN-Net',
     'osnet_x0_25_imagenet.pth': _OSNET,

@@ -42,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     import numpy as np
     import torch
+    from mmengine.dataset import Compose
 
     from glc.apis import build_for_test, load_config
     from glc.engine.feature_extractor import deterministic_pipeline
@@ -52,21 +53,19 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     cfg = load_config(args.config, args.cfg_options, args.work_dir)
     network: Any = unwrap(build_for_test(cfg, args.checkpoint).model).eval()
-    paths = args.images
-    if paths is None:
+    if args.images is None:
         dataset = DATASETS.build(cfg.test_dataloader.dataset)
         chosen = np.random.default_rng(args.seed).permutation(len(dataset))[: args.number]
-        paths = [dataset.get_data_info(int(index))['img_path'] for index in np.sort(chosen)]
-    steps = [TRANSFORMS.build(step) for step in deterministic_pipeline(cfg)]
-    packed = []
-    for path in paths:
-        results: dict[str, Any] = {'img_path': path}
-        for step in steps:
-            results = step(results)
-        packed.append(results['inputs'])
+        images = [dataset.get_data_info(int(index)) for index in np.sort(chosen)]
+    else:
+        images = [{'img_path': path} for path in args.images]
+    paths = [image['img_path'] for image in images]
+    pipeline = Compose([TRANSFORMS.build(step) for step in deterministic_pipeline(cfg)])
+    packed = [pipeline(image) for image in images]
+    samples = [image['data_samples'] for image in packed]
     with torch.inference_mode():
-        inputs = network.data_preprocessor({'inputs': packed})['inputs']
-        maps = network.backbone.attention_maps(inputs)
+        inputs = network.data_preprocessor({'inputs': [image['inputs'] for image in packed]})['inputs']
+        maps = network.attention_maps(inputs, samples)
     out = args.out or Path(cfg.work_dir, 'attention.png')
     with atomic_file(out) as path:
         draw_attention_maps(paths, {name: part.cpu().numpy() for name, part in maps.items()}).save(path)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glc.core.parameters import AT_LEAST_ONE, checked
+from glc.core.parameters import AT_LEAST_ONE, BOOLEAN, checked
 
 ArrayOrTensor = TypeVar('ArrayOrTensor', np.ndarray, Tensor)
 
@@ -57,6 +57,12 @@ def as_unit_features(features: Any, name: str = 'features') -> Tensor:
     for rows, divisor, result in zip(*blocks, strict=True):
         result.copy_(rows / divisor)
     return unit
+
+
+def as_features(features: Any, unit: bool) -> Tensor:
+    """Check features as :func:`as_unit_features` does; with ``unit=False`` the rows keep their lengths."""
+    scaled = as_unit_features(features)
+    return scaled if unit else as_tensor(features, 'features').to(torch.float32)
 
 
 def as_tensor(values: Any, name: str) -> Tensor:
@@ -183,12 +189,16 @@ def with_singletons(labels: np.ndarray) -> np.ndarray:
     return np.where(outliers, max(labels.max(), -1) + outliers.cumsum(), labels)
 
 
-def cluster_centroids(features: np.ndarray | Tensor, labels: np.ndarray | Tensor) -> Tensor:
+@checked(unit_features=BOOLEAN)
+def cluster_centroids(
+    features: np.ndarray | Tensor, labels: np.ndarray | Tensor, unit_features: bool = True
+) -> Tensor:
     """Unit-norm mean of the members of every cluster.
 
     Args:
-        features: Features (N, D); rows are scaled to unit length first.
+        features: Features (N, D).
         labels: Integer labels (N,): negative = outlier, others 0..C-1 without gaps.
+        unit_features: Scale the features to unit length first; False takes the mean of the features as they are.
 
     Returns:
         float32 centroids (C, D) with unit rows, on the device of the features; (0, D) if all are outliers.
@@ -196,7 +206,7 @@ def cluster_centroids(features: np.ndarray | Tensor, labels: np.ndarray | Tensor
     Raises:
         ValueError: Shapes do not match, features are not finite, or cluster numbers have gaps.
     """
-    x = as_unit_features(features)
+    x = as_features(features, unit_features)
     y = as_labels(labels, len(x)).to(x.device)
     if len(y[y >= 0].unique()) < int(y.max()) + 1:
         raise ValueError('cluster numbers have gaps; pass the labels through compact_labels first')
@@ -204,7 +214,7 @@ def cluster_centroids(features: np.ndarray | Tensor, labels: np.ndarray | Tensor
 
 
 def unit_centroids(x: Tensor, y: Tensor) -> Tensor:
-    """Do the work of :func:`cluster_centroids` for float32 unit features and gapless labels, which are not checked."""
+    """Do the work of :func:`cluster_centroids` for float32 features as they are, without checks."""
     members = y >= 0
     # Sums in float64, so that their order (which CUDA does not fix) leaves no trace in the float32 result.
     sums = torch.zeros(int(y.max()) + 1, x.shape[1], dtype=torch.float64, device=x.device)
@@ -265,7 +275,7 @@ class PseudoLabels:
     Args:
         labels: int64 tensor (N,): -1 = outlier, others 0..C-1 without gaps.
         centroids: float32 tensor (C, D) with unit rows.
-        features: float32 tensor (N, D) with unit rows, for memories that start from more than centroids.
+        features: float32 tensor (N, D), for memories that start from more than centroids.
         cam_ids: int64 tensor (N,), camera of every image, for memories that hold cameras apart.
 
     Raises:
@@ -318,13 +328,15 @@ class PseudoLabels:
         features: np.ndarray | Tensor,
         labels: np.ndarray | Tensor,
         cam_ids: np.ndarray | Tensor | None = None,
+        unit_features: bool = True,
     ) -> PseudoLabels:
         """Renumber the clusters without gaps and compute their centroids.
 
         Args:
-            features: Features (N, D); rows are scaled to unit length first.
+            features: Features (N, D).
             labels: Integer labels (N,); negative = outlier, any numbering.
             cam_ids: Camera of every image (N,), for memories that hold cameras apart.
+            unit_features: Scale the features to unit length first; False keeps them as they are.
 
         Returns:
             All fields on the device of the features.
@@ -332,7 +344,7 @@ class PseudoLabels:
         Raises:
             ValueError: Shapes do not match or features are not finite.
         """
-        x = as_unit_features(features)
+        x = as_features(features, unit_features)
         y = compact_labels(as_labels(labels, len(x)).to(x.device))
         cameras = None if cam_ids is None else as_labels(cam_ids, len(x), 'cam_ids').to(x.device)
         return cls(y, unit_centroids(x, y), x, cameras)

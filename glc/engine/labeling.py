@@ -183,12 +183,11 @@ class LabelEngine:
         if corrector is not None:
             final, problem = self._corrected(view.alone(), labels, corrector, timings)
         final = compact_labels(final)
-        features = self.labeler.seen(view).features
-        centroids = unit_centroids(features, final)
+        centroids = unit_centroids(self.labeler.seen(view).features, final)
         return Labeling(
             labels.cpu(),
             PseudoLabels(final.cpu(), centroids.cpu()),
-            center_similarity(features, final, centroids).cpu(),
+            center_similarity(view.features, final, centroids).cpu(),
             corrector is not None and problem is None,
             problem,
             dict(timings),

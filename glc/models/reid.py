@@ -1,6 +1,6 @@
 """Algorithms: what a batch of images becomes in training and in testing."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -79,9 +79,16 @@ class BaseReID(BaseModel):
 
     def encode(self, inputs: Tensor, data_samples: Sequence = ()) -> Tensor:
         """Compute the output of the backbone; arguments as in :meth:`extract_feat`."""
+        return self._of_backbone(self.backbone, inputs, data_samples)
+
+    def attention_maps(self, inputs: Tensor, data_samples: Sequence = ()) -> dict[str, Tensor]:
+        """Tell where the backbone looks, as its method of this name; arguments as in :meth:`extract_feat`."""
+        return self._of_backbone(self.backbone.attention_maps, inputs, data_samples)
+
+    def _of_backbone(self, function: Callable, inputs: Tensor, data_samples: Sequence) -> Any:
         if self.domains is not None:
             self.domains.set(data_samples, inputs, self.training)
-        return self.backbone(inputs, data_samples) if self._backbone_needs_samples else self.backbone(inputs)
+        return function(inputs, data_samples) if self._backbone_needs_samples else function(inputs)
 
     @property
     def _backbone_needs_samples(self) -> bool:

@@ -224,15 +224,19 @@ def test_singletons_get_new_numbers_of_their_own(labels):
         assert (found == label) if label >= 0 else (result.tolist().count(found) == 1 and found not in labels)
 
 
-def test_centroids_equal_plain_means():
+@pytest.mark.parametrize('unit', [True, False])
+def test_centroids_equal_plain_means(unit):
     rng = np.random.default_rng(1)
     features, labels = rng.normal(size=(50, 6)), rng.integers(-1, 4, size=50)
-    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
-    centroids = cluster_centroids(features, labels)
+    rows = features / np.linalg.norm(features, axis=1, keepdims=True) if unit else features
+    centroids = cluster_centroids(features, labels, unit_features=unit)
     assert centroids.dtype == torch.float32
     for cluster in range(4):
-        mean = np.mean([x for x, label in zip(unit, labels, strict=True) if label == cluster], axis=0)
+        mean = np.mean([x for x, label in zip(rows, labels, strict=True) if label == cluster], axis=0)
         np.testing.assert_allclose(centroids[cluster], mean / np.linalg.norm(mean), atol=1e-6)
+    pseudo = PseudoLabels.from_features(features, labels, unit_features=unit)
+    assert torch.equal(pseudo.centroids, centroids)
+    np.testing.assert_allclose(pseudo.features, rows, atol=1e-6)
 
 
 def test_centroids_of_odd_inputs():

@@ -28,9 +28,12 @@ def test_centroids_are_means_of_what_the_labeler_sees(unit):
     norms = torch.linspace(0.5, 1.5, 80)[:, None]
     features = nn.functional.normalize(torch.from_numpy(clustered_features(80, 4, seed=1))) * norms
     engine = LabelEngine(JaccardDBSCAN(k1=10, k2=3, unit_features=unit))
-    pseudo = engine(Extractor(features), nn.Identity(), correct=False).pseudo
+    labeling = engine(Extractor(features), nn.Identity(), correct=False)
+    pseudo = labeling.pseudo
     assert pseudo.num_clusters > 1
     for cluster, centroid in enumerate(pseudo.centroids):
         members = features[pseudo.labels == cluster]
         mean = (nn.functional.normalize(members) if unit else members).double().mean(0)
         torch.testing.assert_close(centroid, nn.functional.normalize(mean, dim=0).float())
+        cosines = (nn.functional.normalize(members) @ centroid.to(members)).float()
+        torch.testing.assert_close(labeling.certainty[pseudo.labels == cluster], cosines)

@@ -66,6 +66,21 @@ def test_every_domain_is_normalized_with_its_own_statistics(shape):
         torch.testing.assert_close(layer(x)[row], layer.norms[part](x[row : row + 1])[0])
 
 
+@pytest.mark.parametrize('norm', [nn.BatchNorm1d(3), GhostBatchNorm1d(3, group_size=4)])
+def test_a_vector_alone_in_its_domain_takes_the_running_statistics(norm):
+    domains = Domains(2)
+    layer = DomainBatchNorm(norm, domains)
+    layer.norms[1].running_mean.fill_(2.0)
+    layer.norms[1].running_var.fill_(4.0)
+    x = torch.randn(4, 3)
+    domains.of_images = torch.tensor([0, 0, 1, 0])
+    torch.testing.assert_close(layer(x)[2], (x[2] - 2) / (4 + 1e-5) ** 0.5)
+    assert layer.norms[1].running_mean.eq(2).all()
+    domains.of_images = torch.tensor([1, 1, 1, 0])
+    layer(x)
+    assert layer.norms[1].running_mean.ne(2).all(), 'it learns from several'
+
+
 def test_groups_of_images_are_within_a_domain():
     domains = Domains(2)
     layer = DomainBatchNorm(GhostBatchNorm1d(3, group_size=2), domains).double()
@@ -101,6 +116,9 @@ def test_images_of_one_data_set_are_tested_with_the_chosen_domain():
         torch.testing.assert_close(mixed, torch.stack([second[0], first[1], first[2], second[3]]))
         for plain in (samples([None] * 4), []):
             torch.testing.assert_close(model.extract_feat(images, plain), first)
+        maps = [model.attention_maps(images, samples([part] * 4))['activation'] for part in (0, 1)]
+        torch.testing.assert_close(maps[1], model.encode(images, samples([1] * 4)).mean(1))
+        assert not torch.allclose(*maps)
         model.domains.test = Domains(2).test
         torch.testing.assert_close(model.extract_feat(images), second)
 
@@ -160,6 +178,21 @@ def test_supervised_losses_of_two_domains():
             after[rows] = alone.neck.for_losses(alone.backbone(images[rows]))[1]
         expected = -model.head.classifier(after).log_softmax(1)[range(7), model.identities].mean()
     torch.testing.assert_close(losses['loss_id'].detach(), expected)
+
+
+def test_the_neck_normalizes_the_global_batch_by_domain(monkeypatch):
+    torch.manual_seed(0)
+    model = MODELS.build(config(num_domains=2))
+    model.assign_identities(torch.tensor([0, 0, 1, 1, 2, 2, 3]))
+    images = torch.randn(7, 3, 64, 32)
+    alone = model.loss(images, samples(PARTS))['loss_id']
+    for place in (
+        'supervised.global_batch',
+        'supervised.gather_batch',
+        'layers.domain_batchnorm.gather_batch',
+    ):
+        monkeypatch.setattr(f'glc.models.{place}', lambda x: torch.cat([x, x]))  # another process, same batch
+    torch.testing.assert_close(model.loss(images, samples(PARTS))['loss_id'], alone)
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from glc.models import SupervisedReID
 from glc.models.backbones import JPMViT, PASSViT
 from glc.registry import MODELS
 from glc.structures import ReIDDataSample
-from tests.published import ARCH, DEPTH, DIM, PersonViT, TransReID, randomize
+from tests.published import ARCH, DEPTH, DIM, HEADS, PersonViT, TransReID, randomize
 from tests.runs import TinyBackbone, records, source_config, train, write_images
 
 SIZES = [(64, 32), (48, 48), (80, 48)]  # 8 patches; 9, which are completed; 15, of which 3 are left out
@@ -111,6 +111,26 @@ def test_an_embedding_for_each_pair_of_camera_and_view():
                 state[name] += embedding
             plain.load_state_dict(state)
             torch.testing.assert_close(features, plain(images[:1])[0])
+
+
+def test_attention_of_the_class_token_in_the_global_branch():
+    model = MODELS.build(config())
+    backbone = randomize(model.backbone).double()
+    images = torch.randn(3, 3, 64, 32, dtype=torch.float64)
+    with torch.no_grad():
+        cls = (backbone.cls_token + backbone.cls_pos).expand(3, -1, -1)
+        x = torch.cat([cls, backbone.patch_embed(images) + backbone.pos_embed], 1)
+        x = backbone.blocks(x + 3 * backbone.sie_embed[CAMERAS])
+        last = backbone.b1[0]
+        query, key, _ = last.attn.qkv(last.norm1(x)).chunk(3, 2)
+        heads = [slice(start, start + DIM // HEADS) for start in range(0, DIM, DIM // HEADS)]
+        scores = [(query[:, :1, head] * key[:, :, head]).sum(2) / (DIM // HEADS) ** 0.5 for head in heads]
+        expected = sum(score.softmax(1) for score in scores)[:, 1:] / HEADS
+        maps = model.attention_maps(images, samples(CAMERAS))
+        torch.testing.assert_close(maps['cls'], expected.reshape(3, 4, 2))
+        assert list(maps) == ['cls']
+        with pytest.raises(ValueError, match=r'cam_id=-1 of an image'):
+            model.attention_maps(images, [ReIDDataSample()] * 3)
 
 
 @pytest.mark.parametrize('camera', [-1, 6])

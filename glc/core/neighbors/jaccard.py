@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import reverse_cuthill_mckee
 from torch import Tensor
 
 from glc.core.distributed import ALONE, Workers
-from glc.core.labels import as_unit_features
+from glc.core.labels import as_features, as_unit_features
 from glc.core.neighbors.jaccard_numba import (
     Rows,
     expanded_sets,
@@ -28,8 +28,8 @@ from glc.core.neighbors.jaccard_numba import (
     parallel_rows,
 )
 from glc.core.neighbors.jaccard_torch import CompressedRows, encode_rows, near_pairs
-from glc.core.neighbors.knn import KNNGraph, neighbor_matrix, unit_knn_graph
-from glc.core.parameters import NEIGHBORHOODS, SHARE, check_parameters, checked
+from glc.core.neighbors.knn import KNNGraph, euclidean_graph, neighbor_matrix, unit_knn_graph
+from glc.core.parameters import BOOLEAN, NEIGHBORHOODS, SHARE, check_parameters, checked
 
 Encoding: TypeAlias = sparse.csr_array | CompressedRows
 Scale: TypeAlias = tuple[int, int]
@@ -37,13 +37,14 @@ Scale: TypeAlias = tuple[int, int]
 _TINY = np.finfo(np.float32).tiny
 
 
-@checked(**NEIGHBORHOODS, max_distance=SHARE, graph=[KNNGraph, None])
+@checked(**NEIGHBORHOODS, max_distance=SHARE, graph=[KNNGraph, None], unit_features=BOOLEAN)
 def jaccard_distance(
     features: np.ndarray | Tensor,
     k1: int | Sequence[int] = 30,
     k2: int | Sequence[int] = 6,
     max_distance: float = 1.0,
     graph: KNNGraph | None = None,
+    unit_features: bool = True,
 ) -> sparse.csr_array:
     """Compute the Jaccard distance between the k-reciprocal neighbor sets of all images.
 
@@ -59,12 +60,14 @@ def jaccard_distance(
     together a person seen often. Pairs that are near at every scale stand out from those near at one.
 
     Args:
-        features: Features (N, D); rows are scaled to unit length first.
+        features: Features (N, D).
         k1: Neighbors, with itself, among which reciprocal ones are looked for; all if there are fewer. Several
             numbers give the mean distance.
         k2: Neighbors, with itself, over which V is averaged; at most k1. One number for every k1, or one for each.
         max_distance: Larger distances are left out; 1 keeps every distance below 1.
         graph: kNN graph of these features with at least min(k1, N) columns for the largest k1; None computes it.
+        unit_features: Scale the features to unit length first. False takes them as they are; their neighbors are then
+            the nearest by Euclidean distance.
 
     Returns:
         Symmetric float32 matrix (N, N) of the distances <= ``max_distance``; an absent entry is farther apart
@@ -82,7 +85,11 @@ def jaccard_distance(
                [0.  , 0.  , 0.  , 0.01],
                [0.  , 0.  , 0.01, 0.  ]], dtype=float32)
     """
-    return mean_jaccard_distance([(features, graph)], k1, k2, max_distance)
+    scales = as_scales(k1, k2)
+    x = as_features(features, unit_features)
+    if graph is None and not unit_features:
+        graph = euclidean_graph(x, max(scales)[0])
+    return unit_jaccard_distance([_with_graph(x, graph, max(scales)[0])], scales, max_distance)
 
 
 @checked(**NEIGHBORHOODS, max_distance=SHARE, workers=[Workers])
@@ -124,7 +131,7 @@ def unit_jaccard_distance(
     max_distance: float,
     workers: Workers = ALONE,
 ) -> sparse.csr_array:
-    """Do the work of :func:`mean_jaccard_distance` for float32 unit features and scales, which are not checked again.
+    """Do the work of :func:`mean_jaccard_distance` for float32 features as they are and scales, which are not checked.
 
     On the CPU, images are put in an order in which neighbors are close to each other in memory (reverse
     Cuthill-McKee). In random order the work waits for memory most of the time.

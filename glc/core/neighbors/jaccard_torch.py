@@ -132,7 +132,8 @@ def _gaussian_sets(
         rows, columns = distinct.nonzero()[:, 0] + block.start, members[distinct]
         scores = torch.full(members.shape, -torch.inf, dtype=torch.float64, device=ranks.device)
         similarities = pair_similarities(features, rows, columns, dtype=torch.float64)
-        scores[distinct] = -(((2 - 2 * similarities).clamp(min=0) / scale[rows]) ** power)
+        distances = (2 - 2 * similarities) / scale[rows]
+        scores[distinct] = -(distances if power == 1 else distances.clamp(min=0) ** power)
         parts.append((distinct.sum(dim=1), columns, scores.softmax(dim=1)[distinct]))
     return _joined(parts)
 

@@ -99,6 +99,9 @@ class JPMViT(PASSViT):
                     state_dict[f'{copy_}.{names[old]}{key.removeprefix(old)}'] = value
         return state_dict
 
+    def _blocks_of_cls(self) -> list[Any]:
+        return [*self.blocks, self.b1[0]]
+
     def _encode(self, x: Tensor) -> Tensor:
         """Turn embedded tokens (B, 1 + N, D) into the global and the local features (B, 1 + P, D)."""
         x = self.blocks(x)

@@ -199,8 +199,7 @@ class PASSViT(BaseBackbone):
         Raises:
             ValueError: If the images are not of ``img_size``, or side information of an image is unknown.
         """
-        patches = self.patch_embed(inputs) + self.pos_embed
-        return self._tokens(patches, self._side(data_samples, len(inputs)) if self.needs_samples else None)
+        return self._encode(self._embedded(inputs, data_samples))
 
     def forward_crops(self, crops: Tensor) -> Tensor:
         """Turn crops of any size into tokens, as pre-training does: the position embeddings are always resized.
@@ -214,7 +213,7 @@ class PASSViT(BaseBackbone):
         Raises:
             ValueError: If a crop is smaller than a patch.
         """
-        return self._tokens(self._positioned_patches(crops))
+        return self._encode(self._joined(self._positioned_patches(crops)))
 
     def forward_parts(self, crops: Tensor) -> Tensor:
         """Turn crops of the parts, of any size, into tokens.
@@ -240,28 +239,31 @@ class PASSViT(BaseBackbone):
         x = self.blocks(torch.cat([leading.repeat_interleave(count, 0), patches], 1))
         return self.norm(x[:, :2]).unflatten(0, (parts, count))
 
-    def attention_maps(self, inputs: Tensor) -> dict[str, Tensor]:
+    def attention_maps(
+        self, inputs: Tensor, data_samples: Sequence[BaseDataElement] = ()
+    ) -> dict[str, Tensor]:
         """Tell what class and part tokens look at in the last block.
 
         Args:
             inputs: Preprocessed images (B, 3, H, W).
+            data_samples: As in :meth:`forward`.
 
         Returns:
             Attention to the patches (B, h, w), the mean over the heads, of ``'cls'``, ``'part 1'`` .. ``'part P'``.
             Attention to the tokens before the patches is left out.
 
         Raises:
-            ValueError: If the images are not of ``img_size``.
+            ValueError: As :meth:`forward`.
         """
-        patches = self.patch_embed(inputs) + self.pos_embed
-        leading = self._leading_tokens().expand(len(patches), -1, -1)
-        x = self.blocks[:-1](torch.cat([leading, patches], 1))
-        last: Any = self.blocks[-1]
-        layer = last.attn
+        x = self._embedded(inputs, data_samples)
+        *blocks, last = self._blocks_of_cls()
+        for block in blocks:
+            x = block(x)
+        layer, tokens = last.attn, 1 + self.num_part_tokens
         query, key, _ = layer.qkv(last.norm1(x)).unflatten(2, (3, layer.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        scores = layer.q_norm(query[:, :, : self.num_tokens]) * layer.scale @ layer.k_norm(key).mT
-        weights = scores.softmax(3).mean(1)[:, :, self.num_tokens :].unflatten(2, self.patch_embed.grid_size)
-        names = ['cls', *(f'part {part}' for part in range(1, self.num_tokens))]
+        scores = layer.q_norm(query[:, :, :tokens]) * layer.scale @ layer.k_norm(key).mT
+        weights = scores.softmax(3).mean(1)[:, :, tokens:].unflatten(2, self.patch_embed.grid_size)
+        names = ['cls', *(f'part {part}' for part in range(1, tokens))]
         return dict(zip(names, weights.unbind(1), strict=True))
 
     def adapt_state_dict(
@@ -304,11 +306,20 @@ class PASSViT(BaseBackbone):
             indices.append(index)
         return self.side_weight * self.sie_embed[indices]
 
-    def _tokens(self, patches: Tensor, side: Tensor | None = None) -> Tensor:
-        """Turn patches (B, N, D) with their positions into normalized cls and part tokens (B, 1 + P, D)."""
+    def _blocks_of_cls(self) -> list[Any]:
+        """Return the blocks that the class token passes through."""
+        return list(self.blocks)
+
+    def _embedded(self, inputs: Tensor, data_samples: Sequence[BaseDataElement]) -> Tensor:
+        """Turn images into embedded tokens (B, 1 + P + N, D)."""
+        patches = self.patch_embed(inputs) + self.pos_embed
+        return self._joined(patches, self._side(data_samples, len(inputs)) if self.needs_samples else None)
+
+    def _joined(self, patches: Tensor, side: Tensor | None = None) -> Tensor:
+        """Put cls and part tokens before patches (B, N, D) with their positions."""
         leading = self._leading_tokens().expand(patches.shape[0], -1, -1)  # len() would fix it in exports
         x = torch.cat([leading, patches], 1)
-        return self._encode(self.pos_drop(x if side is None else x + side))
+        return self.pos_drop(x if side is None else x + side)
 
     def _encode(self, x: Tensor) -> Tensor:
         """Turn embedded tokens (B, 1 + P + N, D) into normalized cls and part tokens (B, 1 + P, D)."""

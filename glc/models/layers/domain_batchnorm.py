@@ -67,7 +67,7 @@ class DomainBatchNorm(nn.Module):
     """One batch normalization per domain (Chang et al., Domain-Specific Batch Normalization, CVPR 2019).
 
     Every image is normalized with the statistics, weight and bias of its domain, in training by those of the images of
-    its domain in the batch.
+    its domain in the batch. A vector that is alone there takes the running statistics.
 
     Args:
         norm: Layer of which each domain gets a copy.
@@ -92,7 +92,10 @@ class DomainBatchNorm(nn.Module):
         order = self.domains.of_images.argsort(stable=True)
         counts = self.domains.of_images.bincount(minlength=len(self.norms)).tolist()
         parts = [
-            norm(part) for norm, part in zip(self.norms, x[order].split(counts), strict=True) if len(part)
+            # One value per channel has no variance: running statistics take its place.
+            norm.train(self.training and part.numel() > part.shape[1])(part)
+            for norm, part in zip(self.norms, x[order].split(counts), strict=True)
+            if len(part)
         ]
         y = torch.cat(parts)[order.argsort()]
         # Distributed training waits for a gradient of every parameter.

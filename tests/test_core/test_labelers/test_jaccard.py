@@ -9,6 +9,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from glc import FeatureView
 from glc.core.labelers import BaseLabeler, JaccardDBSCAN
+from glc.core.neighbors import jaccard_distance
 from tests.test_core.oracles import clustered_features, euclidean_ranks, naive_jaccard
 from tests.utils import shared_data
 
@@ -36,6 +37,9 @@ def test_features_as_they_are(kind):
     expected = naive_jaccard(features, 12, 4, unit=False)
     found = seen.distance(12, 4).toarray()
     np.testing.assert_allclose(np.where(found == 0, 1, found), expected, atol=1e-6)
+    for graph in (None, seen.neighbors(12)):
+        alone = jaccard_distance(kind(features), 12, 4, graph=graph, unit_features=False)
+        np.testing.assert_array_equal(alone.toarray(), found)
     expected = DBSCAN(eps=0.6, min_samples=4, metric='precomputed').fit_predict(expected)
     labels = np.asarray(labeler(kind(features)))
     np.testing.assert_array_equal(labels, expected)

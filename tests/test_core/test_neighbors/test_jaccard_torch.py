@@ -12,7 +12,7 @@ from glc.core.neighbors import jaccard_torch
 from glc.core.neighbors.jaccard import encoding_distance, jaccard_distance, reciprocal_encodings
 from glc.core.neighbors.jaccard_numba import join_rows
 from glc.core.neighbors.jaccard_torch import CompressedRows, encode_rows, near_pairs
-from glc.core.neighbors.knn import KNNGraph, knn_graph
+from glc.core.neighbors.knn import KNNGraph, euclidean_graph, knn_graph
 from tests.test_core.oracles import clustered_features, naive_jaccard
 from tests.test_core.test_neighbors.test_jaccard import as_dense
 
@@ -75,6 +75,14 @@ def test_half_sets_scales_and_powers_of_their_own(power):
     scale = np.random.default_rng(0).uniform(0.5, 2, size=80)
     found = encode_rows(as_unit_features(features), graph.indices.int(), 12, 3, 5, scale, power)
     assert_same_rows(found, reciprocal_encodings(features, 12, 3, graph, 5, scale, power)[0])
+
+
+def test_features_as_they_are():
+    """Long ones are nearer than 0."""
+    features = clustered_features(100, 8, 0.3, seed=7) * np.random.default_rng(0).uniform(0.5, 1.5, (100, 1))
+    x = torch.from_numpy(features.astype(np.float32))
+    found = encoding_distance([encode_rows(x, euclidean_graph(x, 12).indices.int(), 12, 4)])
+    np.testing.assert_allclose(as_dense(found), naive_jaccard(x.numpy(), 12, 4, unit=False), atol=1e-6)
 
 
 def test_a_row_is_the_same_in_any_block_and_share(monkeypatch):
