@@ -1,7 +1,6 @@
 """What command lines about folders of images share: where identities and cameras are, and the table of problems."""
 
 import argparse
-import csv
 import os
 import sys
 from collections import Counter
@@ -62,19 +61,16 @@ def report_problems(problems: Sequence['Problem'], number: int, root: str, out: 
         Whether some are errors.
     """
     from glc.datasets.inspection import ERRORS, PROBLEMS
-    from glc.utils.files import atomic_file
+    from glc.utils.files import write_csv
 
     def name(path: str) -> str:
         return os.path.relpath(path, root) if path else ''
 
     if out:
-        with atomic_file(out) as part, part.open('w', newline='', encoding='utf-8') as file:
-            writer = csv.writer(file)
-            writer.writerow(['path', 'problem', 'detail', 'other'])
-            writer.writerows(
-                [name(problem.path), problem.kind, problem.detail, name(problem.other)]
-                for problem in problems
-            )
+        rows = [
+            (name(problem.path), problem.kind, problem.detail, name(problem.other)) for problem in problems
+        ]
+        write_csv(out, [('path', 'problem', 'detail', 'other'), *rows])
     counts = Counter(problem.kind for problem in problems)
     firsts = {problem.kind: problem for problem in reversed(problems)}
     print(f"{number:,} images in '{root}'" + ('' if problems else ': no problem found'))

@@ -122,7 +122,10 @@ def test_names_from_folders_and_from_a_table(tmp_path, monkeypatch, option):
             "does not match 1 of 1 images in '.*', such as 'eve_1.png'",
         ),
         (('crops', 'out', '--folders', 'pid/pid'), 'levels are pid, cam'),
+        (('crops', 'full/x.png'), 'is a file, or not empty'),
         (('crops', 'out', '--csv', 'bad.csv'), 'with the column path'),
+        (('crops', 'out', '--csv', 'latin.csv'), "latin.csv' is no CSV file in UTF-8"),
+        (('crops', 'out', '--csv', 'short.csv'), "not in '.*', such as ''"),
         (
             ('crops', 'out', '--csv', 'lost.csv'),
             "1 of 1 images of '.*lost.csv' are not in '.*', such as 'x.png'",
@@ -136,6 +139,8 @@ def test_errors_say_what_to_do(tmp_path, monkeypatch, capsys, arguments, message
     crop(Path('crops/eve_1.png'), 0)
     crop(Path('full/x.png'), 0)
     Path('bad.csv').write_text('file,pid\nx.png,1\n')
+    Path('latin.csv').write_bytes('path,pid\nä.png,1\n'.encode('latin-1'))
+    Path('short.csv').write_text('pid,path\neve\n')
     Path('lost.csv').write_text('path,pid\nx.png,1\n')
     Path('slash.csv').write_text('path,pid\neve_1.png,a/b\n')
     assert prepare_images.main(arguments) == 2

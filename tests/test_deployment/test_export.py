@@ -147,6 +147,7 @@ def test_a_network_without_features_is_refused():
         (('out.onnx', '--calibrate', 'folder'), '--calibrate needs --dtype int8'),
         (('out.onnx', '--channels', 'bgr'), '--channels needs --normalize-inside'),
         (('out.onnx', '--static-batch', '0'), '--static-batch must be at least 1'),
+        (('out.onnx', '--num-images', '0'), '--num-images must be at least 1'),
     ],
 )
 def test_options_that_do_not_fit_are_named(options, message, capsys):
