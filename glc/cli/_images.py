@@ -66,6 +66,9 @@ def report_problems(problems: Sequence['Problem'], number: int, root: str, out: 
     def name(path: str) -> str:
         return os.path.relpath(path, root) if path else ''
 
+    def printable(path: str) -> str:
+        return os.fsencode(name(path)).decode(errors='replace')  # names need not be UTF-8
+
     if out:
         rows = [
             (name(problem.path), problem.kind, problem.detail, name(problem.other)) for problem in problems
@@ -76,10 +79,10 @@ def report_problems(problems: Sequence['Problem'], number: int, root: str, out: 
     print(f"{number:,} images in '{root}'" + ('' if problems else ': no problem found'))
     for kind, count in sorted(counts.items(), key=lambda item: list(PROBLEMS).index(item[0])):
         first = firsts[kind]
-        like = f' is like {name(first.other)}' if first.other else ''
+        like = f' is like {printable(first.other)}' if first.other else ''
         detail = f' ({first.detail})' if first.detail else ''
         word = 'error' if kind in ERRORS else 'note'
-        print(f'{word:5}  {count:7,}  {kind:30}  {PROBLEMS[kind]}: {name(first.path)}{like}{detail}')
+        print(f'{word:5}  {count:7,}  {kind:30}  {PROBLEMS[kind]}: {printable(first.path)}{like}{detail}')
     if out:
         print(f'all of them: {out}')
     return any(kind in ERRORS for kind in counts)

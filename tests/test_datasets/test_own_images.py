@@ -1,6 +1,7 @@
 """Preparing and checking a folder of one's own."""
 
 import csv
+import os
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -165,6 +166,14 @@ def flawed(tmp_path):
     crop(root / 'bob/wide.png', 5, (64, 48))
     Image.new('RGB', (32, 64), (90, 90, 90)).save(root / 'bob/gray.png')
     return root
+
+
+def test_names_that_are_not_utf8_are_reported(tmp_path, capsys):
+    path = os.fsdecode(os.fsencode(tmp_path) + b'/caf\xe9.png')
+    Image.new('RGB', (32, 64), (90, 90, 90)).save(path)
+    assert check_images.main([str(tmp_path), '--out', str(tmp_path / 'out.csv')]) == 0
+    assert 'caf\N{REPLACEMENT CHARACTER}.png' in capsys.readouterr().out
+    assert b'caf\xe9.png,blank' in (tmp_path / 'out.csv').read_bytes()
 
 
 @pytest.mark.parametrize('workers', [1, 2])
