@@ -40,7 +40,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-
     from glc.apis import build_for_test, load_config
     from glc.deployment.exported import ExportedNetwork, ExportedReID
     from glc.utils.files import write_csv

@@ -17,7 +17,7 @@ from glc.utils.files import atomic_folder, write_csv
 from .image_folder import compiled_pattern
 from .walk import walk
 
-__all__ = ['PREPARED_PATTERN', 'NamedImage', 'read_named_images', 'split_images', 'write_split']
+__all__ = ['PREPARED_PATTERN', 'NamedFile', 'read_named_images', 'split_images', 'write_split']
 
 PREPARED_PATTERN = r'^[^/]+/(?:-1|(?P<pid>[^/]+))/(?:-1|(?P<cam>[^/]+))/'
 """The pattern of :class:`ImageFolderReID` for folders that :func:`write_split` makes."""
@@ -25,7 +25,7 @@ PREPARED_PATTERN = r'^[^/]+/(?:-1|(?P<pid>[^/]+))/(?:-1|(?P<cam>[^/]+))/'
 _FOLDER_NAME = re.compile(r'[^/\0.@#$][^/\0]*')
 
 
-class NamedImage(NamedTuple):
+class NamedFile(NamedTuple):
     """An image, and what is known of it.
 
     Attributes:
@@ -39,7 +39,7 @@ class NamedImage(NamedTuple):
     cam: str
 
 
-def read_named_images(folder: str, pattern: str | None = None, table: str | None = None) -> list[NamedImage]:
+def read_named_images(folder: str, pattern: str | None = None, table: str | None = None) -> list[NamedFile]:
     """List the images in a folder, at any depth, with their identities and cameras.
 
     Args:
@@ -82,7 +82,7 @@ def read_named_images(folder: str, pattern: str | None = None, table: str | None
     if not rows:
         raise FileNotFoundError(f"there is no image in '{os.path.abspath(table) if table else place}'")
     return [
-        NamedImage(os.path.join(folder, path), *(_known(rows[path].get(key)) for key in ('pid', 'cam')))
+        NamedFile(os.path.join(folder, path), *(_known(rows[path].get(key)) for key in ('pid', 'cam')))
         for path in sorted(rows)
     ]
 
@@ -134,7 +134,7 @@ def split_images(
     return parts
 
 
-def write_split(images: Sequence[NamedImage], parts: Sequence[str], out: str, copy: bool = False) -> None:
+def write_split(images: Sequence[NamedFile], parts: Sequence[str], out: str, copy: bool = False) -> None:
     """Write a folder for :class:`ImageFolderReID` with :data:`PREPARED_PATTERN` and ``folders={'train': 'train'}``.
 
     Images are at ``PART/PERSON/CAMERA/NUMBER_NAME``, with -1 for an unknown person or camera. ``manifest.csv`` says
