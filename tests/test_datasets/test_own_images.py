@@ -116,7 +116,7 @@ def test_names_from_folders_and_from_a_table(tmp_path, monkeypatch, option):
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (('crops', 'full'), 'is not empty: remove it, or name another folder'),
+        (('crops', 'full'), 'not empty: remove it, or name another folder'),
         (('nowhere', 'out'), 'does not exist'),
         (
             ('crops', 'out', '--pattern', '^(?P<pid>[0-9]+)'),
