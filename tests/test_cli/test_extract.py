@@ -72,7 +72,7 @@ def test_ctrl_c_is_one_line(network, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ('weights', 'place', 'message'),
     [
-        ('missing.pth', '.', "error: checkpoint 'missing.pth' does not exist"),
+        ('missing.pth', '.', "error: checkpoint '.*missing.pth' does not exist"),
         ('-', '.', 'error: the network of this config starts from random weights'),
         (None, 'missing', "missing' does not exist"),
     ],
