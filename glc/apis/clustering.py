@@ -1,6 +1,5 @@
 """Clusters of images, and a folder in which a person can look at them."""
 
-import csv
 import os
 import shutil
 from collections import Counter
@@ -18,7 +17,7 @@ from glc.core.labelers import AdaptiveConsensus, BaseLabeler
 from glc.core.labelers.adaptive import consensus
 from glc.core.labels import compact_labels
 from glc.core.neighbors import FeatureView
-from glc.utils.files import atomic_folder
+from glc.utils.files import atomic_folder, check_place, write_csv
 
 __all__ = ['MODES', 'ImageClusters', 'check_out', 'cluster_images', 'write_clusters_folder']
 
@@ -59,13 +58,9 @@ class ImageClusters:
 
     def write_table(self, path: str | Path) -> None:
         """Write a CSV file with the columns ``file``, ``cluster``, ``was_outlier`` (0 or 1) and ``confidence``."""
-        with Path(path).open('w', newline='', encoding='utf-8', errors='surrogateescape') as file:
-            writer = csv.writer(file, lineterminator='\n')
-            writer.writerow(['file', 'cluster', 'was_outlier', 'confidence'])
-            confidence = (f'{value:.4f}' for value in self.confidence)
-            writer.writerows(
-                zip(self.names, self.labels, self.was_outlier.astype(int), confidence, strict=True)
-            )
+        confidence = (f'{value:.4f}' for value in self.confidence)
+        rows = zip(self.names, self.labels, self.was_outlier.astype(int), confidence, strict=True)
+        write_csv(path, [('file', 'cluster', 'was_outlier', 'confidence'), *rows])
 
 
 _LABELER = AdaptiveConsensus()
@@ -126,11 +121,13 @@ def check_out(out: str | Path, overwrite: bool, images: str | Path | None = None
 
     Raises:
         FileExistsError: If the folder is not empty and may not be replaced, or holds files of somebody else.
+        OSError: If nothing can be written there.
         ValueError: If the folder is inside that of the images, which it would become a part of.
     """
     out = Path(os.path.realpath(out))
     if images is not None and out.is_relative_to(os.path.realpath(images)):
         raise ValueError(f"'{out}' is inside the folder of the images, '{images}': choose another one")
+    check_place(out)
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     others = [out.name]

@@ -1,15 +1,15 @@
 """Features with the names of their images."""
 
-import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
+from zipfile import BadZipFile
 
 import numpy as np
 
 from glc.core.labels import as_labels
-from glc.utils.files import atomic_file
+from glc.utils.files import atomic_file, write_csv
 
 __all__ = ['ReIDFeatures', 'SearchResult']
 
@@ -83,13 +83,8 @@ class ReIDFeatures:
 
     def save_table(self, path: str | Path) -> None:
         """Write a CSV file with the columns ``row`` (from 0), ``path``, ``pid`` and ``cam``."""
-        with (
-            atomic_file(path) as part,
-            part.open('w', newline='', encoding='utf-8', errors='surrogateescape') as file,
-        ):
-            writer = csv.writer(file, lineterminator='\n')
-            writer.writerow(['row', 'path', 'pid', 'cam'])
-            writer.writerows(zip(range(len(self)), self.names, self.pids, self.cam_ids, strict=True))
+        rows = zip(range(len(self)), self.names, self.pids, self.cam_ids, strict=True)
+        write_csv(path, [('row', 'path', 'pid', 'cam'), *rows])
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -112,7 +107,7 @@ class ReIDFeatures:
                     known.get('cam'),  # type: ignore[arg-type]
                     str(known.get('network', '')),
                 )
-        except (ValueError, TypeError, OSError) as error:
+        except (ValueError, TypeError, OSError, EOFError, BadZipFile) as error:
             if isinstance(error, FileNotFoundError):
                 raise
             raise ValueError(f"'{Path(path).absolute()}' holds no features with names: {error}") from error

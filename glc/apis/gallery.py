@@ -193,7 +193,7 @@ class Gallery:
                 raise ValueError(f'it has version {index["version"]}, this release reads {_VERSION}')
             names = index['names']
             pids, cam_ids = (np.array(index[part], np.int64) for part in ('pids', 'cam_ids'))
-            known = ReIDFeatures(np.empty((len(names), 0)), names, pids, cam_ids)
+            known = ReIDFeatures(np.empty((len(names), 0)), names, pids, cam_ids, str(index['network']))
             if names:
                 features = np.load(
                     path.with_name(Path(index['features']).name), mmap_mode='r', allow_pickle=False
@@ -208,7 +208,7 @@ class Gallery:
                 f"the gallery in '{Path(folder).absolute()}' cannot be read: {error!r}"
             ) from error
         gallery.names, gallery.pids, gallery.cam_ids = list(known.names), known.pids, known.cam_ids
-        gallery.network = str(index['network'])
+        gallery.network = known.network
         return gallery
 
     def _blocks(self) -> Iterator[np.ndarray]:

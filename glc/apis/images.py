@@ -19,6 +19,7 @@ from torch import Tensor
 from glc.core.parameters import StrOptions, checked
 from glc.datasets import BaseReIDDataset
 from glc.datasets.walk import is_image, walk
+from glc.utils.images import as_rgb
 
 __all__ = ['ListedImage', 'ListedImages', 'NamedImage', 'list_images', 'video_crops']
 
@@ -98,7 +99,7 @@ def list_images(inputs: Any, color: str = 'bgr') -> Iterator[ListedImage]:
             - A path: an image file, a folder (the images in it at any depth), or a pattern with ``*``, ``?`` or ``[``.
             - An array (H, W, 3) or (N, H, W, 3), uint8.
             - A tensor (3, H, W) or (N, 3, H, W), uint8, or float in [0, 1].
-            - A PIL image.
+            - A PIL image; its EXIF turns it, as that of a file does.
             - :class:`NamedImage`, whose image is one of these.
         color: Order of the channels in arrays and tensors, ``'bgr'`` (OpenCV) or ``'rgb'``.
 
@@ -226,7 +227,7 @@ def _files(path: str) -> Iterator[tuple[str, str]]:
 def _pixels(image: Any, rgb: bool) -> Iterator[np.ndarray]:
     """Yield images (H, W, 3) uint8 BGR."""
     if isinstance(image, Image.Image):
-        array, rgb = np.asarray(image.convert('RGB')), True
+        array, rgb = np.asarray(as_rgb(image)), True
     elif isinstance(image, Tensor):
         array = _of_tensor(image)
     elif isinstance(image, np.ndarray):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import cached_property
 from itertools import islice
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from glc.apis.features import ReIDFeatures, SearchResult
 from glc.apis.gallery import Gallery
 from glc.apis.images import ListedImage, ListedImages, list_images
 from glc.checkpoints import load_checkpoint_file, load_model_checkpoint, recognize_layout, unwrap_state_dict
+from glc.core.parameters import AT_LEAST_ONE, Interval, checked
 from glc.datasets import BaseReIDDataset
 from glc.datasets.image_folder import identities_and_cameras
 from glc.engine import FeatureExtractor
@@ -88,6 +90,7 @@ class ReIDInferencer:
                 digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()[:16]
 
+    @checked(batch_size=[*AT_LEAST_ONE, None], num_workers=[Interval(Integral, 0, None, closed='left')])
     def __call__(
         self,
         inputs: Any,
@@ -141,11 +144,13 @@ class ReIDInferencer:
         at_once = (batch_size or self.batch_size) * _BATCHES_AT_ONCE if isinstance(inputs, Iterator) else None
         listed = list_images(inputs, color)
         while piece := list(islice(listed, at_once)):
+            _known(piece, pattern)  # a wrong pattern is told before the work
             dataset = ListedImages(piece, self.pipeline, unreadable)
-            pieces.append(extracted(dataset))
+            if len(dataset):
+                pieces.append(extracted(dataset))
             images += [_without_pixels(piece[position]) for position in dataset.positions]
         if not images:
-            raise ValueError('there is no image to extract features of')
+            raise ValueError('there is no image, or none that can be read, to extract features of')
         pids, cam_ids = _known(images, pattern)
         return ReIDFeatures(
             np.concatenate(pieces), [image.name for image in images], pids, cam_ids, self.network
@@ -187,6 +192,7 @@ def _network(cfg: Config, weights: str | Path | None) -> BaseModel:
     if weights is not None:
         load_model_checkpoint(model, weights, content=content)
     elif (cfg.model.backbone.get('init_cfg') or {}).get('type') == 'Pretrained':
+        model._dump_init_info = lambda: None  # a list of all parameters, which says nothing here
         model.init_weights()
     else:
         raise ValueError(

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,11 +39,15 @@ def add_out(parser: argparse.ArgumentParser, default: str, kinds: str = 'its end
 
 @contextmanager
 def plain_errors(parser: argparse.ArgumentParser) -> Iterator[None]:
-    """End with one line instead of a traceback where a file, a value or a package is wrong."""
+    """End with one line instead of a traceback: where a file, a value or a package is wrong, and at Ctrl-C."""
     try:
         yield
-    except (ImportError, OSError, RuntimeError, ValueError) as error:
-        raise SystemExit(f'{parser.prog}: error: {error}') from error
+    except (ImportError, KeyError, OSError, RuntimeError, ValueError) as error:
+        text = error.args[0] if isinstance(error, KeyError) else error  # the text of a KeyError is quoted
+        raise SystemExit(f'{parser.prog}: error: {text}') from error
+    except KeyboardInterrupt:
+        print(f'{parser.prog}: stopped', file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 def save_picture(picture: 'Figure | Image', out: Path) -> None:

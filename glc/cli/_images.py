@@ -1,7 +1,6 @@
 """What command lines about folders of images share: where identities and cameras are, and the table of problems."""
 
 import argparse
-import csv
 import os
 import sys
 from collections import Counter
@@ -62,28 +61,28 @@ def report_problems(problems: Sequence['Problem'], number: int, root: str, out: 
         Whether some are errors.
     """
     from glc.datasets.inspection import ERRORS, PROBLEMS
-    from glc.utils.files import atomic_file
+    from glc.utils.files import write_csv
 
     def name(path: str) -> str:
         return os.path.relpath(path, root) if path else ''
 
+    def printable(path: str) -> str:
+        return os.fsencode(name(path)).decode(errors='replace')  # names need not be UTF-8
+
     if out:
-        with atomic_file(out) as part, part.open('w', newline='', encoding='utf-8') as file:
-            writer = csv.writer(file)
-            writer.writerow(['path', 'problem', 'detail', 'other'])
-            writer.writerows(
-                [name(problem.path), problem.kind, problem.detail, name(problem.other)]
-                for problem in problems
-            )
+        rows = [
+            (name(problem.path), problem.kind, problem.detail, name(problem.other)) for problem in problems
+        ]
+        write_csv(out, [('path', 'problem', 'detail', 'other'), *rows])
     counts = Counter(problem.kind for problem in problems)
     firsts = {problem.kind: problem for problem in reversed(problems)}
     print(f"{number:,} images in '{root}'" + ('' if problems else ': no problem found'))
     for kind, count in sorted(counts.items(), key=lambda item: list(PROBLEMS).index(item[0])):
         first = firsts[kind]
-        like = f' is like {name(first.other)}' if first.other else ''
+        like = f' is like {printable(first.other)}' if first.other else ''
         detail = f' ({first.detail})' if first.detail else ''
         word = 'error' if kind in ERRORS else 'note'
-        print(f'{word:5}  {count:7,}  {kind:30}  {PROBLEMS[kind]}: {name(first.path)}{like}{detail}')
+        print(f'{word:5}  {count:7,}  {kind:30}  {PROBLEMS[kind]}: {printable(first.path)}{like}{detail}')
     if out:
         print(f'all of them: {out}')
     return any(kind in ERRORS for kind in counts)

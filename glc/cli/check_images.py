@@ -31,9 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         images = read_named_images(args.folder, naming_pattern(args), args.csv)
+        return check([image.path for image in images], [image.pid for image in images], args.folder, args)
     except (OSError, ValueError) as error:
         return fail(error)
-    return check([image.path for image in images], [image.pid for image in images], args.folder, args)
 
 
 def add_limits(parser: argparse.ArgumentParser) -> None:

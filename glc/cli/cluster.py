@@ -2,11 +2,11 @@
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from glc.cli._common import plain_errors
 from glc.cli.extract import add_network_options, call_options
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ _NO_WEIGHTS = """glc-cluster needs the weights of a network, and has none. Three
   3. A network of your own: --run WORK_DIR, or --config CONFIG --weights CHECKPOINT"""
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line."""
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog='glc-cluster',
         description=_DESCRIPTION,
@@ -70,6 +70,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     labels.add_argument('--corrector', help='such as GLC or none (default: GLC, or that of the run)')
     add_network_options(parser.add_argument_group('extraction'))
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Extract or read features, cluster, write the folder."""
+    parser = command_line()
     args = parser.parse_args(argv)
     if args.features and (args.run or args.config or args.weights):
         parser.error('--features has all that --run, --config and --weights are for: leave these out')
@@ -77,16 +83,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error('--run has a config: leave out --config')
     if not args.images and not args.run and not args.features:
         parser.error('give IMAGES and OUT, or --run or --features, and OUT')
-    return args
+    with plain_errors(parser):
+        # After --help: these take seconds.
+        from glc.apis.clustering import check_out, cluster_images, write_clusters_folder
 
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Extract or read features, cluster, write the folder."""
-    args = parse_args(argv)
-    # After --help: these take seconds.
-    from glc.apis.clustering import check_out, cluster_images, write_clusters_folder
-
-    try:
         check_out(args.out, args.overwrite, args.images if os.path.isdir(args.images or '') else None)
         cfg, weights = _run(args) if args.run else (None, args.weights)
         features, made_by = _features(args, cfg, weights)
@@ -94,8 +94,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         clusters = cluster_images(features, labeler, corrector)
         about = f'Features: {made_by}. Labels: {labeler}. Correction: {corrector or "none"}.'
         write_clusters_folder(clusters, args.out, args.mode, args.overwrite, features, about)
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        sys.exit(f'error: {error.args[0] if isinstance(error, KeyError) else error}')
     outliers = int((clusters.labels < 0).sum())
     joined = int((clusters.was_outlier & (clusters.labels >= 0)).sum())
     print(

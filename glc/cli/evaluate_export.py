@@ -1,12 +1,12 @@
 """Evaluate exported files on the test set of a config, beside the network that they come from."""
 
 import argparse
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glc.apis.options import ConfigOptions
+from glc.cli._common import plain_errors
 
 if TYPE_CHECKING:
     from glc.deployment.exported import ExportedReID
@@ -34,10 +34,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE', help='overrides of the config'
     )
     args = parser.parse_args(argv)
+    with plain_errors(parser):
+        _evaluate(args)
+    return 0
 
+
+def _evaluate(args: argparse.Namespace) -> None:
     from glc.apis import build_for_test, load_config
     from glc.deployment.exported import ExportedNetwork, ExportedReID
-    from glc.utils.files import atomic_file
+    from glc.utils.files import write_csv
 
     networks = {str(path): ExportedReID(ExportedNetwork(path)) for path in args.files}
     cfg = load_config(args.config, args.cfg_options, args.work_dir)
@@ -58,9 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for line in table:
         print('  '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
     if args.out:
-        with atomic_file(args.out) as part, part.open('w', newline='') as file:
-            csv.writer(file).writerows(table)
-    return 0
+        write_csv(args.out, table)
 
 
 def _kind(network: 'ExportedReID', name: str) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glc.apis.options import ConfigOptions
+from glc.cli._common import plain_errors
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -34,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         'checkpoint',
         nargs='?',
-        help='checkpoint file; without it, the network that training would start from is exported',
+        help="checkpoint file; without it, or with '-', the network that training would start from is exported",
     )
     parser.add_argument('out', type=Path, help='file to write: .onnx, or .pt2 of torch.export')
     parser.add_argument('--format', choices=_ENDINGS, default='onnx', help='default: %(default)s')
@@ -107,9 +108,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error('--calibrate needs --dtype int8')
     if args.channels and not args.normalize_inside:
         parser.error('--channels needs --normalize-inside: normalized images have the order of the network')
+    if args.num_images < 1:
+        parser.error(f'--num-images must be at least 1, got {args.num_images}')
     if args.static_batch is not None and args.static_batch < 1:
         parser.error(f'--static-batch must be at least 1, got {args.static_batch}')
+    if args.checkpoint == '-':
+        args.checkpoint = None
+    with plain_errors(parser):
+        return _export(args)
 
+
+def _export(args: argparse.Namespace) -> int:
+    import numpy as np
     import torch
 
     import glc
@@ -139,8 +149,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         batches = None
         if args.calibrate:
             size = image_format.batch or 16
-            parts = pixels[f"images of '{args.calibrate}'"].split(size)
+            calibration = f"images of '{args.calibrate}'"
+            parts = pixels[calibration].split(size)
             batches = [image_format.inputs(part) for part in parts if image_format.batch in (None, len(part))]
+            if not batches:
+                raise ValueError(
+                    f"'{args.calibrate}' has {len(pixels[calibration])} images, fewer than --static-batch {size}"
+                )
         with tempfile.TemporaryDirectory() as scratch:
             plain = Path(scratch, 'float32.onnx')
             export_network(exportable, image_format, plain, metadata)
@@ -152,8 +167,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     written = ExportedNetwork(args.out)
     tolerance = _TOLERANCES[args.dtype] if args.tolerance is None else args.tolerance
-    worst = max(_difference(name, network, written, batch) for name, batch in pixels.items())
-    if worst <= tolerance:
+    worst = float(np.max([_difference(name, network, written, batch) for name, batch in pixels.items()]))
+    if worst <= tolerance:  # not a number is not
         return 0
     print(
         f'error: the features of {args.out.absolute()} differ by {worst:.2g} from those of the network, more than '

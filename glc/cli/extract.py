@@ -1,11 +1,11 @@
 """Features of images: ``glc-extract CONFIG WEIGHTS IMAGES --out FILE.npz``."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from glc.apis.options import ConfigOptions
+from glc.cli._common import plain_errors
 
 _DESCRIPTION = """Write features (N, D) of images, with identities (N,), cameras (N,) and files (N,): arrays "features",
 "pid", "cam" and "path" of an .npz file, and "network", the fingerprint of the weights. A CSV file beside it has a row
@@ -60,8 +60,8 @@ def call_options(args: argparse.Namespace) -> dict:
     }
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line."""
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog='glc-extract',
         description=_DESCRIPTION,
@@ -76,15 +76,18 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('images', nargs='+', help='image files, folders, or patterns in quotes')
     parser.add_argument('--out', type=Path, required=True, metavar='FILE', help='.npz file')
     add_network_options(parser)
-    return parser.parse_args(argv)
+    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Load the weights, extract, write."""
-    args = parse_args(argv)
-    from glc.apis import ReIDInferencer  # after --help: it takes seconds
+    parser = command_line()
+    args = parser.parse_args(argv)
+    with plain_errors(parser):
+        from glc.apis import ReIDInferencer  # after --help: it takes seconds
+        from glc.utils.files import check_place
 
-    try:
+        check_place(args.out)
         inferencer = ReIDInferencer(
             args.config,
             None if args.weights == '-' else args.weights,
@@ -95,8 +98,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         features = inferencer(args.images, **call_options(args))
         out = features.save(args.out)
         features.save_table(out.with_suffix('.csv'))
-    except (FileNotFoundError, RuntimeError, ValueError) as error:
-        sys.exit(f'error: {error}')
     pids, cameras = (len(set(known.tolist()) - {-1}) for known in (features.pids, features.cam_ids))
     print(
         f'{len(features):,} images, {features.features.shape[1]} channels, {pids:,} identities, {cameras:,} cameras'

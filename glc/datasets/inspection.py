@@ -2,7 +2,6 @@
 
 import hashlib
 import multiprocessing
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
@@ -10,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
+
+from glc.utils.images import as_rgb
 
 __all__ = ['ERRORS', 'PROBLEMS', 'Problem', 'inspect_images', 'near_duplicates']
 
@@ -155,9 +156,11 @@ def _read(path: str) -> _Content:
                 width, height = image.size
                 if width * height > _MOST_PIXELS:
                     raise ValueError(f'{width} x {height} pixels are more than {_MOST_PIXELS:,}')
+                upright = as_rgb(image)
+                width, height = upright.size
                 # One column more than rows, for the differences.
                 size = (_HASH_SIDE + 1, _HASH_SIDE)
-                gray = np.asarray(image.convert('L').resize(size, Image.Resampling.BOX), np.int16)
+                gray = np.asarray(upright.convert('L').resize(size, Image.Resampling.BOX), np.int16)
     except Exception as error:  # PIL raises many kinds
         return _Content(' '.join(str(error).split()) or type(error).__name__)
     spread = gray.std()
@@ -186,8 +189,3 @@ def _differ(one: object, other: object) -> bool:
 
 def _pids(one: object, other: object) -> str:
     return f'identities {other} and {one}' if _differ(one, other) else ''
-
-
-def default_workers() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0))

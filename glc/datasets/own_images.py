@@ -4,7 +4,6 @@ import csv
 import os
 import re
 import shutil
-import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +12,12 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from glc.utils.files import atomic_folder, write_csv
+
 from .image_folder import compiled_pattern
 from .walk import walk
 
-__all__ = ['PREPARED_PATTERN', 'NamedImage', 'read_named_images', 'split_images', 'write_split']
+__all__ = ['PREPARED_PATTERN', 'NamedFile', 'read_named_images', 'split_images', 'write_split']
 
 PREPARED_PATTERN = r'^[^/]+/(?:-1|(?P<pid>[^/]+))/(?:-1|(?P<cam>[^/]+))/'
 """The pattern of :class:`ImageFolderReID` for folders that :func:`write_split` makes."""
@@ -24,7 +25,7 @@ PREPARED_PATTERN = r'^[^/]+/(?:-1|(?P<pid>[^/]+))/(?:-1|(?P<cam>[^/]+))/'
 _FOLDER_NAME = re.compile(r'[^/\0.@#$][^/\0]*')
 
 
-class NamedImage(NamedTuple):
+class NamedFile(NamedTuple):
     """An image, and what is known of it.
 
     Attributes:
@@ -38,7 +39,7 @@ class NamedImage(NamedTuple):
     cam: str
 
 
-def read_named_images(folder: str, pattern: str | None = None, table: str | None = None) -> list[NamedImage]:
+def read_named_images(folder: str, pattern: str | None = None, table: str | None = None) -> list[NamedFile]:
     """List the images in a folder, at any depth, with their identities and cameras.
 
     Args:
@@ -81,7 +82,7 @@ def read_named_images(folder: str, pattern: str | None = None, table: str | None
     if not rows:
         raise FileNotFoundError(f"there is no image in '{os.path.abspath(table) if table else place}'")
     return [
-        NamedImage(os.path.join(folder, path), *(_known(rows[path].get(key)) for key in ('pid', 'cam')))
+        NamedFile(os.path.join(folder, path), *(_known(rows[path].get(key)) for key in ('pid', 'cam')))
         for path in sorted(rows)
     ]
 
@@ -133,7 +134,7 @@ def split_images(
     return parts
 
 
-def write_split(images: Sequence[NamedImage], parts: Sequence[str], out: str, copy: bool = False) -> None:
+def write_split(images: Sequence[NamedFile], parts: Sequence[str], out: str, copy: bool = False) -> None:
     """Write a folder for :class:`ImageFolderReID` with :data:`PREPARED_PATTERN` and ``folders={'train': 'train'}``.
 
     Images are at ``PART/PERSON/CAMERA/NUMBER_NAME``, with -1 for an unknown person or camera. ``manifest.csv`` says
@@ -146,12 +147,12 @@ def write_split(images: Sequence[NamedImage], parts: Sequence[str], out: str, co
         copy: Copy the files instead of linking to them.
 
     Raises:
-        FileExistsError: The folder is there, and not empty.
+        FileExistsError: The folder is there and not empty, or is a file.
         ValueError: An identity or a camera cannot be the name of a folder.
     """
     target = Path(os.path.abspath(out))
-    if target.is_dir() and any(target.iterdir()):
-        raise FileExistsError(f"'{target}' is not empty: remove it, or name another folder")
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise FileExistsError(f"'{target}' is a file, or not empty: remove it, or name another folder")
     for image in images:
         for name in (image.pid, image.cam):
             if name and not _FOLDER_NAME.fullmatch(name):
@@ -159,10 +160,8 @@ def write_split(images: Sequence[NamedImage], parts: Sequence[str], out: str, co
                     f"{name!r}, which '{image.path}' has as its person or camera, cannot be the name of a folder: "
                     'it may not begin with one of . @ # $ nor contain /'
                 )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f'.{target.name}.', dir=target.parent) as scratch:
-        folder = Path(scratch, target.name)
-        rows = []
+    rows = []
+    with atomic_folder(target) as folder:
         for number, (image, part) in enumerate(
             zip(tqdm(images, 'writing images', disable=None), parts, strict=True)
         ):
@@ -174,10 +173,8 @@ def write_split(images: Sequence[NamedImage], parts: Sequence[str], out: str, co
                 shutil.copyfile(source, folder / path)
             else:
                 (folder / path).symlink_to(source)
-            rows.append([path.as_posix(), source, part, image.pid, image.cam])
-        with (folder / 'manifest.csv').open('w', newline='', encoding='utf-8') as file:
-            csv.writer(file).writerows([['path', 'source', 'part', 'pid', 'cam'], *rows])
-        folder.replace(target)
+            rows.append((path.as_posix(), source, part, image.pid, image.cam))
+        write_csv(folder / 'manifest.csv', [('path', 'source', 'part', 'pid', 'cam'), *rows])
 
 
 def _queries(rows: Sequence[int], cams: Sequence[str], generator: np.random.Generator) -> list[int]:
@@ -200,16 +197,20 @@ def _known(name: str | None) -> str:
 
 
 def _read_table(path: str) -> dict[str, dict[str, str]]:
-    with open(path, newline='', encoding='utf-8-sig') as file:
-        reader = csv.DictReader(file)
-        columns = reader.fieldnames or []
-        if 'path' not in columns:
-            raise ValueError(
-                f"'{os.path.abspath(path)}' needs a first line with the column path, and pid and cam where they are "
-                f'known; it has {", ".join(columns) or "no line"}'
-            )
-        rows = list(reader)
-    twice = [name for name, number in Counter(row['path'] for row in rows).items() if number > 1]
+    place = os.path.abspath(path)
+    try:
+        with open(path, newline='', encoding='utf-8-sig') as file:
+            reader = csv.DictReader(file)
+            columns, rows = reader.fieldnames or [], list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"'{place}' is no CSV file in UTF-8: {error}") from error
+    if 'path' not in columns:
+        raise ValueError(
+            f"'{place}' needs a first line with the column path, and pid and cam where they are known; it has "
+            f'{", ".join(columns) or "no line"}'
+        )
+    names = [row['path'] or '' for row in rows]  # None in a line that ends before
+    twice = [name for name, number in Counter(names).items() if number > 1]
     if twice:
-        raise ValueError(f"'{os.path.abspath(path)}' names {len(twice):,} images twice, such as '{twice[0]}'")
-    return {row['path']: row for row in rows}
+        raise ValueError(f"'{place}' names {len(twice):,} images twice, such as '{twice[0]}'")
+    return dict(zip(names, rows, strict=True))

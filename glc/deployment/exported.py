@@ -84,11 +84,14 @@ class ExportedNetwork:
         format: The format of its inputs, from its metadata.
 
     Raises:
+        FileNotFoundError: There is no such file.
         ImportError: An ONNX file is opened without onnxruntime.
         ValueError: The file does not have our metadata.
     """
 
     def __init__(self, path: str | Path) -> None:
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"'{Path(path).absolute()}' does not exist")
         self._session: Any = None
         if Path(path).suffix == '.onnx':
             self._session = _session(path)
@@ -156,4 +159,7 @@ def _session(path: str | Path) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
+    except Exception as error:  # of many kinds
+        raise ValueError(f"onnxruntime cannot open '{Path(path).absolute()}': {error}") from error

@@ -1,13 +1,14 @@
 """Files that are complete or not there."""
 
+import csv
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ['atomic_file', 'atomic_folder', 'unfinished_files']
+__all__ = ['atomic_file', 'atomic_folder', 'check_place', 'unfinished_files', 'write_csv']
 
 
 @contextmanager
@@ -94,6 +95,32 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     finally:
         for left in (part, old):
             shutil.rmtree(left, ignore_errors=True)
+
+
+def check_place(path: str | Path) -> None:
+    """Check that a file or a folder can be written at a place, before the work that fills it.
+
+    Raises:
+        OSError: A part of the path above it is no folder, or nothing may be written there. It names that part.
+    """
+    above = Path(os.path.realpath(path)).parent
+    while not above.exists():
+        above = above.parent
+    if not above.is_dir():
+        raise NotADirectoryError(
+            f"'{above}' is no folder: nothing can be written to '{os.path.abspath(path)}'"
+        )
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise PermissionError(f"'{above}' is read-only: nothing can be written to '{os.path.abspath(path)}'")
+
+
+def write_csv(path: str | Path, rows: Iterable[Iterable[object]]) -> None:
+    """Write a CSV file in UTF-8. Names of files in another encoding keep their bytes."""
+    with (
+        atomic_file(path) as part,
+        part.open('w', newline='', encoding='utf-8', errors='surrogateescape') as file,
+    ):
+        csv.writer(file, lineterminator='\n').writerows(rows)
 
 
 def unfinished_files(path: str | Path) -> list[Path]:

@@ -6,6 +6,8 @@ from os import PathLike
 import numpy as np
 from PIL import Image, ImageDraw
 
+from glc.utils.images import as_rgb
+
 __all__ = ['draw_attention_maps']
 
 _SHARE = 0.55  # of the color, where a map is laid over an image
@@ -56,7 +58,7 @@ def draw_attention_maps(
         draw.text((gap + step_x * column + width // 2, header // 2), name, fill='black', anchor='mm')
     for row, path in enumerate(paths):
         with Image.open(path) as file:
-            image = file.convert('RGB').resize(size, Image.Resampling.BICUBIC)
+            image = as_rgb(file).resize(size, Image.Resampling.BICUBIC)
         top = header + gap + step_y * row
         picture.paste(image, (gap, top))
         for column, values in enumerate(maps.values(), 1):

@@ -7,6 +7,8 @@ from os import PathLike
 import numpy as np
 from PIL import Image, ImageDraw
 
+from glc.utils.images import as_rgb
+
 __all__ = ['contact_sheet', 'spread', 'thumbnail']
 
 _JOINED = (212, 125, 20)
@@ -63,7 +65,7 @@ def thumbnail(path: str | PathLike, size: tuple[int, int]) -> Image.Image:
     """Read an image file at a size ``(width, height)``, in RGB."""
     with Image.open(path) as image:
         image.draft('RGB', size)  # a large JPEG is decoded at a fraction of its size
-        return image.convert('RGB').resize(size, Image.Resampling.BICUBIC)
+        return as_rgb(image).resize(size, Image.Resampling.BICUBIC)
 
 
 def spread(number: int, most: int) -> list[int]:

@@ -9,6 +9,8 @@ from os import PathLike
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from glc.utils.images import as_rgb
+
 __all__ = ['COLORS', 'GRAY', 'GREEN', 'RED', 'Color', 'Row', 'Tile', 'draw_image_rows', 'open_image']
 
 Color = tuple[int, int, int]
@@ -58,7 +60,7 @@ def open_image(image: str | PathLike | np.ndarray, size: tuple[int, int]) -> Ima
         if isinstance(image, np.ndarray):
             return Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
         with Image.open(image) as opened:
-            return opened.convert('RGB').resize(size, Image.Resampling.BICUBIC)
+            return as_rgb(opened).resize(size, Image.Resampling.BICUBIC)
     except OSError:
         missing = Image.new('RGB', size, (225, 228, 232))
         ImageDraw.Draw(missing).text((size[0] // 2, size[1] // 2), 'no image', 'black', anchor='mm')

@@ -6,6 +6,8 @@ from os import PathLike
 import numpy as np
 from PIL import Image, ImageDraw
 
+from glc.utils.images import as_rgb
+
 from .image_rows import GRAY, GREEN, RED
 
 __all__ = ['draw_ranked_results']
@@ -70,7 +72,7 @@ def draw_ranked_results(
         if color is not None:
             draw.rectangle((x - frame, y - frame, x + width + frame - 1, y + height + frame - 1), fill=color)
         with Image.open(path) as image:
-            picture.paste(image.convert('RGB').resize(size, Image.Resampling.BICUBIC), (x, y))
+            picture.paste(as_rgb(image).resize(size, Image.Resampling.BICUBIC), (x, y))
 
     left, top = 2 * frame, header + frame
     draw.text((left, header // 2), 'query', fill='black', anchor='lm')

@@ -110,6 +110,11 @@ def test_damaged_galleries(tmp_path):
         (tmp_path / 'a/gallery.json').write_text(json.dumps(index | change))
         with pytest.raises(ValueError, match=message):
             Gallery.load(tmp_path / 'a')
+    (tmp_path / 'a/gallery.json').write_text(
+        json.dumps({key: index[key] for key in index if key != 'network'})
+    )
+    with pytest.raises(ValueError, match="cannot be read: KeyError\\('network'\\)"):
+        Gallery.load(tmp_path / 'a')
     (features,) = (tmp_path / 'b').glob('*.npy')
     (tmp_path / 'a/gallery.json').write_text(json.dumps(index))
     (tmp_path / 'a' / index['features']).write_bytes(features.read_bytes())
@@ -134,5 +139,10 @@ def test_features_of_a_file(tmp_path):
     np.savez(tmp_path / 'pickle.npz', features=np.eye(2), path=np.array(['a', None], object))
     with pytest.raises(ValueError, match='holds no features with names'):
         ReIDFeatures.load(tmp_path / 'pickle.npz')
+    whole = (tmp_path / 'new/x.npz').read_bytes()
+    for content in (b'', b'junk', whole[:100]):
+        (tmp_path / 'damaged.npz').write_bytes(content)
+        with pytest.raises(ValueError, match=r"damaged\.npz' holds no features with names"):
+            ReIDFeatures.load(tmp_path / 'damaged.npz')
     with pytest.raises(ValueError, match=r'features must be \(N, D\) for 1 names'):
         ReIDFeatures(np.eye(2), ['a'])

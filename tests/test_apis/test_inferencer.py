@@ -164,6 +164,8 @@ def test_unreadable_images_are_named_or_left_out(infer, crops, tmp_path):
     with pytest.raises(RuntimeError, match=r'bad\.png'):
         infer(inputs)
     assert infer(inputs, unreadable='skip').names == [str(files[0]), 'image_0']
+    with pytest.raises(ValueError, match='none that can be read'):
+        infer(tmp_path, unreadable='skip')
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 
 from glc.apis import ReIDInferencer
 from glc.cli.extract import main
+from glc.engine import FeatureExtractor
 
 
 def test_features_and_a_table(network, tmp_path, capsys):
@@ -39,9 +40,39 @@ def test_options_reach_the_extraction(network, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['--out', 'file/x.npz'], "file' is no folder: nothing can be written to '.*x.npz'"),
+        (['--out', 'x.npz', '--pattern', '('], 'is no regular expression'),
+        (['--out', 'x.npz', '--batch-size', '0'], "'batch_size' parameter .* Got 0"),
+        (['--out', 'x.npz', '--workers', '-1'], "'num_workers' parameter .* Got -1"),
+    ],
+)
+def test_what_cannot_end_well_ends_before_the_work(network, tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'file').touch()
+    monkeypatch.setattr(FeatureExtractor, '__call__', lambda *_: pytest.fail('features were extracted'))
+    with pytest.raises(SystemExit, match=message):
+        main([*map(str, [network.config, network.weights, network.images]), *options])
+
+
+def test_ctrl_c_is_one_line(network, tmp_path, monkeypatch, capsys):
+    def pressed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FeatureExtractor, '__call__', pressed)
+    arguments = [*map(str, [network.config, network.weights, network.images])]
+    with pytest.raises(SystemExit) as caught:
+        main([*arguments, '--out', str(tmp_path / 'x.npz'), '--workers', '0'])
+    assert caught.value.code == 130
+    assert capsys.readouterr().err.endswith('glc-extract: stopped\n')
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
     ('weights', 'place', 'message'),
     [
-        ('missing.pth', '.', "error: checkpoint 'missing.pth' does not exist"),
+        ('missing.pth', '.', "error: checkpoint '.*missing.pth' does not exist"),
         ('-', '.', 'error: the network of this config starts from random weights'),
         (None, 'missing', "missing' does not exist"),
     ],

@@ -40,7 +40,7 @@ def test_the_commands_of_the_page():
     commands = [shlex.split(line) for block in blocks for line in block.splitlines()]
     assert [name for name, *_ in commands] == ['glc-extract'] + 4 * ['glc-cluster']
     for name, *arguments in commands:
-        {'glc-extract': extract, 'glc-cluster': cluster}[name].parse_args(arguments)
+        {'glc-extract': extract, 'glc-cluster': cluster}[name].command_line().parse_args(arguments)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Preparing and checking a folder of one's own."""
 
 import csv
+import os
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -115,14 +116,17 @@ def test_names_from_folders_and_from_a_table(tmp_path, monkeypatch, option):
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (('crops', 'full'), 'is not empty: remove it, or name another folder'),
+        (('crops', 'full'), 'not empty: remove it, or name another folder'),
         (('nowhere', 'out'), 'does not exist'),
         (
             ('crops', 'out', '--pattern', '^(?P<pid>[0-9]+)'),
             "does not match 1 of 1 images in '.*', such as 'eve_1.png'",
         ),
         (('crops', 'out', '--folders', 'pid/pid'), 'levels are pid, cam'),
+        (('crops', 'full/x.png'), 'is a file, or not empty'),
         (('crops', 'out', '--csv', 'bad.csv'), 'with the column path'),
+        (('crops', 'out', '--csv', 'latin.csv'), "latin.csv' is no CSV file in UTF-8"),
+        (('crops', 'out', '--csv', 'short.csv'), "not in '.*', such as ''"),
         (
             ('crops', 'out', '--csv', 'lost.csv'),
             "1 of 1 images of '.*lost.csv' are not in '.*', such as 'x.png'",
@@ -136,6 +140,8 @@ def test_errors_say_what_to_do(tmp_path, monkeypatch, capsys, arguments, message
     crop(Path('crops/eve_1.png'), 0)
     crop(Path('full/x.png'), 0)
     Path('bad.csv').write_text('file,pid\nx.png,1\n')
+    Path('latin.csv').write_bytes('path,pid\nä.png,1\n'.encode('latin-1'))
+    Path('short.csv').write_text('pid,path\neve\n')
     Path('lost.csv').write_text('path,pid\nx.png,1\n')
     Path('slash.csv').write_text('path,pid\neve_1.png,a/b\n')
     assert prepare_images.main(arguments) == 2
@@ -160,6 +166,14 @@ def flawed(tmp_path):
     crop(root / 'bob/wide.png', 5, (64, 48))
     Image.new('RGB', (32, 64), (90, 90, 90)).save(root / 'bob/gray.png')
     return root
+
+
+def test_names_that_are_not_utf8_are_reported(tmp_path, capsys):
+    path = os.fsdecode(os.fsencode(tmp_path) + b'/caf\xe9.png')
+    Image.new('RGB', (32, 64), (90, 90, 90)).save(path)
+    assert check_images.main([str(tmp_path), '--out', str(tmp_path / 'out.csv')]) == 0
+    assert 'caf\N{REPLACEMENT CHARACTER}.png' in capsys.readouterr().out
+    assert b'caf\xe9.png,blank' in (tmp_path / 'out.csv').read_bytes()
 
 
 @pytest.mark.parametrize('workers', [1, 2])

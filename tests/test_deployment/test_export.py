@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 from mmengine.registry import DefaultScope
+from PIL import Image
 
 from glc.apis import build_for_test, load_config
-from glc.cli import evaluate_export
+from glc.cli import evaluate_export, export
 from glc.cli.export import main
 from glc.datasets import ImageFolderReID
 from glc.deployment.exported import ExportedNetwork, InputFormat, metadata_texts
@@ -147,6 +148,7 @@ def test_a_network_without_features_is_refused():
         (('out.onnx', '--calibrate', 'folder'), '--calibrate needs --dtype int8'),
         (('out.onnx', '--channels', 'bgr'), '--channels needs --normalize-inside'),
         (('out.onnx', '--static-batch', '0'), '--static-batch must be at least 1'),
+        (('out.onnx', '--num-images', '0'), '--num-images must be at least 1'),
     ],
 )
 def test_options_that_do_not_fit_are_named(options, message, capsys):
@@ -184,6 +186,28 @@ def test_the_tool_writes_checks_and_describes(exported, capfd):
     printed = capfd.readouterr()
     assert '5 random images: largest difference of unit features' in printed.out
     assert 'more than --tolerance 1e-12' in printed.err
+
+
+def test_not_a_number_is_no_small_difference(exported, tmp_path, monkeypatch, capfd):
+    differences = iter([0.0, float('nan')])
+    monkeypatch.setattr(export, '_difference', lambda *_: next(differences))
+    folder, _ = exported
+    crops = tmp_path / 'crops'
+    crops.mkdir()
+    Image.new('RGB', (32, 64)).save(crops / 'a.png')
+    arguments = [str(folder / 'config.py'), str(folder / 'weights.pth'), str(tmp_path / 'x.pt2')]
+    assert main([*arguments, '--format', 'torch_export', '--images', str(crops)]) == 1
+    assert 'differ by nan' in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'), [(None, "x.onnx' does not exist"), (b'junk', "cannot open '.*x.onnx'")]
+)
+def test_files_that_are_no_exports_are_named(tmp_path, content, message):
+    if content:
+        (tmp_path / 'x.onnx').write_bytes(content)
+    with pytest.raises(SystemExit, match=message):
+        evaluate_export.main(['config.py', '-', str(tmp_path / 'x.onnx')])
 
 
 def test_an_exported_file_has_the_scores_of_its_network(exported, capfd):

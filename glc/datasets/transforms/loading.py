@@ -21,9 +21,9 @@ _MOST_BYTES = 8  # of a pixel: four channels of 16 bits
 class LoadReIDImage(LoadImageFromFile):
     """Reader of an image file as (H, W, 3) uint8 BGR; it says which file cannot be read.
 
-    OpenCV decodes what it can, and PIL the rest; of moving images, the first one. Required key: ``img_path``. Optional
-    keys: ``lmdb``, the LMDB in which ``img_path`` is a key; ``img``, an image in memory, which is taken as it is. Added
-    keys: ``img``, ``img_shape``, ``ori_shape``.
+    OpenCV decodes what it can, and PIL the rest; of moving images, the first one. EXIF turns an image. Required key:
+    ``img_path``. Optional keys: ``lmdb``, the LMDB in which ``img_path`` is a key; ``img``, an image in memory, which
+    is taken as it is. Added keys: ``img``, ``img_shape``, ``ori_shape``.
 
     Args:
         max_pixels: Images of more pixels are refused before they are decoded. The default, 40 million, is more than
@@ -96,7 +96,9 @@ class LoadReIDImage(LoadImageFromFile):
         with image:
             if image.width * image.height > self.max_pixels:
                 self._refuse(f'{image.width} x {image.height} pixels')
-        decoded = mmcv.imfrombytes(content, flag=self.color_type, backend=self.imdecode_backend)
+        decoded = None
+        if image.format != 'AVIF':  # which OpenCV does not turn as EXIF says
+            decoded = mmcv.imfrombytes(content, flag=self.color_type, backend=self.imdecode_backend)
         if decoded is None and image.format in ('JPEG', 'PNG'):
             raise ValueError('it is truncated or damaged')
         if decoded is None:  # OpenCV may lack the format
