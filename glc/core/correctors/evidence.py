@@ -25,6 +25,8 @@ _OTHER_IDEA = 0.6
 _RANDOM_SHARE = 0.05
 _UNSUPPORTED_SHARE = 0.004
 _TEACHES = -2.0
+_TEACHES_MORE = 1.0
+_FEWEST_CLUSTERS = 4
 _SAME = 0.95
 _SHRINKAGE = 0.3
 _QUERIES = 300
@@ -39,9 +41,10 @@ def accept_changes(
     """Choose between labels, careful changes of them, and a proposal that clusters the images anew.
 
     Labels that know more than the graph are only changed where they look like noise: :func:`leave_far`,
-    :func:`join_halves`, :func:`take_in`. They are recognized by what they teach: the metric that one half of their
-    clusters teaches serves the other half better than that of the graph's own clusters. Nearly as well is enough where
-    they join images that the graph does not, more than labels made from such a graph would.
+    :func:`join_halves`, :func:`take_in`. They are recognized by what they teach (:func:`teaching`). Either their
+    metric serves held-out clusters better than that of the graph's own clusters, on those of both together. Or it
+    serves their own clusters as well, and they join images that the graph does not, more than labels made from such a
+    graph would.
 
     Where the graph does not even hold most images with the main part of their label, it has another idea of what a
     person is, and no say. Other labels give way to the proposal, unless they are nearly those of the graph: then little
@@ -68,9 +71,9 @@ def accept_changes(
         return changed
     if label_quality(changed, with_singletons(graph.labels))['pairwise_f'] >= _SAME:
         return changed
+    at_home, away = teaching(view.centered, changed, graph.labels, seed)
     unsupported = parts.size[parts.farness > _FAR].sum() / labeled
-    least = _TEACHES if unsupported >= _UNSUPPORTED_SHARE else 0.0
-    if teaching(view.centered, changed, graph.labels, seed) > least:
+    if at_home + away > _TEACHES_MORE or (unsupported >= _UNSUPPORTED_SHARE and at_home > _TEACHES):
         return changed
     return compact_labels(proposal)
 
@@ -242,11 +245,12 @@ def take_in(links: sparse.csr_array, labels: np.ndarray, candidates: np.ndarray)
     return labels
 
 
-def teaching(features: Tensor, labels: np.ndarray, others: np.ndarray, seed: int = 0) -> float:
-    """Compare what two labelings teach about held-out clusters of the first one.
+def teaching(features: Tensor, labels: np.ndarray, others: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """Compare what two labelings teach about held-out clusters, those of the first and those of the second one.
 
-    A metric (:func:`glc.core.correctors.whitening.within_class_whitening`) is learned from one half of the clusters of
-    ``labels``, and another one from what ``others`` say of the same images. Both rank the images of the other half.
+    A metric (:func:`glc.core.correctors.whitening.within_class_whitening`) is learned from what ``labels`` say of the
+    images of one half of the clusters, and another one from what ``others`` say of them. Both rank the images of the
+    other half.
 
     Args:
         features: Unit features (N, D).
@@ -255,21 +259,31 @@ def teaching(features: Tensor, labels: np.ndarray, others: np.ndarray, seed: int
         seed: Seed of halves and queries.
 
     Returns:
-        t value of the difference of average precisions, the mean of three draws: above 0 where ``labels`` teach more.
-        -inf where either teaches nothing.
+        t values of the difference of average precisions, the mean of three draws, on clusters of ``labels`` and on
+        those of ``others``: above 0 where ``labels`` teach more. Both are -inf where ``labels`` have fewer than four
+        clusters of two images, and either is where a half of the clusters teaches nothing.
     """
-    return float(np.mean([_teaching_once(features, labels, others, seed + draw) for draw in range(_DRAWS)]))
+    labels, others = (compact_labels(found, min_size=2) for found in (labels, others))
+    if labels.max() < _FEWEST_CLUSTERS - 1:
+        return -np.inf, -np.inf
+    at_home, away = (
+        float(np.mean([_advantage(features, labels, others, judge, seed + draw) for draw in range(_DRAWS)]))
+        for judge in (labels, others)
+    )
+    return at_home, away
 
 
-def _teaching_once(features: Tensor, labels: np.ndarray, others: np.ndarray, seed: int) -> float:
+def _advantage(
+    features: Tensor, labels: np.ndarray, others: np.ndarray, judge: np.ndarray, seed: int
+) -> float:
+    """T value by which ``labels`` teach more than ``others`` about clusters of ``judge``; 0 where these are too few."""
+    if judge.max() < _FEWEST_CLUSTERS - 1:
+        return 0.0
     rng = np.random.default_rng(seed)
-    labels = compact_labels(labels, min_size=2)
-    if labels.max() < 3:
-        return -np.inf
-    fold = rng.permutation(labels.max() + 1) % 2
+    fold = rng.permutation(judge.max() + 1) % 2
     differences = []
     for half in (0, 1):
-        teacher, pupil = (np.flatnonzero((labels >= 0) & (fold[labels] == side)) for side in (half, 1 - half))
+        teacher, pupil = (np.flatnonzero((judge >= 0) & (fold[judge] == side)) for side in (half, 1 - half))
         queries = rng.permutation(len(pupil))[:_QUERIES]
         x, mean = features[pupil], features[teacher].mean(0)
         precisions = []
@@ -282,7 +296,7 @@ def _teaching_once(features: Tensor, labels: np.ndarray, others: np.ndarray, see
                 features[teacher[kept]], torch.from_numpy(known[kept]).to(features.device), _SHRINKAGE
             )
             unit = as_unit_features((x - mean) @ metric)
-            precisions.append(_average_precisions(unit, labels[pupil], queries))
+            precisions.append(_average_precisions(unit, judge[pupil], queries))
         differences.append(precisions[0] - precisions[1])
     difference = np.concatenate(differences)
     return float(difference.mean() / (difference.std() / len(difference) ** 0.5 + 1e-9))
