@@ -273,7 +273,7 @@ def check_option_keys(cfg: Config, options: Mapping[str, Any]) -> None:
     known = {*cfg, *_TOP_KEYS}
     _raise(
         f"option {key}={_shown(value)}: a config has no key '{key.partition('.')[0]}'"
-        f'{_suggestion(key.partition(".")[0], known) or _paths_to(cfg, key)}'
+        f'{_paths_to(cfg, key) or _suggestion(key.partition(".")[0], known)}'
         for key, value in options.items()
         if key.partition('.')[0] not in known
     )
@@ -323,10 +323,16 @@ def _paths_to(cfg: Config, key: str) -> str:
 
 def _unknown_keys(cfg: Config, found: Mapping[str, Any]) -> Iterator[str]:
     """Find keys that nothing reads: in plain dicts, and misspelt ones at the top, where own names may be."""
-    for key in cfg:
+    for key, value in cfg.items():
+        if key in _TOP_KEYS or key.startswith('_'):
+            continue
         close = get_close_matches(key, _TOP_KEYS, n=1, cutoff=0.85)
-        if close and key not in _TOP_KEYS:
-            yield f"{key}: nothing reads this key; did you mean '{close[0]}'? (a name of your own begins with _)"
+        # A variable of the file was read where its value is found; a number that is found nowhere has no effect.
+        deeper = [node for path, node in found.items() if path.endswith(f'.{key}')]
+        unused = isinstance(value, Real) and deeper and value not in deeper
+        hint = f"; did you mean '{close[0]}'?" if close else _paths_to(cfg, key) if unused else ''
+        if hint:
+            yield f'{key}: nothing reads this key{hint} (a name of your own begins with _)'
     for path, known in _KEYS.items():
         node = found.get(path)
         if isinstance(node, Mapping) and not (

@@ -247,5 +247,9 @@ def _how_to_go_on(folder: Path) -> str:
     ]
     programs = {'train.py': ['python', words[0]], 'glc-train': ['glc-train']}
     program = programs.get(Path(words[0]).name)
-    command = f' with: {shlex.join([*program, *words[1:], "--resume"])}' if program else ''
-    return f"stopped; it goes on from '{folder / name}', as if it had not been,{command or ' by resume=True'}"
+    command = 'by resume=True'
+    if program and any(word.startswith('--launcher') for word in words):
+        command = 'with the same command and --resume'
+    elif program:
+        command = f'with: {shlex.join([*program, *words[1:], "--resume"])}'
+    return f"stopped; it goes on from '{folder / name}', as if it had not been, {command}"

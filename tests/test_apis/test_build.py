@@ -86,9 +86,12 @@ def test_modules_beside_the_config_and_in_the_current_folder_are_found(tmp_path,
         load_config(str(config))
 
 
-def test_a_key_without_its_path_is_pointed_to():
-    with pytest.raises(ConfigError, match=r"has no key 'max_epochs'; did you mean 'train_cfg\.max_epochs'"):
-        load_config(f'{ROOT}/configs/glc/demo_synthetic.py', {'max_epochs': 3})
+@pytest.mark.parametrize(
+    ('key', 'path'), [('max_epochs', 'train_cfg.max_epochs'), ('vis_backends', 'visualizer.vis_backends')]
+)
+def test_a_key_without_its_path_is_pointed_to(key, path):
+    with pytest.raises(ConfigError, match=f"has no key '{key}'; did you mean '{path}'"):
+        load_config(f'{ROOT}/configs/glc/demo_synthetic.py', {key: 3})
 
 
 @pytest.mark.parametrize(

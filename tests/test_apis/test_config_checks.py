@@ -101,6 +101,8 @@ WRONG_VALUES = [
         "k11=3: KReciprocalReranking has no such argument; did you mean 'k1'",
     ),
     ('test_evaluator.query_expansion', dict(alfa=3), "did you mean 'alpha'"),
+    ('train_dataloder', dict(batch_size=4), "nothing reads this key; did you mean 'train_dataloader'"),
+    ('max_epochs', 77, "max_epochs: nothing reads this key; did you mean 'train_cfg.max_epochs'"),
     (
         f'{HOOK}.labeler',
         dict(type='JaccardMapEquation'),
@@ -167,6 +169,10 @@ def test_small_configs_are_right(config, tmp_path):
 @pytest.mark.parametrize(
     'options',
     [
+        {
+            'batch_size': 16,
+            'own_number': 5,
+        },  # the number is that of test_dataloader, which the file may have read
         {'param_scheduler': None},
         {'param_scheduler': dict(_delete_=True, type='StepLR', step_size=3)},
         {'val_cfg': None, 'val_dataloader': None, 'val_evaluator': None},

@@ -290,7 +290,7 @@ def _ranks(nearness: Tensor, queries: Tensor, images: Tensor) -> Tensor:
         order = nearness.argsort(dim=1, descending=True, stable=True)
         return torch.empty_like(order).scatter_(1, order, numbers.expand_as(order))[queries, images] + 1
     if nearness.device.type == 'cpu' and len(queries):
-        kernel = partial(count_ranks, *(part.numpy() for part in (nearness, queries, images)))
+        kernel = partial(count_ranks, nearness.numpy(), queries.numpy(), images.numpy())
         share = -(-len(queries) // torch.get_num_threads())
         return torch.from_numpy(np.concatenate(list(parallel_rows(kernel, range(len(queries)), share))))
     at_once = max(1, _BLOCK_SIMILARITIES // num_gallery)

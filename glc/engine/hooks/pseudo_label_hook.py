@@ -165,15 +165,17 @@ class PseudoLabelHook(Hook):
             )
         except TooFewClustersError as error:
             if self.fallback == 'error' or self.pseudo is None:
-                raise TooFewClustersError(f'epoch {runner.epoch}: {error}') from error
-            runner.logger.warning(f'Epoch {runner.epoch}: {error}. Keeping the labels of the last labeling')
+                raise TooFewClustersError(f'epoch {runner.epoch + 1}: {error}') from error
+            runner.logger.warning(
+                f'Epoch {runner.epoch + 1}: {error}. Keeping the labels of the last labeling'
+            )
             return self.pseudo
         if labeling.problem:
-            runner.logger.warning(f'Epoch {runner.epoch}: labels not corrected: {labeling.problem}')
+            runner.logger.warning(f'Epoch {runner.epoch + 1}: labels not corrected: {labeling.problem}')
         lines, scalars = labeling.report(self.pseudo, runner.train_dataloader.dataset.pids)
         self.report = scalars
         for line in lines:
-            runner.logger.info(f'Epoch {runner.epoch} {line}', extra=DETAIL)
+            runner.logger.info(f'Epoch {runner.epoch + 1} {line}', extra=DETAIL)
         runner.visualizer.add_scalars(
             {f'pseudo_labels/{name}': value for name, value in scalars.items()}, step=runner.epoch
         )

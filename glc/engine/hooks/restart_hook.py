@@ -61,7 +61,9 @@ class RestartHook(Hook):
                 hook.ema_model.module.load_state_dict(model.state_dict())
                 hook.ema_model.steps.zero_()
         self._initial = None
-        runner.logger.info(f'Epoch {runner.epoch}: network restarted from its initial weights, labels kept')
+        runner.logger.info(
+            f'Epoch {runner.epoch + 1}: network restarted from its initial weights, labels kept'
+        )
 
     def set_lr(self, optimizer: Optimizer) -> None:
         """Give the parameter groups of an optimizer the learning rate after the restart."""

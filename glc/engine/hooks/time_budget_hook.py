@@ -45,6 +45,6 @@ class TimeBudgetHook(Hook):
         broadcast_object_list(stop)
         if stop[0] and runner.epoch + 1 < runner.max_epochs:
             runner.logger.info(
-                f'Epoch {runner.epoch}: stopped, another epoch would not end in time; resume to go on'
+                f'Epoch {runner.epoch + 1}: stopped, another epoch would not end in time; resume to go on'
             )
             runner.train_loop.stop_training = True

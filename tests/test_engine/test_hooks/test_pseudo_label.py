@@ -222,7 +222,7 @@ def test_labels_that_cannot_be_corrected_are_trained_on(images, tmp_path, correc
     expected, actual = (hook_of(runner, PseudoLabelHook).pseudo for runner in (plain, corrected))
     assert torch.equal(actual.labels, expected.labels)
     assert torch.equal(actual.centroids, expected.centroids)
-    (message,) = log(corrected).split('WARNING - Epoch 0: labels not corrected: ')[1:]
+    (message,) = log(corrected).split('WARNING - Epoch 1: labels not corrected: ')[1:]
     assert reason in message
 
 
@@ -266,8 +266,8 @@ def test_a_later_labelling_without_clusters_keeps_the_labels_or_stops(images, tm
     assert labeled_epochs(runner) == [0]
     (line,) = (line for line in log(runner).splitlines() if 'Keeping the labels of the last labeling' in line)
     assert 'WARNING' in line
-    assert 'Epoch 1: FirstTimeLabeler' in line
-    with pytest.raises(RuntimeError, match=r'epoch 1: .*found 0 clusters'):
+    assert 'Epoch 2: FirstTimeLabeler' in line
+    with pytest.raises(RuntimeError, match=r'epoch 2: .*found 0 clusters'):
         train(label_config(images, tmp_path / 'stopped', 2, labeler=labeler, fallback='error'))
 
 

@@ -150,6 +150,7 @@ def test_other_threads_leave_the_signals_alone():
         (['train.py', '--resume', 'b.pth', 'a.py', '--amp'], 'python train.py a.py --amp --resume'),
         (['train.py', 'a.py', '--resume', '--amp'], 'python train.py a.py --amp --resume'),
         (['/env/bin/glc-train', 'glc/a', '--resume'], 'with: glc-train glc/a --resume'),
+        (['tools/train.py', 'a.py', '--launcher', 'pytorch'], 'with the same command and --resume'),
         (['notebook'], 'by resume=True'),
     ],
 )
