@@ -249,7 +249,7 @@ def test_help_has_examples(tool, capsys):
     with pytest.raises(SystemExit):
         tool.main(['--help'])
     name = tool.__name__.rpartition('.')[2]
-    assert re.search(rf'examples:\n  python tools/\w+/{name}\.py ', capsys.readouterr().out)
+    assert re.search(rf'examples:\n  (python tools/\w+/{name}\.py|glc-{name}) ', capsys.readouterr().out)
 
 
 TABLE = Table(['cluster', 'images', 'note'], [[0, 5, 'b'], [1, 1200, 'a'], [2, 30, None], [3, 7, 'c']])

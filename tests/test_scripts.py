@@ -41,7 +41,11 @@ def checkout(tmp_path):
 
 
 def make_environment(
-    checkout: Path, argument: str = '', env_dir: Path | None = None, path: str = '/usr/bin:/bin'
+    checkout: Path,
+    argument: str = '',
+    env_dir: Path | None = None,
+    path: str = '/usr/bin:/bin',
+    **variables: str,
 ) -> tuple[int, str, int]:
     """Exit status, output, and number of pip installs of ``glc_environment``, but for that of torch without CUDA."""
     base = checkout.parent
@@ -56,6 +60,7 @@ def make_environment(
             'HOME': str(base),
             'PYTHON': str(base / 'python'),
             'GLC_ENV_DIR': str(env_dir or base / 'env'),
+            **variables,
         },
         capture_output=True,
         text=True,
@@ -105,13 +110,16 @@ def test_torch_comes_without_cuda_where_there_is_no_gpu(checkout, gpu, offline):
     command.parent.mkdir()
     command.write_text(f'#!/bin/sh\nexit {0 if gpu else 1}\n')
     command.chmod(0o755)
-    status, output, installs = make_environment(checkout, path=f'{base}/bin:/usr/bin:/bin')
+    index = 'https://download.pytorch.org/whl/cpu'
+    status, output, installs = make_environment(
+        checkout, path=f'{base}/bin:/usr/bin:/bin', GLC_CPU_INDEX=index
+    )
     assert (status, installs) == (0, 1), output
     first, *others = (base / 'pip.log').read_text().splitlines()
     if gpu:
         assert 'requirements/gpu.txt' in first
     else:
-        assert '--index-url https://download.pytorch.org/whl/cpu' in first
+        assert f'--index-url {index}' in first
         wanted = (base / 'env/torch.txt').read_text().splitlines()
         assert [re.split('[<>=~]', line)[0] for line in wanted] == ['torch', 'torchvision']
         assert 'requirements/cpu.txt' in others[0]

@@ -5,9 +5,10 @@
 #
 #   GLC_ENV_DIR    folder of the environment (default: <cache>/glc/env-<hash of requirements and Python>)
 #   PYTHON         interpreter to build it from (default: the first suitable of python3, python3.13 ... python3.11)
-#   GLC_CPU_INDEX  package index of torch without CUDA, for machines without a GPU
+#   GLC_CPU_INDEX  package index that torch is taken from where there is no GPU; https://download.pytorch.org/whl/cpu has
+#                  it without CUDA, which is less than half as large (default: none)
 
-GLC_CPU_INDEX=${GLC_CPU_INDEX:-https://download.pytorch.org/whl/cpu}
+GLC_CPU_INDEX=${GLC_CPU_INDEX:-}
 GLC_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 glc_say() { printf '%s  %s\n' "$(date +%H:%M:%S)" "$*"; }
@@ -69,11 +70,10 @@ glc_find_python() {
 
 glc_pip_install() { "$GLC_PYTHON" -m pip install --disable-pip-version-check --progress-bar off "$@"; }
 
-# Torch and torchvision of one pip call, so that pip chooses them as a pair. On PyPI they come with CUDA; where there is
-# no GPU, those of PyTorch's own index are taken, if it can be reached.
+# Torch and torchvision of one pip call, so that pip chooses them as a pair. On PyPI they come with CUDA.
 glc_build_environment() {
     "$GLC_BASE_PYTHON" -m venv "$GLC_ENV" && touch "$GLC_ENV/.glc-env" || return
-    if [[ $GLC_DEVICE == cpu ]]; then
+    if [[ $GLC_DEVICE == cpu && -n $GLC_CPU_INDEX ]]; then
         grep -E '^torch(vision)?[><=~]' "$GLC_ROOT/requirements/runtime.txt" >"$GLC_ENV/torch.txt"
         glc_pip_install --retries 1 --timeout 15 --index-url "$GLC_CPU_INDEX" -r "$GLC_ENV/torch.txt" ||
             echo "$GLC_CPU_INDEX cannot be used: torch comes with CUDA"
@@ -126,7 +126,6 @@ glc_environment() {
         rm -rf "$GLC_ENV"
     fi
     local size='2.6 GB download, 6 GB on disk'
-    [[ $GLC_DEVICE == gpu ]] || size="$size; less than half of it where torch comes without CUDA"
     glc_install "$GLC_ENV/.complete" "$key" "installing the requirements ($size)" glc_build_environment
     if [[ ${1:-} == tests ]]; then
         glc_install "$GLC_ENV/.complete-tests" "$(glc_hash <"$GLC_ROOT/requirements/tests.txt")" \

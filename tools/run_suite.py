@@ -34,13 +34,14 @@ import yaml
 from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from print_curves import curves_table, pass_over, read_epochs
+from print_curves import curves_table, read_epochs
 
 import glc.datasets  # noqa: F401
 from glc.apis import share_batch
 from glc.engine.work_dir import checkpoints_in, pointed_to
 from glc.registry import DATASETS
 from glc.utils.files import atomic_file
+from glc.utils.scalars import pass_over
 
 ROOT = Path(__file__).resolve().parents[1]
 SCORES = ['reid/mAP', 'reid/rank1']

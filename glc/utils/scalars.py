@@ -7,9 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ['read_records', 'read_scalars']
+__all__ = ['pass_over', 'read_records', 'read_scalars']
 
 _PLACES = ('epoch', 'iter', 'step')
+
+
+def pass_over(path: Path, error: object) -> None:
+    """Say that a file, or a line of it, was left out."""
+    sys.stderr.write(f"warning: '{path.resolve()}' passed over, it was cut off or changed: {error}\n")
 
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:
@@ -19,9 +24,7 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
             record = json.loads(line)
             int(record['step'])
         except (KeyError, TypeError, ValueError) as error:
-            sys.stderr.write(
-                f"warning: '{path.resolve()}' passed over, it was cut off or changed: line {number}: {error}\n"
-            )
+            pass_over(path, f'line {number}: {error}')
         else:
             yield record
 

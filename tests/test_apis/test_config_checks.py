@@ -106,7 +106,7 @@ WRONG_VALUES = [
     (
         f'{HOOK}.labeler',
         dict(type='JaccardMapEquation'),
-        r'eps, min_samples of JaccardDBSCAN may be inherited. Add _delete_=True, .*labeler=dict\(_delete_=True, type=',
+        r'eps, min_samples of JaccardDBSCAN.* may be inherited. Add _delete_=True, .*=dict\(_delete_=True, type=',
     ),
 ]
 

@@ -400,7 +400,7 @@ def test_scores_saved_by_numpy_1_are_read(tmp_path):
 def test_missing_file_says_where_to_put_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        FileNotFoundError, match=r"(?s)'pretrained/a.pth' does not exist.*init_cfg.checkpoint=PATH"
+        FileNotFoundError, match=r"(?s)pretrained/a.pth' does not exist.*init_cfg.checkpoint=PATH"
     ) as caught:
         load_checkpoint_file('pretrained/a.pth')
     assert str(tmp_path) in str(caught.value)

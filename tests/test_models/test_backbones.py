@@ -593,7 +593,7 @@ def test_model_configs_fit_together(path):
     model = Config.fromfile(path).model
     with torch.device('meta'):
         backbone, neck = MODELS.build(model.backbone), MODELS.build(model.neck)
-        features = neck(backbone(torch.zeros(4, 3, 256, 128)))
+        features = neck(backbone(torch.zeros(4, 3, *model.backbone.get('img_size', (256, 128)))))
     assert neck.in_channels == backbone.out_channels
     assert neck.num_tokens == backbone.num_tokens
     assert features.shape == (4, neck.out_channels)

@@ -159,7 +159,10 @@ def compare(tokens: dict[str, np.ndarray]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Make tokens, or compare."""
-    parser = argparse.ArgumentParser(description=(__doc__ or '').partition('\n')[0])
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or '').partition('\n')[0],
+        epilog='example: python tools/benchmarks/bench_neck.py compare tokens.npz',
+    )
     commands = parser.add_subparsers(dest='command', required=True)
     maker = commands.add_parser(
         'make', help='make a file of tokens from images of Market-1501 and OSNet x0.25'

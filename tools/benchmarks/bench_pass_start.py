@@ -56,7 +56,11 @@ def train(config: str, options: dict, rows: float) -> list[float]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train with each length, print a table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or '').partition('\n')[0])
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or '').partition('\n')[0],
+        epilog='example: python tools/benchmarks/bench_pass_start.py --epochs 4 --cfg-options '
+        'train_dataloader.dataset.data_root=data/market1501',
+    )
     parser.add_argument('--config', default='configs/pass/vit_tiny_market_cpu.py', help='config file')
     parser.add_argument('--rows', type=float, nargs='+', default=[1.0, 0.39], metavar='LENGTH')
     parser.add_argument('--epochs', type=int, default=4, metavar='N')

@@ -3,6 +3,7 @@
 from copy import deepcopy
 
 from mmengine.hooks import EMAHook, Hook
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch.optim import Optimizer
 
@@ -55,7 +56,7 @@ class RestartHook(Hook):
         model = unwrap(runner.model)
         model.load_state_dict(self._initial['weights'])
         runner.optim_wrapper.load_state_dict(self._initial['optimizer'])
-        self.set_lr(runner.optim_wrapper.optimizer)
+        self.set_lr(runner.optim_wrapper)
         for hook in runner.hooks:
             if isinstance(hook, EMAHook):
                 hook.ema_model.module.load_state_dict(model.state_dict())
@@ -65,7 +66,7 @@ class RestartHook(Hook):
             f'Epoch {runner.epoch + 1}: network restarted from its initial weights, labels kept'
         )
 
-    def set_lr(self, optimizer: Optimizer) -> None:
+    def set_lr(self, optimizer: Optimizer | OptimWrapper) -> None:
         """Give the parameter groups of an optimizer the learning rate after the restart."""
         if self.lr is not None:
             factor = self.lr / optimizer.defaults['lr']
