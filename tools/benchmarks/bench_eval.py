@@ -65,7 +65,10 @@ def seconds(step: Callable[[], object]) -> tuple[float, object]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, compare the scores, print a table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or '').partition('\n')[0])
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or '').partition('\n')[0],
+        epilog='example: python tools/benchmarks/bench_eval.py --size market1501',
+    )
     parser.add_argument('--size', default='market1501', choices=SIZES)
     parser.add_argument('--dim', type=int, default=384, metavar='D', help='dimension of the features')
     parser.add_argument('--queries', type=int, metavar='N', help='only the first N queries')
