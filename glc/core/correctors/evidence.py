@@ -276,7 +276,7 @@ def teaching(features: Tensor, labels: np.ndarray, others: np.ndarray, seed: int
 def _advantage(
     features: Tensor, labels: np.ndarray, others: np.ndarray, judge: np.ndarray, seed: int
 ) -> float:
-    """T value by which ``labels`` teach more than ``others`` about clusters of ``judge``; 0 where these are too few."""
+    """Return the t value by which ``labels`` teach more than ``others``; 0 where ``judge`` has too few clusters."""
     if judge.max() < _FEWEST_CLUSTERS - 1:
         return 0.0
     rng = np.random.default_rng(seed)

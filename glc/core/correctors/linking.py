@@ -16,9 +16,8 @@ from glc.core.clusterers.base import as_graph
 from glc.core.correctors.base import UnusableLabelsError, follow_labels, penalize_different_labels
 from glc.core.correctors.link_network import LinkPredictor, aggregate_neighbors, normalized_adjacency
 from glc.core.correctors.link_training import LinkTraining
-from glc.core.correctors.whitening import learned_view, within_class_whitening
+from glc.core.correctors.whitening import learned_view, metric_of_labels
 from glc.core.labelers.adaptive import LOOSEST, AdaptiveConsensus, consensus, scales_for
-from glc.core.labels import compact_labels
 from glc.core.neighbors.jaccard import as_scales
 from glc.core.neighbors.knn import KNNGraph
 from glc.core.neighbors.view import FeatureView, mean_distance
@@ -238,14 +237,10 @@ class ConsensusLinking(CheckedFields):
             return RelativeMapEquationClusterer(min_cluster_size=self.min_cluster_size, seed=seed)(weighted)
 
     def _learned(self, view: FeatureView[Any], labels: np.ndarray) -> FeatureView[Any] | None:
-        known = torch.from_numpy(labels >= 0).to(view.device)
-        classes = compact_labels(torch.from_numpy(labels).to(view.device)[known])
         try:
-            metric = within_class_whitening(view.centered[known], classes, self.shrinkage)
-        except (
-            UnusableLabelsError
-        ):  # too few clusters, or copies of one image only: there is no metric to learn
-            return None
+            metric = metric_of_labels(view, labels, self.shrinkage)
+        except UnusableLabelsError:
+            return None  # too few clusters, or copies of one image only
         return learned_view(view, view.centered.mean(0), metric)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -17,7 +16,7 @@ from glc.core.correctors.base import (
     penalize_different_labels,
 )
 from glc.core.correctors.evidence import accept_changes
-from glc.core.correctors.whitening import learned_view, within_class_whitening
+from glc.core.correctors.whitening import learned_view, metric_of_labels
 from glc.core.labelers.adaptive import AdaptiveConsensus, consensus, scales_for
 from glc.core.labelers.base import as_view
 from glc.core.labels import ArrayOrTensor, as_labels, compact_labels
@@ -219,10 +218,8 @@ class MetricConsensus(BaseCorrector):
 
     def _fit(self, view: FeatureView[Any], labels: np.ndarray) -> None:
         with self.timings_.stage('fit'):
-            x = view.centered
-            y = torch.from_numpy(labels).to(x.device)
-            self.mean_ = x.mean(0)
-            self.metric_ = within_class_whitening(x[y >= 0], compact_labels(y[y >= 0]), self.shrinkage)
+            self.mean_ = view.centered.mean(0)
+            self.metric_ = metric_of_labels(view, labels, self.shrinkage)
 
     def _predict(self, view: FeatureView[Any], labels: np.ndarray | None) -> np.ndarray:
         clusterer: Clusterer

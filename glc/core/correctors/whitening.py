@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from glc.core.correctors.base import UnusableLabelsError
+from glc.core.labels import compact_labels
 from glc.core.neighbors.view import FeatureView
 from glc.core.parameters import POSITIVE_SHARE, checked
 
@@ -42,6 +44,21 @@ def within_class_whitening(features: Tensor, labels: Tensor, shrinkage: float) -
     identity = torch.eye(len(covariance), dtype=x.dtype, device=x.device)
     values, vectors = torch.linalg.eigh((1 - shrinkage) * covariance / spread + shrinkage * identity)
     return ((vectors * values.clip(min=shrinkage) ** -0.5) @ vectors.T).float()
+
+
+def metric_of_labels(view: FeatureView[Any], labels: np.ndarray, shrinkage: float) -> Tensor:
+    """Learn the metric (D, D) of :func:`within_class_whitening` from the labeled images of a view.
+
+    Args:
+        view: Features of N images, D channels.
+        labels: Labels (N,), negative = outlier.
+        shrinkage: See :func:`within_class_whitening`.
+
+    Raises:
+        UnusableLabelsError: See :func:`within_class_whitening`.
+    """
+    known = torch.from_numpy(labels).to(view.device)
+    return within_class_whitening(view.centered[known >= 0], compact_labels(known[known >= 0]), shrinkage)
 
 
 def learned_view(view: FeatureView[Any], mean: Tensor, metric: Tensor) -> FeatureView[Any]:

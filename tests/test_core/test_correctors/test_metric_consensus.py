@@ -10,7 +10,7 @@ from sklearn.covariance import oas
 from glc.core.clusterers import RelativeMapEquationClusterer
 from glc.core.correctors import GLC, MetricConsensus, UnusableLabelsError
 from glc.core.correctors.base import penalize_different_labels
-from glc.core.correctors.metric_consensus import within_class_whitening
+from glc.core.correctors.whitening import within_class_whitening
 from glc.core.evaluation import label_quality
 from glc.core.labelers import AdaptiveConsensus, MultiScaleConsensus
 from glc.core.labelers.adaptive import LOOSEST, consensus, scales_for
