@@ -106,6 +106,12 @@ def test_label_quality_of_all_pairs_and_a_document(run, features, tmp_path):
     assert noisy['true'][2:] == [perfect, perfect, '1.000', '2', '0']
     kept = noisy['true, 50 % outliers']
     assert kept[2:] == [perfect, perfect, '1.000', '2', '20']
+    summary = rows(printed.partition('by corrector')[2])
+    assert summary[:2] == [['labels', *correctors], ['**two**', '', '']]
+    assert summary[2:4] == [
+        [labelers[0], '1.000 / 1.000', 'failed'],
+        ['true', '1.000 / 1.000', 'failed'],
+    ]
 
 
 def test_label_quality_of_made_up_features(run):
@@ -113,7 +119,7 @@ def test_label_quality_of_made_up_features(run):
     options = ('--synthetic', 300, '--labelers', 'JaccardDBSCAN', '--correctors', corrector)
     printed = run('benchmarks/bench_label_quality', *options)
     assert '## made-up features: 300 images' in printed
-    assert [row[1] for row in rows(printed)] == ['corrector', corrector] * 2
+    assert [row[1] for row in rows(printed)][:-1] == ['corrector', corrector] * 2 + [corrector, '']
 
 
 @pytest.fixture
