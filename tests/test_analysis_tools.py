@@ -188,3 +188,20 @@ def test_curves_are_means_by_epoch_and_the_later_log_counts(run, tmp_path):
     assert '| 2 | 1.500 | 0.500 | 41.250 | 60.000 |' in run('analysis_tools/print_curves', tmp_path)
     with pytest.raises(SystemExit, match='is it the work dir of a training'):
         run('analysis_tools/print_curves', tmp_path / 'empty')
+
+
+def test_seconds_of_epochs(monkeypatch):
+    monkeypatch.syspath_prepend(TOOLS / 'benchmarks')
+    from bench_epoch import STAGES, WHOLE, table
+
+    extract, label, correct = STAGES
+    scalars = {
+        WHOLE: {1: 40.0, 2: 20.0},
+        extract: {1: 5.0, 2: 3.0},
+        label: {1: 4.0, 2: 2.0},
+        correct: {2: 5.0},
+    }
+    assert rows(table(scalars))[1:] == [
+        ['1', '40.0', '5.0', '4.0', '0.0', '31.0', '22 %'],
+        ['2', '20.0', '3.0', '2.0', '5.0', '10.0', '50 %'],
+    ]
