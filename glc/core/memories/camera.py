@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from glc.core.labels import PseudoLabels, as_labels, cluster_centroids
-from glc.core.memories.base import UPDATE, gather_batch, momentum_rows, replace_rows
+from glc.core.memories.base import UPDATE, gather_batches, moved_rows, replace_rows
 from glc.core.memories.cluster import ClusterMemory
 from glc.core.parameters import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, checked
 
@@ -145,9 +145,9 @@ class CameraMemory(ClusterMemory):
         """Apply the momentum update of the global batch; see :meth:`BaseMemory.update`."""
         if self.cluster_weight:
             super().update(features, labels)
-        own = gather_batch(self._own(features, indices))
-        rows = momentum_rows(self.proxies, gather_batch(features.float()), own, self.momentum, self.mode)
-        self.proxies = replace_rows(self.proxies, *rows)
+        features, own = gather_batches(features.float(), self._own(features, indices))
+        rows = moved_rows(self.proxies, features, own, self.momentum, self.mode)
+        self.proxies = replace_rows(self.proxies, own, rows)
 
     def _own(self, features: Tensor, indices: Tensor | None) -> Tensor:
         """Return the proxy (B,) of every image; an outlier has none, which is an error."""
@@ -199,10 +199,12 @@ def inter_camera_loss(
     """
     same_cluster = clusters == clusters[own][:, None]
     positive = same_cluster & (cameras != cameras[own][:, None])
-    usable = positive.any(1)
-    s, positive = similarities[usable], positive[usable]
-    others = s.masked_fill(same_cluster[usable], -torch.inf)
+    count = positive.sum(1)
+    usable = count > 0
+    others = similarities.masked_fill(same_cluster, -torch.inf)
     hardest = others.topk(min(num_negatives, others.shape[1]), dim=1).values
-    total = torch.cat([s.masked_fill(~positive, -torch.inf), hardest], 1).logsumexp(1)
-    positives = (s * positive).sum(1) / positive.sum(1)
-    return (total - positives).sum() / len(similarities)
+    # Images without positives keep a finite sum, whose gradient is 0 and not undefined.
+    positives = similarities.masked_fill(usable[:, None] & ~positive, -torch.inf)
+    total = torch.cat([positives, hardest], 1).logsumexp(1)
+    mean = (similarities * positive).sum(1) / count.clamp(min=1)
+    return torch.where(usable, total - mean, 0).mean()
