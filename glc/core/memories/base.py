@@ -1,13 +1,18 @@
 """The interface of memory banks, and what they have in common."""
 
+import functools
+import os
+import shutil
 import warnings
+from collections.abc import Callable
 from importlib.util import find_spec
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from glc.core.labels import PseudoLabels
 from glc.core.parameters import SHARE, Rules, StrOptions, checked
@@ -90,7 +95,7 @@ def moved_rows(bank: Tensor, features: Tensor, targets: Tensor, momentum: float,
     if mode == 'hard':
         chosen = leading_instances(targets, (features * rows).sum(1))
         return F.normalize(momentum * rows + (1 - momentum) * features[chosen])
-    if rows.is_cuda and find_spec('triton') is not None:
+    if rows.is_cuda and _has_triton():
         from glc.core.memories.momentum_triton import apply_in_turn_
 
         apply_in_turn_(rows, features.contiguous(), targets, momentum)
@@ -104,6 +109,13 @@ def moved_rows(bank: Tensor, features: Tensor, targets: Tensor, momentum: float,
         mine = group[instances]
         rows[mine] = F.normalize(momentum * rows[mine] + (1 - momentum) * features[instances])
     return rows[group]
+
+
+@functools.cache
+def _has_triton() -> bool:
+    """Say whether kernels can be compiled: triton comes with torch for GPUs, a C compiler does not."""
+    compiler = os.environ.get('CC') or shutil.which('gcc') or shutil.which('clang')
+    return compiler is not None and find_spec('triton') is not None
 
 
 def leading_instances(targets: Tensor, values: Tensor) -> Tensor:
@@ -121,11 +133,49 @@ def leading_instances(targets: Tensor, values: Tensor) -> Tensor:
     return order[torch.searchsorted(targets[order], targets)]
 
 
-def replace_rows(bank: Tensor, hit: Tensor, rows: Tensor) -> Tensor:
-    """Return a copy of the bank with new rows; the backward pass needs the old bank.
+class _SimilarityLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, features: Tensor, bank: Tensor, temperature: float, loss_of: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        similarities = (features / temperature) @ bank.T
+        if not ctx.needs_input_grad[0]:
+            return loss_of(similarities)
+        with torch.enable_grad():
+            loss = loss_of(similarities.requires_grad_())
+        (gradient,) = torch.autograd.grad(loss, similarities)
+        ctx.save_for_backward(gradient @ bank / temperature)
+        return loss.detach()
 
-    A row may be hit several times if its new vectors are the same.
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        (of_features,) = ctx.saved_tensors
+        return gradient * of_features, None, None, None
+
+
+def similarity_loss(
+    features: Tensor, bank: Tensor, temperature: float, loss_of: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Compute a loss of the similarities ``x bank^T / temperature``, in float32, also under autocast.
+
+    The gradient is computed at once, so the bank may change before the backward pass, and needs no copy.
+
+    Args:
+        features: (B, D).
+        bank: (R, D) float32.
+        temperature: Divisor of the similarities.
+        loss_of: Turns the similarities (B, R) into a scalar.
+
+    Returns:
+        Scalar; it can be differentiated once, by the features.
     """
+    with torch.autocast(features.device.type, enabled=False):
+        return _SimilarityLoss.apply(features.float(), bank, temperature, loss_of)
+
+
+def replace_rows(bank: Tensor, hit: Tensor, rows: Tensor) -> Tensor:
+    """Return a copy of the bank with new rows."""
     bank = bank.clone()
     bank[hit] = rows
     return bank

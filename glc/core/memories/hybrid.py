@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from glc.core.labels import PseudoLabels, as_labels, as_unit_features
-from glc.core.memories.base import gather_batches, leading_instances, moved_rows, replace_rows
+from glc.core.memories.base import gather_batches, leading_instances, moved_rows
 from glc.core.memories.cluster import ClusterMemory
 from glc.core.parameters import POSITIVE, SHARE, checked
 
@@ -106,7 +106,7 @@ class HybridMemory(ClusterMemory):
         moves = rows.double() - self.instances[images].double()
         self._sums.index_add_(0, classes, moves * first[:, None])
         self.instances[images] = rows
-        self.bank = replace_rows(self.bank, classes, self._means(classes))
+        self.bank[classes] = self._means(classes)
 
     def _means(self, classes: Tensor) -> Tensor:
         return (self._sums[classes] / self._sizes[classes, None]).float()
