@@ -61,6 +61,10 @@ class BaseReID(BaseModel):
             self.backbone = separate_domains(self.backbone, self.domains)
             self.neck = separate_domains(self.neck, self.domains)
 
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile the backbone, as ``torch.nn.Module.compile`` does; the rest of a step looks at data samples."""
+        self.backbone.compile(*args, **kwargs)
+
     @property
     def needs_samples(self) -> bool:
         """Whether features depend on the data samples: on side information, or on the data set of an image."""

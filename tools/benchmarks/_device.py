@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 import torch
 
-_ROUNDS = 3
+_ROUNDS = 2
 
 
 def seconds(step: Callable[[], object], device: str, repeats: int) -> float:
-    """Measure a step: of three rounds of repeats, the mean of the fastest.
+    """Measure a step: of two rounds of repeats, the mean of the fastest.
 
     On a CPU it is processor time of all threads, since other programs run beside; on a GPU it is time on the clock, and
     the CPU waits for the GPU at the end of a round only. The step runs once before.

@@ -175,7 +175,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         loop.update(features.detach(), *batch[1:])
         memory.update(*batch)
         pairs = [losses, gradients, (loop.bank, getattr(memory, rows))]
-        difference = max(float((one - other).abs().max()) for one, other in pairs)
+        difference = max(float((one - other).detach().abs().max()) for one, other in pairs)
 
         def step(loss: Callable[..., Tensor], update: Callable[..., None]) -> None:
             loss(*batch).backward()
@@ -183,9 +183,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             update(features.detach(), *batch[1:])
 
         times = []
-        for loss, update in ((loop.loss, loop.update), (memory, memory.update)):
-            times.append(seconds(lambda: step(loss, update), args.device, repeats))  # noqa: B023
-            times.append(seconds(lambda: update(features.detach(), *batch[1:]), args.device, repeats))  # noqa: B023
+        for loss, update, count in ((loop.loss, loop.update, 1), (memory, memory.update, repeats)):
+            for part in (lambda: step(loss, update), lambda: update(features.detach(), *batch[1:])):  # noqa: B023
+                times.append(seconds(part, args.device, count))
         waits = synchronizations(lambda: step(memory, memory.update), args.device)  # noqa: B023
         whole, alone, ours, ours_alone = (1000 * value for value in times)
         print(
