@@ -54,7 +54,9 @@ def matrix_rate(device: str, dtype: torch.dtype, size: int | None = None) -> flo
     size = size or (1024 if device == 'cpu' else 8192)
     left, right = torch.randn(2, size, size, device=device).to(dtype)
     result = torch.empty_like(left)
-    return 2 * size**3 / seconds(lambda: torch.mm(left, right, out=result), device, 3 if device == 'cpu' else 20)
+    return (
+        2 * size**3 / seconds(lambda: torch.mm(left, right, out=result), device, 3 if device == 'cpu' else 20)
+    )
 
 
 def device_name(device: str) -> str:

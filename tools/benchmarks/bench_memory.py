@@ -78,7 +78,10 @@ class ClusterLoop:
             similarities = [float(features[image] @ self.bank[label]) for image in images]
             hardest = images[similarities.index(min(similarities))]
             update_in_turn(
-                self.bank, features[hardest : hardest + 1], labels[hardest : hardest + 1], self.memory.momentum
+                self.bank,
+                features[hardest : hardest + 1],
+                labels[hardest : hardest + 1],
+                self.memory.momentum,
             )
         return None
 
@@ -161,10 +164,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     limit = seconds(
         lambda: (torch.mm(features.detach(), bank.T, out=logits), logits @ bank), args.device, repeats
     )
-    print(f'{device_name(args.device)}; {args.batch} images, {args.clusters:,} clusters of {len(pseudo.labels):,}')
+    print(
+        f'{device_name(args.device)}; {args.batch} images, {args.clusters:,} clusters of {len(pseudo.labels):,}'
+    )
     print(f'images in {_CAMERAS} cameras, D = {args.dim}; ms, forward + backward + update / update alone;')
     print(f'the two products with {args.clusters:,} rows take {1000 * limit:.3f} ms\n')
-    print('| memory | loop | ours | ratio | loop, update | ours, update | ratio | the CPU waits | largest difference |')
+    print(
+        '| memory | loop | ours | ratio | loop, update | ours, update | ratio | the CPU waits | largest difference |'
+    )
     print('|---|---|---|---|---|---|---|---|---|')
     for name, (build, loop_type, rows) in MEMORIES.items():
         memory = build().to(args.device)
