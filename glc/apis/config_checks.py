@@ -58,6 +58,9 @@ _RULES: Rules = {
     'randomness.seed': [*_COUNT, None],
     'resize_backend': [StrOptions({'pillow', 'cv2'}), None],
     'image_cache': [str, os.PathLike],
+    'compile': ['boolean', dict, None],
+    'find_unused_parameters': ['boolean'],
+    'sync_bn': [StrOptions({'torch'}), None],
     'log_level': [StrOptions({'CRITICAL', 'ERROR', 'WARNING', 'INFO', 'DEBUG', 'NOTSET'})],
     'load_from': [str, os.PathLike, None],
     'resume': ['boolean', StrOptions({'auto'}), None],
@@ -70,6 +73,9 @@ _TOP_KEYS = (
     'mixed_image_sizes',
     'resize_backend',
     'model_wrapper_cfg',
+    'find_unused_parameters',
+    'sync_bn',
+    'compile',
     'test_pipeline',
 )
 _PARTS = {
