@@ -17,11 +17,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from glc.core.evaluation import evaluate_ranking
 
 SIZES = {'market1501': (3368, 15913, 750, 6), 'msmt17': (11659, 82161, 3060, 15)}
 _NOISE = (2.0, 0.5)  # median of the images' noise, against a center of 1; standard deviation of its logarithm
@@ -73,6 +70,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--dim', type=int, default=384, metavar='D', help='dimension of the features')
     parser.add_argument('--queries', type=int, metavar='N', help='only the first N queries')
     args = parser.parse_args(argv)
+    # After --help: these take seconds.
+    import torch
+
+    from glc.core.evaluation import evaluate_ranking
+
     query, gallery, query_pids, pids, query_cams, cams = make(args.size, args.dim)
     query, query_pids, query_cams = (part[: args.queries] for part in (query, query_pids, query_cams))
     ids = query_pids, pids, query_cams, cams
