@@ -21,11 +21,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from glc.core.evaluation import evaluate_ranking
 
 SIZES = {'market1501': (3368, 15913, 750, 6), 'msmt17': (11659, 82161, 3060, 15)}
 _NOISE = (2.0, 0.5)  # median of the images' noise, against a center of 1; standard deviation of its logarithm
@@ -68,6 +65,8 @@ def sorted_on_device(
     cams: np.ndarray,
 ) -> tuple[float, float]:
     """Compute what ``sorted_scores`` does, a block of queries at a time where the distances (Q, G) are."""
+    import torch
+
     query_pids, pids, query_cams, cams = (
         torch.from_numpy(ids).to(distances.device) for ids in (query_pids, pids, query_cams, cams)
     )
@@ -92,6 +91,9 @@ def seconds(step: Callable[[], object], device: str) -> tuple[float, object]:
         start = time.process_time()
         result = step()
         return time.process_time() - start, result
+
+    import torch
+
     torch.cuda.synchronize()
     start = time.perf_counter()
     result = step()
@@ -111,6 +113,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--device', default='cpu')
     args = parser.parse_args(argv)
     measure = partial(seconds, device=args.device)
+    # After --help: these take seconds.
+    import torch
+
+    from glc.core.evaluation import evaluate_ranking
+
     query, gallery, query_pids, pids, query_cams, cams = make(args.size, args.dim)
     query, query_pids, query_cams = (part[: args.queries] for part in (query, query_pids, query_cams))
     ids = query_pids, pids, query_cams, cams

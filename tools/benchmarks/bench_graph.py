@@ -15,20 +15,18 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from _data import isotropic_noise, synthetic_identities
-
-from glc.core.labels import as_unit_features
-from glc.core.neighbors.knn import knn_graph
 
 _BASE_ROWS = 2**18
 
 
 def load(args: argparse.Namespace) -> np.ndarray:
     """Load unit features, float32 (N, D)."""
+    from glc.core.labels import as_unit_features
+
     if args.features is None:
         make = isotropic_noise if args.noise else synthetic_identities
         return make(args.images, args.dim, args.seed)[0]
@@ -40,6 +38,8 @@ def load(args: argparse.Namespace) -> np.ndarray:
 
 def true_neighbors(features: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
     """Find the k nearest images (Q, k) of the ``queries``, each itself included, by comparison with all."""
+    import torch
+
     x = torch.from_numpy(features)
     best = torch.empty(len(queries), 0)
     found = torch.empty(len(queries), 0, dtype=torch.int64)
@@ -64,6 +64,11 @@ def main() -> None:
     parser.add_argument('--backend', default='approximate')
     parser.add_argument('--queries', type=int, default=1000, help='images to measure the recall on')
     args = parser.parse_args()
+    # After --help: these take seconds.
+    import torch
+
+    from glc.core.neighbors.knn import knn_graph
+
     features = load(args)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start, cpu = time.perf_counter(), time.process_time()

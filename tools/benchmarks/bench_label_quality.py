@@ -8,6 +8,8 @@ F.npz holds ``pid`` (N,), ``cam`` (N,), and ``features`` (N, D), or ``features_i
 with parameters as in Python: ``JaccardDBSCAN "JaccardDBSCAN(eps=0.5)"``.
 """
 
+from __future__ import annotations
+
 import argparse
 import ast
 import shlex
@@ -17,7 +19,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain, product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -26,11 +28,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from _data import planted_noise, shift_by_camera, synthetic_identities
 
-import glc.engine  # noqa: F401 (registers the components)
-from glc import FeatureView
-from glc.core.evaluation import label_quality
-from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS, Registry
 from glc.utils.files import atomic_file
+
+if TYPE_CHECKING:
+    from glc import FeatureView
+    from glc.registry import Registry
 
 KINDS_OF_NOISE = ('merged', 'split', 'outliers')
 SCORES = 'pairwise P / R / F | BCubed P / R / F | NMI'
@@ -125,6 +127,8 @@ def score_pairs(
 
     Every labels' line of the summary, pairwise F / BCubed F by corrector, is added to ``summary``.
     """
+    from glc.core.evaluation import label_quality
+
     yield from table(
         'Outliers as clusters of their own:', f'{SCORES} | clusters | outliers | label s | correct s'
     )
@@ -180,12 +184,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--synthetic', type=int, metavar='N', help='made-up features of N images (without --features: 3000)'
     )
-    parser.add_argument(
-        '--labelers', nargs='*', default=sorted(PSEUDO_LABELERS.module_dict), help='default: all of them'
-    )
-    parser.add_argument(
-        '--correctors', nargs='*', default=sorted(LABEL_CORRECTORS.module_dict), help='default: all of them'
-    )
+    parser.add_argument('--labelers', nargs='*', metavar='LABELER', help='default: all of them')
+    parser.add_argument('--correctors', nargs='*', metavar='CORRECTOR', help='default: all of them')
     parser.add_argument(
         '--published',
         nargs='*',
@@ -209,9 +209,18 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Print the tables of every input."""
     args = parse_args()
+    # After --help: these take seconds.
+    import glc.engine  # noqa: F401 (registers the components)
+    from glc import FeatureView
+    from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS
+
     published = [f'GLC.published(subgraphs_per_epoch={count // 2})' for count in args.published]  # two epochs
-    correctors = {text: build(LABEL_CORRECTORS, text) for text in [*args.correctors, *published]}
-    labelers = {text: build(PSEUDO_LABELERS, text) for text in args.labelers}
+    chosen = [
+        sorted(registry.module_dict) if names is None else names
+        for registry, names in ((PSEUDO_LABELERS, args.labelers), (LABEL_CORRECTORS, args.correctors))
+    ]
+    correctors = {text: build(LABEL_CORRECTORS, text) for text in [*chosen[1], *published]}
+    labelers = {text: build(PSEUDO_LABELERS, text) for text in chosen[0]}
     inputs = {name: load(path) for name, _, path in (item.partition('=') for item in args.features)}
     if args.synthetic or not inputs:
         inputs['made-up features'] = make_up(args.synthetic or 3000, args.seed)

@@ -11,6 +11,8 @@ adds. ``--growth`` takes several sizes of one D and fits the exponent of N for e
 only with ``--backend approximate``. ``--plot`` draws it.
 """
 
+from __future__ import annotations
+
 import argparse
 import multiprocessing
 import resource
@@ -23,17 +25,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
-from sklearn.cluster import DBSCAN
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from _data import synthetic_identities
 
-import glc.engine  # noqa: F401
-from glc.core.labelers import JaccardDBSCAN
-from glc.core.neighbors import FeatureView
-from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS
 from glc.utils.files import atomic_file
 
 Result = TypeVar('Result')
@@ -43,6 +39,8 @@ WARM_UP = 2000
 
 def dense_labels(x: np.ndarray, k1: int = 30, k2: int = 6, eps: float = 0.6) -> np.ndarray:
     """Compute the k-reciprocal Jaccard distance and DBSCAN with dense matrices and a loop."""
+    from sklearn.cluster import DBSCAN
+
     similarity = x @ x.T
     ranks = np.argsort(-similarity, axis=1)[:, :k1]
     half = ranks[:, : round(k1 / 2) + 1]
@@ -67,6 +65,13 @@ def dense_labels(x: np.ndarray, k1: int = 30, k2: int = 6, eps: float = 0.6) -> 
 
 def run(kind: str, features: np.ndarray, device: str, backend: str) -> dict[str, float]:
     """Measure the seconds of the stages of one method."""
+    import torch
+
+    import glc.engine  # noqa: F401 (registers the components)
+    from glc.core.labelers import JaccardDBSCAN
+    from glc.core.neighbors import FeatureView
+    from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS
+
     x = torch.from_numpy(features).to(device)
     start = time.perf_counter()
     if kind == 'dense':
@@ -98,6 +103,8 @@ def measure(kind: str, path: str, repeats: int, device: str, backend: str) -> di
     result = {stage: statistics.median(times[stage] for times in runs) for stage in runs[0]}
     result['gib'] = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20
     if device != 'cpu':
+        import torch
+
         result['device_gib'] = torch.cuda.max_memory_allocated() / 2**30
     return result
 
@@ -159,6 +166,7 @@ def main() -> None:
     parser.add_argument('--growth', action='store_true', help='fit the exponent of N')
     parser.add_argument('--plot', help='file for the picture of --growth')
     args = parser.parse_args()
+    import torch  # after --help: it takes seconds
 
     results: dict[tuple[str, int], dict[str, float]] = {}
     print(f'{torch.get_num_threads()} threads, device {args.device}')
