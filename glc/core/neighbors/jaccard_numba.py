@@ -127,7 +127,13 @@ def expanded_sets(
 
 @compiled()
 def averaged_rows(
-    ranks: np.ndarray, k: int, starts: np.ndarray, columns: np.ndarray, values: np.ndarray, start: int, stop: int
+    ranks: np.ndarray,
+    k: int,
+    starts: np.ndarray,
+    columns: np.ndarray,
+    values: np.ndarray,
+    start: int,
+    stop: int,
 ) -> Rows:
     """Average, for every image, the rows of a sparse matrix that belong to its first k neighbors.
 
