@@ -6,6 +6,9 @@ Every kernel does the rows ``start`` to ``stop`` of its result and releases the 
 Kernels that collect sets or sums keep one array of N entries for all their rows. It is never cleared as a whole, which
 would cost N steps per row. A mark is the number of the row that set it, so old marks do no harm. Sums are set back to 0
 where they were touched.
+
+Inner loops look up with unsigned numbers, which saves the check for negative ones. What may be new is written always,
+and kept by counting on where it is new, which is faster than a branch.
 """
 
 from __future__ import annotations
@@ -91,37 +94,39 @@ def expanded_sets(
         stop: Row after the last.
 
     Returns:
-        Sizes (M,) of the expanded sets of the M rows, and their members, set by set, rising within each.
+        Sizes (M,) of the expanded sets of the M rows, and their members, set by set.
     """
     # Membership is one look-up. The marks of other rows are other numbers, so nothing has to be cleared.
     own = np.full(len(counts), -1, np.int32)  # own[j] == i: j is in R(i)
     seen = np.full(len(counts), -1, np.int32)  # seen[j] == i: j is in the expanded set of i
     sizes = np.zeros(stop - start, np.int64)
-    result = np.empty(4 * members.shape[1] * (stop - start), np.int32)
-    filled = 0
-    for i in range(start, stop):
+    result = np.empty(4 * members.shape[1] * (stop - start) + 1, np.int32)
+    filled = np.uint64(0)
+    for i in range(np.uint64(start), np.uint64(stop)):
         # Room for the largest possible set, made before the inner loops, which then need no check.
-        worst = filled + counts[i] * (1 + half_members.shape[1])
-        if worst > len(result):
+        worst = filled + np.uint64(counts[i] * (1 + half_members.shape[1]))
+        if worst >= len(result):
             result = np.append(result, np.empty(worst, np.int32))
         first = filled
-        for j in members[i, : counts[i]]:
+        for place in range(np.uint64(counts[i])):
+            j = np.uint32(members[i, place])
             own[j] = i
             seen[j] = i
             result[filled] = j
-            filled += 1
-        for j in members[i, : counts[i]]:
+            filled += np.uint64(1)
+        for place in range(np.uint64(counts[i])):
+            j = np.uint32(members[i, place])
+            others = range(np.uint64(half_counts[j]))
             shared = 0
-            for far in half_members[j, : half_counts[j]]:
-                shared += own[far] == i
+            for other in others:
+                shared += own[np.uint32(half_members[j, other])] == i
             if 3 * shared > 2 * half_counts[j]:
-                for far in half_members[j, : half_counts[j]]:
-                    if seen[far] != i:
-                        seen[far] = i
-                        result[filled] = far
-                        filled += 1
-        result[first:filled].sort()  # the order of a set must not depend on the order of the neighbors
-        sizes[i - start] = filled - first
+                for other in others:
+                    far = np.uint32(half_members[j, other])
+                    result[filled] = far
+                    filled += np.uint64(seen[far] != i)
+                    seen[far] = i
+        sizes[i - np.uint64(start)] = filled - first
     return sizes, result[:filled].copy()
 
 
@@ -153,30 +158,28 @@ def averaged_rows(
     sizes = np.zeros(stop - start, np.int64)
     found = np.empty(64 * (stop - start), np.int32)
     means = np.empty(len(found), np.float32)
-    filled = 0
+    filled = np.uint64(0)
     for i in range(start, stop):
         worst = filled
         for j in ranks[i, :k]:
-            worst += starts[j + 1] - starts[j]
+            worst += np.uint64(starts[j + 1] - starts[j])
         if worst >= len(found):
             found = np.append(found, np.empty(len(found) + worst, np.int32))
             means = np.append(means, np.empty(len(found) - len(means), np.float32))
         last = filled
         for j in ranks[i, :k]:
-            for entry in range(starts[j], starts[j + 1]):
-                column = columns[entry]
+            for entry in range(np.uint64(starts[j]), np.uint64(starts[j + 1])):
+                column = np.uint32(columns[entry])
                 found[last] = column
-                last += sums[column] == 0  # written always, kept where it is new: faster than a branch
+                last += np.uint64(sums[column] == 0)
                 sums[column] += values[entry]
         first = filled
         for place in range(first, last):
-            column = found[place]
-            mean = np.float32(sums[column] / k)
+            column = np.uint32(found[place])
+            found[filled] = column
+            means[filled] = sums[column] / k
+            filled += np.uint64(means[filled] > 0)
             sums[column] = 0
-            if mean > 0:
-                found[filled] = column
-                means[filled] = mean
-                filled += 1
         sizes[i - start] = filled - first
     return sizes, found[:filled].copy(), means[:filled].copy()
 
@@ -239,8 +242,6 @@ def mean_distances(
     Returns:
         Number of kept j (M,) of the M rows; the j, rising within each row; their float32 distances.
     """
-    # Unsigned numbers save the check for negative ones at every look-up. What is new is written always, and kept by
-    # counting on: faster than a branch.
     num_images, num_matrices = len(rows[0][0]) - 1, len(rows)
     needed = (1 - max_distance) * num_matrices - _ROUNDING
     sums = np.zeros(num_images)
