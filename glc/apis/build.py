@@ -109,6 +109,11 @@ def prepare_config(
         ProcessWatch(launched=launcher == 'pytorch', stall_timeout=stall_timeout).start()
     if is_distributed() and cfg.get('model_wrapper_cfg') is None:
         _wrap_for_processes(cfg)
+    if cfg.get('sync_bn') and training and cfg.model.get('bn_group_size'):
+        raise ConfigError(
+            f'sync_bn={cfg.sync_bn!r} takes the statistics of all images, model.bn_group_size='
+            f'{cfg.model.bn_group_size} those of so many: set one of them to None'
+        )
     if cfg.get('sync_bn') and not torch.cuda.is_available():
         cfg.pop('sync_bn')
         print_log(
