@@ -42,16 +42,17 @@ def test_amp_trains_on_a_cpu(images, tmp_path, amp):
         (True, {}, dict(dtype='bfloat16', loss_scale={'enabled': False})),
         (False, {}, dict(dtype='float16')),
         (True, dict(dtype='float16'), dict(dtype='float16')),
+        (True, dict(type='AmpOptimWrapper'), {}),
     ],
 )
 def test_precision_and_optimizer_of_a_gpu(monkeypatch, bf16, given, expected):
     """Gradients of float16 are unscaled before a step, which a fused optimizer would do itself."""
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda including_emulation: bf16)
-    wrapper = ConfigDict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1), **given)
+    wrapper = ConfigDict({'type': 'OptimWrapper', 'optimizer': dict(type='SGD', lr=0.1), **given})
     build._set_precision(wrapper)
     build._set_fused(wrapper)
-    fused = dict(fused=True) if expected['dtype'] == 'bfloat16' else {}
+    fused = dict(fused=True) if expected.get('dtype') == 'bfloat16' else {}
     assert wrapper == dict(type='AmpOptimWrapper', optimizer=dict(type='SGD', lr=0.1, **fused), **expected)
 
 
