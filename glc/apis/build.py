@@ -82,7 +82,7 @@ def prepare_config(
         launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``. The process group is initialized here, with
             gloo where there is no GPU, and from then on the processes end together
             (:class:`~glc.engine.processes.ProcessWatch`).
-        amp: Whether to train in mixed precision (bfloat16; float16 on a GPU that lacks it).
+        amp: Whether to train in mixed precision: bfloat16, or float16 on a GPU that lacks it.
         training: Whether the config trains; otherwise nothing of its training is checked, nor its batch shared.
         evaluating: Whether it is evaluated on its test set, which must be complete then.
 
@@ -109,6 +109,11 @@ def prepare_config(
         ProcessWatch(launched=launcher == 'pytorch', stall_timeout=stall_timeout).start()
     if is_distributed() and cfg.get('model_wrapper_cfg') is None:
         _wrap_for_processes(cfg)
+    if cfg.get('sync_bn') and training and cfg.model.get('bn_group_size'):
+        raise ConfigError(
+            f'sync_bn={cfg.sync_bn!r} takes the statistics of all images, model.bn_group_size='
+            f'{cfg.model.bn_group_size} those of so many: set one of them to None'
+        )
     if cfg.get('sync_bn') and not torch.cuda.is_available():
         cfg.pop('sync_bn')
         print_log(
@@ -256,11 +261,16 @@ def _wrap_for_processes(cfg: Config) -> None:
 
 
 def _set_precision(wrapper: ConfigDict) -> None:
-    """Choose mixed precision for the device: bfloat16 needs no loss scaling, for which the CPU would wait."""
+    """Choose mixed precision for the device, float16 where the config has it.
+
+    bfloat16 needs no loss scaling, for which the CPU would wait.
+    """
     if torch.cuda.is_available():
-        wrapper.type = 'AmpOptimWrapper'
-        half = 'bfloat16' if torch.cuda.is_bf16_supported(including_emulation=False) else 'float16'
-        if wrapper.setdefault('dtype', half) == 'bfloat16':
+        if wrapper.get('type') != 'AmpOptimWrapper':
+            wrapper.type = 'AmpOptimWrapper'
+            bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+            wrapper.setdefault('dtype', 'bfloat16' if bf16 else 'float16')
+        if wrapper.get('dtype') == 'bfloat16':
             wrapper.loss_scale = {'enabled': False}
     else:
         wrapper.type = 'CPUAmpOptimWrapper'
@@ -277,10 +287,11 @@ def _set_precision(wrapper: ConfigDict) -> None:
 
 def _set_fused(wrapper: ConfigDict | None) -> None:
     """Let one kernel update all weights of a GPU, unless gradients of float16 have to be unscaled before."""
-    optimizer = (wrapper or {}).get('optimizer') or {}
-    scaled = wrapper is not None and wrapper.get('dtype') == 'float16'
-    if torch.cuda.is_available() and not scaled and optimizer.get('type') in ('SGD', 'Adam', 'AdamW'):
-        optimizer.setdefault('fused', True)
+    if wrapper is None or not torch.cuda.is_available():
+        return
+    scaled = wrapper.get('type') == 'AmpOptimWrapper' and wrapper.get('dtype') != 'bfloat16'
+    if not scaled and wrapper.optimizer.get('type') in ('SGD', 'Adam', 'AdamW'):
+        wrapper.optimizer.setdefault('fused', True)
 
 
 def _set_resize_backend(cfg: Config) -> None:

@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python tools/benchmarks/bench_scaling.py --processes 1 2        # gloo, one thread per process
     python tools/benchmarks/bench_scaling.py --device cuda --processes 1 2 4 8        # NCCL, one GPU per process
-    torchrun --nnodes 2 --nproc_per_node 8 ... tools/benchmarks/bench_scaling.py --device cuda   # on every node: one row
+    torchrun --nnodes 2 --nproc_per_node 8 ... tools/benchmarks/bench_scaling.py --device cuda   # on every node
 
 The step is that of bench_step.py with all options but compile. Efficiency is the speed per process, compared with the
 first row of the same kind. "gather" is what the memory sends, alone: features and labels of the batch.

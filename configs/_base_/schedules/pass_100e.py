@@ -2,7 +2,6 @@
 _base_ = '../default_runtime.py'
 optim_wrapper = dict(
     type='AmpOptimWrapper',
-    dtype='float16',
     constructor='DecayMatricesConstructor',
     optimizer=dict(type='AdamW', lr=5e-4, weight_decay=0.04),
 )

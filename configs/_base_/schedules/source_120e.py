@@ -1,7 +1,6 @@
 # Source training: 120 epochs. After a warm-up of 20, the rate enters a cosine over all 120. Biases learn twice as fast.
 optim_wrapper = dict(
     type='AmpOptimWrapper',  # mixed precision; bfloat16 on a CPU
-    dtype='float16',
     optimizer=dict(type='SGD', lr=4e-4, momentum=0.9, weight_decay=1e-4),
     paramwise_cfg=dict(custom_keys=dict(bias=dict(lr_mult=2.0, decay_mult=1.0))),
 )

@@ -1,6 +1,5 @@
 """The momentum updates of a batch on a GPU, in one kernel: the CPU waits for nothing, however often a row is hit."""
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
