@@ -9,7 +9,7 @@ Every row has one option more than the row before it. Weights are random, images
 pinned memory. FLOPs are those of products, convolutions and attention, counted in float32; MFU is their rate as a share
 of that of a product of two large matrices in the type of the row, measured here (without TF32). There is no stochastic
 depth, so that the losses of the first steps can be compared with those in float32: the largest difference as a share of
-the first loss.
+the first loss. The last row reads the loss in every step, as the hooks of a training do.
 """
 
 from __future__ import annotations
@@ -92,19 +92,28 @@ def print_profile(step: Callable[[], object], device: str, repeats: int) -> None
         for _ in range(repeats):
             step()
         finish(device)
-    key = 'self_cpu_time_total' if device == 'cpu' else 'self_device_time_total'
-    print('\n' + profiler.key_averages().table(sort_by=key, row_limit=10, max_name_column_width=60))
+    if device == 'cpu':
+        print('\n' + profiler.key_averages().table(sort_by='self_cpu_time_total', row_limit=10))
+        return
     kernels = sorted(
-        (event.time_range.start, event.time_range.end)
+        (event.time_range.start, event.time_range.end, event.name)
         for event in profiler.events()
-        if event.device_type == DeviceType.CUDA and event.time_range.end > event.time_range.start
+        if event.device_type == DeviceType.CUDA and not event.is_user_annotation
     )
-    if kernels:
-        busy, end = 0.0, kernels[0][0]
-        for first, last in kernels:
-            busy += max(0.0, last - max(first, end))
-            end = max(end, last)
-        print(f'idle between kernels: {100 * (1 - busy / (end - kernels[0][0])):.1f} %')
+    totals: dict[str, list[float]] = {}
+    busy, end = 0.0, kernels[0][0]
+    for first, last, name in kernels:
+        total = totals.setdefault(name, [0, 0.0])
+        total[0] += 1
+        total[1] += last - first
+        busy += max(0.0, last - max(first, end))
+        end = max(end, last)
+    print('\n| kernel | calls per step | ms per step | share, % |\n|---|---|---|---|')
+    for name, (calls, took) in sorted(totals.items(), key=lambda item: -item[1][1])[:10]:
+        print(
+            f'| `{name[:70]}` | {calls / repeats:.0f} | {took / repeats / 1000:.2f} | {100 * took / busy:.1f} |'
+        )
+    print(f'\nidle between kernels: {100 * (1 - busy / (end - kernels[0][0])):.1f} %')
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -132,29 +141,34 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(', '.join(f'{str(dtype)[6:]} product {rate / 1e12:.3g} TFLOP/s' for dtype, rate in rates.items()))
     print('\n| step | ms | images/s | ratio | TFLOP/s | MFU, % | the CPU waits | loss from float32, % |')
     print('|---|---|---|---|---|---|---|---|')
-    step, baseline, curve = None, 0.0, torch.empty(0)
-    for count in range(len(args.options) + 1):
-        options = args.options[:count]
-        name = f'+ {options[-1]}' if options else 'float32'
-        try:
-            row = Step(network, batch, args.device, options)
-            losses = torch.stack([row().detach() for _ in range(_CURVE)]).cpu()
-        except Exception as error:
-            print(f'| {name} | not possible: {str(error).strip().splitlines()[0][:100]} | | | | | | |')
-            break
-        step = row
+    baseline, curve = 0.0, torch.empty(0)
+
+    def report(name: str, step: Callable[[], object], loss: str = '') -> None:
+        nonlocal baseline
         took = seconds(step, args.device, repeats)
+        baseline = baseline or took
         waits = synchronizations(step, args.device)
-        if not options:
-            baseline, curve = took, losses
         rate = rates[torch.bfloat16 if 'bf16' in options else torch.float32]
         print(
             f'| {name} | {1000 * took:.1f} | {batch / took:.0f} | {ratio(baseline, took)} | {flops / took / 1e12:.3g} '
-            f'| {100 * flops / took / rate:.0f} | {"-" if waits is None else waits} '
-            f'| {100 * float((losses - curve).abs().max() / curve[0]):.2f} |',
+            f'| {100 * flops / took / rate:.0f} | {"-" if waits is None else waits} | {loss} |',
             flush=True,
         )
-    if args.profile and step is not None:
+
+    for count in range(len(args.options) + 1):
+        options = args.options[:count]
+        name = f'+ {options[-1]}' if options else 'float32'
+        step = Step(network, batch, args.device, options)
+        try:
+            losses = torch.stack([step().detach() for _ in range(_CURVE)]).cpu()
+        except torch._dynamo.exc.TorchDynamoException as error:
+            print(f'| {name} | not possible: {str(error).strip().splitlines()[0]} | | | | | | |')
+            return
+        if not options:
+            curve = losses
+        report(name, step, f'{100 * float((losses - curve).abs().max() / curve[0]):.2f}')
+    report('the same, the loss read in every step', lambda: float(step()))
+    if args.profile:
         print_profile(step, args.device, 3)
 
 

@@ -43,6 +43,7 @@ def gather_batches(*tensors: Tensor) -> list[Tensor]:
         for everything, rows in zip(gathered, detached, strict=True)
     ]
     for work in running:
+        assert work is not None, 'only processes outside of the group get None'
         work.wait()
     return gathered
 

@@ -21,7 +21,7 @@ def apply_in_turn_(rows: Tensor, features: Tensor, targets: Tensor, momentum: fl
     _apply_in_turn[(batch,)](rows, features, targets, momentum, batch, dim, BLOCK=block)
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def _apply_in_turn(rows, features, targets, momentum, batch, dim, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
     instance = tl.program_id(0)
     columns = tl.arange(0, BLOCK)
