@@ -12,7 +12,7 @@ from glc.core.compiled import compiled
 from glc.core.neighbors.jaccard_numba import parallel_rows
 
 _PAIRS_PER_BLOCK = 2**14
-_BLOCK_PAIR_VALUES = 2**20  # 8 MiB in float64: about a core's cache
+_BLOCK_PAIR_VALUES = 2**25  # 256 MiB in float64, on a GPU
 
 
 def pair_similarities(
