@@ -6,6 +6,10 @@ import os
 # The tests are small: a second thread costs more than it brings, most of all beside other processes. The libraries
 # read this when they are first imported, which is after this line.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
+# Trainings are compared bit for bit, which takes a CPU, and start more processes than there may be GPUs. So tests see a
+# GPU in a lane of their own only: GLC_TEST_GPU=1 python -m pytest -m gpu.
+if 'GLC_TEST_GPU' not in os.environ:
+    os.environ['CUDA_VISIBLE_DEVICES'] = ''
 
 from types import SimpleNamespace
 
@@ -23,6 +27,12 @@ def pytest_collection_finish() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip the tests of a GPU where they see none."""
+    if item.get_closest_marker('gpu') and not torch.cuda.is_available():
+        pytest.skip('needs a GPU, and GLC_TEST_GPU=1')
 
 
 @pytest.fixture(scope='session')

@@ -66,7 +66,7 @@ def test_labels_on_another_device(method):
     assert found.max() > 3
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+@pytest.mark.gpu
 @pytest.mark.parametrize('method', METHODS)
 def test_labels_on_a_gpu(method):
     inputs = images()

@@ -72,7 +72,7 @@ def test_any_kind_of_input():
     )
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+@pytest.mark.gpu
 def test_gpu_gives_the_scores_of_the_cpu():
     task = retrieval_task()
     tensors = [torch.from_numpy(x).cuda() for x in task]

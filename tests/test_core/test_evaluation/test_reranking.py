@@ -188,7 +188,7 @@ def test_the_methods_of_the_benchmark_agree(monkeypatch):
     np.testing.assert_allclose(sparse, dense, atol=5e-6)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+@pytest.mark.gpu
 def test_gpu_gives_the_values_of_the_cpu():
     pair = task(4)
     on_gpu = [torch.from_numpy(part).cuda() for part in pair]

@@ -64,7 +64,7 @@ def test_output_is_of_the_kind_of_the_input():
         assert labels.tolist() == expected.tolist()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+@pytest.mark.gpu
 def test_gpu_gives_the_labels_of_the_cpu():
     features = torch.from_numpy(clustered_features(300, 12))
     labels = JaccardDBSCAN()(features.cuda())

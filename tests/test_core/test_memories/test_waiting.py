@@ -56,7 +56,7 @@ def test_no_operation_depends_on_values(name, monkeypatch):
     step(memory.to('meta'), *(part.to('meta') for part in batch))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+@pytest.mark.gpu
 @pytest.mark.parametrize('name', BUILDERS)
 def test_a_gpu_is_not_waited_for_and_gives_the_same(name):
     memory, batch = memory_and_batch(name)

@@ -130,7 +130,7 @@ def test_auto_is_exact_up_to_a_limit(monkeypatch):
     np.testing.assert_array_equal(knn_graph(features, 10).indices, approximate_)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+@pytest.mark.gpu
 def test_gpu_finds_the_neighbors_of_the_cpu():
     features = torch.from_numpy(clustered_features(5000, 300))
     expected = knn_graph(features, 15, 'approximate')

@@ -137,7 +137,7 @@ def test_a_column_that_everybody_has():
     )
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+@pytest.mark.gpu
 def test_gpu_gives_the_distances_of_the_cpu_every_time():
     features = torch.from_numpy(clustered_features(2000, 100, 0.3))
     expected = jaccard_distance(features, (10, 30), 6, 0.8)

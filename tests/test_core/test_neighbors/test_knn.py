@@ -113,7 +113,7 @@ for backend in ['torch', 'faiss'] * 3:
     subprocess.run([sys.executable, '-c', code], check=True, timeout=120)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+@pytest.mark.gpu
 def test_gpu_gives_the_neighbors_of_the_cpu():
     features = torch.from_numpy(clustered_features(500, 9))
     expected = knn_graph(features, 15)
