@@ -85,18 +85,25 @@ class LinkScorer:
         indptr = np.arange(num_images + 1) * per_image
         return sparse.csr_array((probabilities, neighbors.ravel(), indptr), shape=(num_images, num_images))
 
-    def weighted(self, distance: sparse.csr_array) -> sparse.csr_array:
-        """Multiply similarities by the root of the probability of the link, the mean of both directions.
+    def weighted(
+        self, distance: sparse.csr_array, exponent: float = 0.5, relative: bool = False
+    ) -> sparse.csr_array:
+        """Multiply similarities by a power of the probability p of the link, the mean of both directions.
 
         Args:
             distance: Symmetric sparse distances (N, N).
+            exponent: Of the probability.
+            relative: Divide the probabilities by their median, so that similarities keep their level.
 
         Returns:
-            Symmetric sparse distances (N, N) without a diagonal: 1 - sqrt(p) (1 - d).
+            Symmetric sparse distances (N, N) without a diagonal: 1 - p^exponent (1 - d), at least 0.
         """
         edges = sparse.triu(distance, k=1).tocoo()
         there, back = (self.probabilities(*ends) for ends in ((edges.row, edges.col), (edges.col, edges.row)))
-        similarity = (1 - edges.data) * np.sqrt((there + back) / 2)
+        probabilities = (there + back) / 2
+        if relative and len(probabilities):
+            probabilities /= max(np.median(probabilities), np.finfo(np.float32).tiny)
+        similarity = np.minimum((1 - edges.data) * probabilities**exponent, 1)
         upper = sparse.csr_array((1 - similarity, (edges.row, edges.col)), shape=edges.shape)
         return upper + upper.T
 
@@ -192,10 +199,13 @@ class ConsensusLinking(CheckedFields):
     The graph has the neighborhoods of :func:`glc.core.labelers.adaptive.consensus`, which fit the number of images per
     person, so there is no cut to choose. Where labels are known, it is the mean over the features as they are and those
     in the metric that the labels teach, as in :class:`glc.core.correctors.metric_consensus.MetricConsensus`. Every edge
-    gets its similarity times the root of the probability of its link.
+    gets its similarity times a power of the probability of its link, relative to the median probability. The network
+    learned from neighbors that the graph has already, and ranks edges worse than their similarities do. So the power is
+    small, and the level of the similarities stays: a lower one would split people.
 
     Args:
         shrinkage: Least weight of no change in the learned metric, in (0, 1].
+        link_weight: The power, in [0, 1].
         label_weight: Share of its similarity that a pair with different labels loses
             (:func:`glc.core.correctors.base.penalize_different_labels`).
         min_cluster_size: See :mod:`glc.core.parameters`.
@@ -206,11 +216,13 @@ class ConsensusLinking(CheckedFields):
 
     _parameter_constraints: ClassVar[Rules] = {
         'shrinkage': POSITIVE_SHARE,
+        'link_weight': SHARE,
         'label_weight': SHARE,
         **MIN_CLUSTER_SIZE,
     }
 
     shrinkage: float = 0.3
+    link_weight: float = 0.1
     label_weight: float = 0.1
     min_cluster_size: int = 2
     expected_k = AdaptiveConsensus().expected_k
@@ -233,7 +245,7 @@ class ConsensusLinking(CheckedFields):
         with timings.stage('jaccard'):
             distance = mean_distance(views, scales, clusterer.reach)
         with timings.stage('links'):
-            weighted = scorer.weighted(distance)
+            weighted = scorer.weighted(distance, self.link_weight, relative=True)
         with timings.stage('cluster'):
             if labels is not None:
                 weighted = penalize_different_labels(weighted, labels, self.label_weight)
