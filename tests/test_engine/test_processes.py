@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ import torch
 
 from glc.apis import build
 from glc.engine import processes
-from tests.runs import ROOT, tiny_config
+from tests.runs import ROOT, free_port, tiny_config
 
 SCRIPT = """
 import sys, time
@@ -61,12 +60,6 @@ def start(case, size, port):
         text=True,
         start_new_session=True,
     )
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return probe.getsockname()[1]
 
 
 def left_over(group, seconds=15):
