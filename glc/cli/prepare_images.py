@@ -40,8 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     from glc.datasets.own_images import PREPARED_PATTERN, read_named_images, split_images, write_split
+    from glc.utils.files import check_outside
 
     try:
+        check_outside(args.out, args.folder)
         images = read_named_images(args.folder, naming_pattern(args), args.csv)
         pids, cams = [image.pid for image in images], [image.cam for image in images]
         parts = split_images(pids, cams, args.test_share, args.seed)
