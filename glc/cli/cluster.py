@@ -66,7 +66,8 @@ def command_line() -> argparse.ArgumentParser:
     )
     labels = parser.add_argument_group('labels')
     labels.add_argument(
-        '--labeler', help='such as JaccardDBSCAN (default: AdaptiveConsensus, or that of the run)'
+        '--labeler',
+        help='such as JaccardDBSCAN or "JaccardDBSCAN(eps=0.5)" (default: AdaptiveConsensus, or that of the run)',
     )
     labels.add_argument('--corrector', help='such as GLC or none (default: GLC, or that of the run)')
     add_network_options(parser.add_argument_group('extraction'))
@@ -89,8 +90,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         check_out(args.out, args.overwrite, args.images if os.path.isdir(args.images or '') else None)
         cfg, weights = _run(args) if args.run else (None, args.weights)
-        features, made_by = _features(args, cfg, weights)
         labeler, corrector = _parts(args, cfg)
+        features, made_by = _features(args, cfg, weights)
         clusters = cluster_images(features, labeler, corrector)
         about = f'Features: {made_by}. Labels: {labeler}. Correction: {corrector or "none"}.'
         write_clusters_folder(clusters, args.out, args.mode, args.overwrite, features, about)
@@ -166,12 +167,15 @@ def _parts(args: argparse.Namespace, cfg: 'Config | None') -> tuple[Any, Any]:
     from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS
 
     hook = (cfg.get('default_hooks') or {}).get('pseudo_label') or {} if cfg is not None else {}
-    named = {'type': args.labeler} if args.labeler else hook.get('labeler')
-    labeler = PSEUDO_LABELERS.build(named or {'type': 'AdaptiveConsensus'})
-    wanted = hook.get('corrector') if hook else {'type': 'GLC'}
-    if args.corrector:
-        wanted = None if args.corrector == 'none' else {'type': args.corrector}
-    corrector = None if wanted is None else LABEL_CORRECTORS.build(wanted)
+    if args.labeler or not hook.get('labeler'):
+        labeler = PSEUDO_LABELERS.build_text(args.labeler or 'AdaptiveConsensus')
+    else:
+        labeler = PSEUDO_LABELERS.build(hook['labeler'])
+    if args.corrector or not hook:
+        corrector = None if args.corrector == 'none' else LABEL_CORRECTORS.build_text(args.corrector or 'GLC')
+    else:
+        wanted = hook.get('corrector')
+        corrector = None if wanted is None else LABEL_CORRECTORS.build(wanted)
     if corrector is not None and getattr(corrector, 'progress', '') is None:
         corrector.progress = partial(tqdm, desc='correct labels', disable=None, leave=False)
     return labeler, corrector
