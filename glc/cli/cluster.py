@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glc.cli._common import plain_errors
+from glc.cli._common import import_everything, new_parser, plain_errors
 from glc.cli.extract import add_network_options, call_options
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _CONFIG = 'osnet_x0_25_image_folder'
 _DESCRIPTION = """Cluster images of people by who they show. OUT gets a folder for every cluster (links to the images),
 clusters.csv, a contact sheet for every cluster, and index.html, a page that shows all. No training is needed. The
 images are only read."""
-_EXAMPLES = r"""examples:
+_EXAMPLES = r"""
   glc-cluster crops/ clusters/ --weights osnet_x0_25_msmt17.pth
   glc-cluster crops/ clusters/ --config mobilenetv2_image_folder --pattern '(?P<cam>[^/]+)/[^/]+$'
   glc-cluster --run work_dirs/my_images clusters/           the training images of a run, by its last checkpoint
@@ -35,12 +35,7 @@ _NO_WEIGHTS = """glc-cluster needs the weights of a network, and has none. Three
 
 def command_line() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog='glc-cluster',
-        description=_DESCRIPTION,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = new_parser(_DESCRIPTION, _EXAMPLES, 'glc-cluster')
     parser.add_argument(
         'images',
         nargs='?',
@@ -85,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not args.images and not args.run and not args.features:
         parser.error('give IMAGES and OUT, or --run or --features, and OUT')
     with plain_errors(parser):
-        # After --help: these take seconds.
+        import_everything()  # after --help: it takes seconds
         from glc.apis.clustering import check_out, cluster_images, write_clusters_folder
 
         check_out(args.out, args.overwrite, args.images if os.path.isdir(args.images or '') else None)
