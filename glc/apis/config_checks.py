@@ -57,6 +57,10 @@ _RULES: Rules = {
     'env_cfg.stall_timeout': [Interval(Real, 0, None, closed='neither'), None],
     'randomness.seed': [*_COUNT, None],
     'resize_backend': [StrOptions({'pillow', 'cv2'}), None],
+    'image_cache': [str, os.PathLike],
+    'compile': ['boolean', dict, None],
+    'find_unused_parameters': ['boolean'],
+    'sync_bn': [StrOptions({'torch'}), None],
     'log_level': [StrOptions({'CRITICAL', 'ERROR', 'WARNING', 'INFO', 'DEBUG', 'NOTSET'})],
     'load_from': [str, os.PathLike, None],
     'resume': ['boolean', StrOptions({'auto'}), None],
@@ -65,9 +69,13 @@ _RULES: Rules = {
 # What is read at the top of a config.
 _TOP_KEYS = (
     *inspect.signature(Runner).parameters,
+    'image_cache',
     'mixed_image_sizes',
     'resize_backend',
     'model_wrapper_cfg',
+    'find_unused_parameters',
+    'sync_bn',
+    'compile',
     'test_pipeline',
 )
 _PARTS = {

@@ -87,11 +87,8 @@ def attempt(step: Callable[[], np.ndarray]) -> tuple[np.ndarray | None, str]:
         return None, f'{type(error).__name__}: {error}'.replace('|', '\\|').replace('\n', ' ')
 
 
-def scores(labels: np.ndarray, pids: np.ndarray, outliers: str) -> str:
+def scores(found: dict[str, float]) -> str:
     """Cells of ``SCORES``, then clusters and outliers."""
-    from glc.core.evaluation import label_quality
-
-    found = label_quality(labels, pids, outliers)
     triples = (
         ' / '.join(f'{found[f"{kind}_{part}"]:.3f}' for part in ('precision', 'recall', 'f'))
         for kind in ('pairwise', 'bcubed')
@@ -112,8 +109,14 @@ def score_pairs(
     pids: np.ndarray,
     sources: dict[str, Callable[[], np.ndarray]],
     correctors: dict[str, Any],
+    summary: list[str],
 ) -> Iterator[str]:
-    """The two tables of one input, line by line; lines of the first come when their labels are there."""
+    """The two tables of one input, line by line; lines of the first come when their labels are there.
+
+    Every labels' line of the summary, pairwise F / BCubed F by corrector, is added to ``summary``.
+    """
+    from glc.core.evaluation import label_quality
+
     yield from table(
         'Outliers as clusters of their own:', f'{SCORES} | clusters | outliers | label s | correct s'
     )
@@ -123,14 +126,19 @@ def score_pairs(
         if labels is None:
             yield f'| {labels_name} | | {label_seconds} |'
             continue
+        cells = []
         for name, corrector in correctors.items():
             corrected, seconds = attempt(partial(corrector, view, labels))
             row = f'| {labels_name} | {name} |'
             if corrected is None:
                 yield f'{row} {seconds} |'
+                cells.append('failed')
                 continue
-            yield f'{row} {scores(corrected, pids, "singletons")} | {label_seconds} | {seconds} |'
-            kept.append(f'{row} {scores(corrected, pids, "dropped")} |')
+            found = label_quality(corrected, pids, 'singletons')
+            yield f'{row} {scores(found)} | {label_seconds} | {seconds} |'
+            kept.append(f'{row} {scores(label_quality(corrected, pids, "dropped"))} |')
+            cells.append(f'{found["pairwise_f"]:.3f} / {found["bcubed_f"]:.3f}')
+        summary.append(f'| {labels_name} | {" | ".join(cells)} |')
     yield from kept
 
 
@@ -206,6 +214,8 @@ def main() -> None:
         inputs['made-up features'] = make_up(args.synthetic or 3000, args.seed)
 
     lines = []
+    head = f'| labels | {" | ".join(correctors)} |'
+    summary = ['', '## Pairwise F / BCubed F by corrector', '', head, '|---' * (len(correctors) + 1) + '|']
     for name, data in inputs.items():
         expected_k = max(part.expected_k for part in chain(labelers.values(), correctors.values()))
         view = FeatureView(data.features, data.cams, expected_k=expected_k)
@@ -216,9 +226,12 @@ def main() -> None:
             noisy = partial(planted_noise, data.pids, kind, share, args.seed)
             sources[f'true, {100 * share:g} % {kind}'] = noisy
         title = f'{name}: {len(data.pids):,} images, {len(np.unique(data.pids)):,} identities'
-        for line in chain(['', f'## {title}'], score_pairs(view, data.pids, sources, correctors)):
+        summary.append(f'| **{name}** |{" |" * len(correctors)}')
+        for line in chain(['', f'## {title}'], score_pairs(view, data.pids, sources, correctors, summary)):
             lines.append(line)
             print(line, flush=True)
+    lines += summary
+    print('\n'.join(summary))
     if args.output:
         with atomic_file(args.output) as path:
             path.write_text(DOCUMENT.format(command=command_line(), tables='\n'.join(lines)))
