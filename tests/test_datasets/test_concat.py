@@ -195,6 +195,7 @@ def test_cameras_are_centered_per_data_set():
     assert gaps[1] < 0.2 * gaps[0]
 
 
+@pytest.mark.slow
 def test_training_on_two_data_sets_and_evaluation_on_both(tmp_path):
     roots = [write_images(tmp_path / name) for name in ('first', 'second')]
     cfg = tiny_config(roots[0], tmp_path / 'work', train_cfg__val_interval=2)

@@ -162,6 +162,7 @@ def test_the_command_to_go_on_is_told(tmp_path, monkeypatch, words, command):
     assert told.endswith(command)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(images, tmp_path, monkeypatch):
     cfg = tiny_config(images, tmp_path / 'whole', train_cfg__max_epochs=2)
     whole = state(train(cfg))
