@@ -19,7 +19,7 @@ case "$1 $2" in
     *) exec {python} "$@" ;;
 esac
 """
-SPREAD = ['--numprocesses', 'logical', '--maxprocesses', '4', '--dist', 'loadfile']
+SPREAD = ['--numprocesses', 'logical', '--maxprocesses', '4', '--dist', 'loadfile', '--no-loadscope-reorder']
 FAST = ['-m', 'not slow and not distributed']
 
 
