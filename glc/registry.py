@@ -4,6 +4,8 @@ A component is registered under its class name and built from a config ``dict(ty
 register components are imported on the first look-up, so nothing needs to be imported by hand.
 """
 
+import ast
+import inspect
 from difflib import get_close_matches
 from typing import Any
 
@@ -48,6 +50,35 @@ class Registry(_Registry):
         if not callable(found):  # None, or a module of that name
             raise KeyError(f"unknown {self.name} '{key}'{self._suggestion(key)}")
         return found
+
+    def build_text(self, text: str) -> Any:
+        """Build what a command line names: ``Name``, ``Name(key=value, ...)`` or ``Name.constructor(key=value, ...)``.
+
+        Raises:
+            KeyError: If nothing has that name.
+            ValueError: If it is written in another way, arguments are missing or unknown, or a value cannot be.
+
+        Example:
+            >>> PSEUDO_LABELERS.build_text('JaccardDBSCAN(eps=0.5)').eps
+            0.5
+        """
+        try:
+            node = ast.parse(text, mode='eval').body
+            call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
+            arguments = {keyword.arg or '**': ast.literal_eval(keyword.value) for keyword in call.keywords}
+            if call.args or '**' in arguments:
+                raise ValueError
+        except (SyntaxError, ValueError):
+            raise ValueError(f"'{text}' must be a name, or Name(key=value, ...) with plain values") from None
+        name, _, constructor = ast.unparse(call.func).partition('.')
+        build = getattr(self.get(name), constructor, None) if constructor else self.get(name)
+        if build is None:
+            raise KeyError(f"{self.name} '{name}' has no '{constructor}'")
+        try:
+            inspect.signature(build).bind(**arguments)
+        except TypeError as error:
+            raise ValueError(f"'{text}': {error}; arguments are given as {name}(key=value, ...)") from None
+        return build(**arguments)
 
     def _suggestion(self, key: str) -> str:
         names = set(self.module_dict)

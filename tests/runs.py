@@ -1,9 +1,17 @@
 """Small but complete training runs on images made here."""
 
+import atexit
 import copy
 import itertools
 import json
+import multiprocessing
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from multiprocessing import forkserver
 from pathlib import Path
+from unittest.mock import patch
 
 import cv2
 import numpy as np
@@ -14,6 +22,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from glc.apis import build_runner, prepare_config
+from glc.cli.train import main
 from glc.datasets import Market1501
 from glc.models.backbones.base import BaseBackbone
 from glc.registry import DATASETS, MODELS
@@ -209,6 +218,60 @@ def train(cfg: Config, resume: Path | None = None) -> Runner:
     runner = build_runner(prepare_config(cfg))
     runner.train()
     return runner
+
+
+def fork_server() -> str:
+    """Start, once, a process without a GPU that imports everything and forks others; return its start method."""
+    with patch.dict(os.environ, CUDA_VISIBLE_DEVICES=''):
+        forkserver.set_forkserver_preload(
+            ['tests.runs', *(f'glc.{name}' for name in ('datasets', 'engine', 'evaluation', 'models'))]
+        )
+        forkserver.ensure_running()
+    return 'forkserver'
+
+
+def free_port() -> int:
+    """A port that nobody listens to."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]
+
+
+def train_by_command(words: Sequence[object], processes: int, log: Path) -> tuple[list[int], str]:
+    """Run ``tools/train.py`` on processes, as a launcher does: exit codes, and what all of them print."""
+    words, environment = list(map(str, words)), {'LOCAL_RANK': '0'}
+    if processes > 1:
+        words += ['--launcher', 'pytorch']
+        environment |= {
+            'WORLD_SIZE': str(processes),
+            'MASTER_ADDR': '127.0.0.1',
+            'MASTER_PORT': str(free_port()),
+        }
+    context = multiprocessing.get_context(fork_server())
+    children = [
+        context.Process(target=_command, args=(words, {**environment, 'RANK': str(rank)}, log))
+        for rank in range(processes)
+    ]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(300)
+        child.kill()
+    return [child.exitcode for child in children], log.read_text()
+
+
+def _command(words: list[str], environment: dict[str, str], log: Path) -> None:
+    os.environ.update(environment)
+    with log.open('a', buffering=1) as sys.stdout:
+        sys.stderr = sys.stdout
+        sys.argv = ['tools/train.py', *words]
+        try:
+            main(words)
+        except Exception:
+            sys.excepthook(*sys.exc_info())
+            sys.exit(1)
+        finally:
+            atexit._run_exitfuncs()
 
 
 def hook_of(runner: Runner, kind: type[Hook]) -> Hook:

@@ -81,6 +81,7 @@ def rows(text):
     return [[cell.strip() for cell in line.strip('|').split('|')] for line in lines]
 
 
+@pytest.mark.slow
 def test_label_quality_of_all_pairs_and_a_document(run, features, tmp_path):
     document = tmp_path / 'document.md'
     labelers = ['JaccardAgglomerative(k1=20)', 'JaccardDBSCAN(eps=2)']
@@ -150,6 +151,7 @@ def test_planted_noise(planted_noise):
         planted_noise(truth, 'wrong', 0.2, 0)
 
 
+@pytest.mark.slow
 def test_one_view_halves_the_work_on_features(run):
     printed = run('benchmarks/bench_view', '--images', 200, '--dim', 16, '--cameras', 3)
     header, arrays, view = rows(printed)

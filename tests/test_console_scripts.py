@@ -12,8 +12,13 @@ from tests.test_tools_help import COMMANDS, ROOT, TOOLS
 SCRIPTS = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']['scripts']
 HEAVY = {'torch', 'mmengine', 'sklearn', 'faiss', 'networkit', 'numba', 'timm', 'matplotlib', 'scipy', 'cv2'}
 
-# Tools of those who work on this project may take their time.
-QUICK = [str(path) for path in TOOLS if path.parent.name not in ('docs', 'dev') and path.name[0] != '_']
+# Tools of those who work on this project may take their time; the benchmarks among them are full of networks.
+NETWORKS = ('bench_memory', 'bench_scaling', 'bench_step')
+QUICK = [
+    str(path)
+    for path in TOOLS
+    if path.parent.name not in ('docs', 'dev') and not path.stem.startswith(('_', *NETWORKS))
+]
 LOAD = f"""
 import importlib, os, runpy, sys
 def check(what, step):

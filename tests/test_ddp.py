@@ -11,41 +11,48 @@ import torch.distributed as dist
 
 from glc import JaccardDBSCAN
 from glc.registry import PSEUDO_LABELERS
-from tests.runs import ROOT, tiny_config, write_images
+from tests.runs import ROOT, tiny_config, train_by_command, write_images
 
 pytestmark = [pytest.mark.slow, pytest.mark.distributed]
 
 
 def launch(cfg, folder, processes):
     """Train by the command line."""
-    config = folder / 'config.py'
     folder.mkdir()
-    cfg.dump(config)
-    start = [sys.executable]
-    if processes > 1:
-        start += ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={processes}']
-    launcher = 'pytorch' if processes > 1 else 'none'
-    command = [*start, 'tools/train.py', str(config), '--work-dir', str(folder), '--launcher', launcher]
+    cfg.dump(folder / 'config.py')
+    codes, printed = train_by_command(
+        [folder / 'config.py', '--work-dir', folder], processes, folder / 'printed.txt'
+    )
+    assert codes == [0] * processes, printed[-20000:]
+
+
+def torchrun(cfg, folder, processes):
+    """Train by the launcher of torch."""
+    folder.mkdir()
+    cfg.dump(folder / 'config.py')
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={processes}']
+    command += ['tools/train.py', str(folder / 'config.py'), '--work-dir', str(folder)]
     env = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [*command, '--launcher', 'pytorch'], cwd=ROOT, env=env, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-20000:]
-    return done
 
 
-def run(cfg, folder, processes):
+def run(cfg, folder, processes, start=launch):
     """Train by the command line; returns the last checkpoint and the losses."""
     cfg.custom_imports = dict(imports=['tests.runs'])
-    done = launch(cfg, folder, processes)
+    start(cfg, folder, processes)
     (scalars,) = folder.glob('*/vis_data/scalars.json')
     records = [json.loads(line) for line in scalars.read_text().splitlines()]
     losses = [record['loss_contrast'] for record in records if 'loss_contrast' in record]
-    return torch.load(folder / f'epoch_{cfg.train_cfg.max_epochs}.pth', weights_only=True), losses, done
+    return torch.load(folder / f'epoch_{cfg.train_cfg.max_epochs}.pth', weights_only=True), losses
 
 
 def test_two_processes_equal_one(tmp_path):
     images = write_images(tmp_path / 'market1501')
     runs = {}
-    for processes in (1, 2):
+    for processes, start in ((1, launch), (2, torchrun)):
         cfg = tiny_config(
             images, tmp_path / f'p{processes}', train_cfg__max_epochs=2, train_cfg__val_interval=2
         )
@@ -57,8 +64,8 @@ def test_two_processes_equal_one(tmp_path):
         cfg.default_hooks.mean_teacher = dict(type='MeanTeacherHook', momentum=0.3)
         # Dropout draws other masks on every process.
         cfg.model.backbone.dropout = 0.0
-        runs[processes] = run(cfg, tmp_path / f'p{processes}', processes)
-    (one, losses, _), (two, other_losses, _) = runs[1], runs[2]
+        runs[processes] = run(cfg, tmp_path / f'p{processes}', processes, start)
+    (one, losses), (two, other_losses) = runs[1], runs[2]
     assert torch.equal(one['pseudo_labels']['labels'], two['pseudo_labels']['labels'])
     torch.testing.assert_close(two['pseudo_labels']['centroids'], one['pseudo_labels']['centroids'])
     assert len(losses) == len(other_losses) == 4

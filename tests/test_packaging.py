@@ -35,12 +35,12 @@ def run(*command: str | Path, cwd: Path) -> str:
 
 
 def files_below(root: Path, folders: tuple[str, ...]) -> set[str]:
-    """Paths of all source files in some folders, relative to ``root``."""
+    """Paths of all source files in some folders, relative to ``root``; without the user's own configs."""
     return {
         str(path.relative_to(root))
         for folder in folders
         for path in (root / folder).rglob('*')
-        if path.is_file() and '__pycache__' not in path.parts
+        if path.is_file() and not {'__pycache__', 'my'} & set(path.parts)
     }
 
 
@@ -55,6 +55,8 @@ def distributions(tmp_path_factory):
         )
     for name in (*FILES, *BUILD_FILES):
         shutil.copy(ROOT / name, checkout)
+    (checkout / 'configs/my/deep').mkdir(parents=True, exist_ok=True)
+    (checkout / 'configs/my/deep/mine.py').write_text('data_root = "private"\n')
     # Without --sdist and --wheel, "build" makes the wheel from the unpacked source distribution.
     run(sys.executable, '-m', 'build', '--no-isolation', '--outdir', folder, checkout, cwd=folder)
     (sdist,) = folder.glob('*.tar.gz')
@@ -79,6 +81,7 @@ def test_source_distribution_is_complete(distributions):
         names = {name.partition('/')[2] for name in archive.getnames()}
     expected = {*files_below(ROOT, FOLDERS), *FILES, *BUILD_FILES}
     assert expected <= names, expected - names
+    assert not [name for name in names if 'configs/my' in name]
 
 
 def test_wheel_holds_package_configs_and_tools_and_nothing_else(distributions):

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from glc.core import correctors, labelers
-from glc.registry import HOOKS, LABEL_CORRECTORS, METRICS, MODELS, PSEUDO_LABELERS
+from glc.registry import DATASETS, HOOKS, LABEL_CORRECTORS, METRICS, MODELS, PSEUDO_LABELERS
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,37 @@ def test_labelers_and_correctors_are_registered_and_documented(kind, registry, r
 def test_glc_with_the_published_numbers_has_a_name():
     built = LABEL_CORRECTORS.build(dict(type='PublishedGLC', subgraphs_per_epoch=3))
     assert built.get_params() == correctors.GLC.published(subgraphs_per_epoch=3).get_params()
+
+
+def test_parts_are_built_from_what_a_command_line_names():
+    assert PSEUDO_LABELERS.build_text('JaccardDBSCAN').eps == labelers.JaccardDBSCAN().eps
+    assert PSEUDO_LABELERS.build_text('JaccardDBSCAN(eps=0.25, k1=7)').get_params().items() >= {
+        ('eps', 0.25),
+        ('k1', 7),
+    }
+    published = LABEL_CORRECTORS.build_text('GLC.published(subgraphs_per_epoch=3)')
+    assert published.get_params() == correctors.GLC.published(subgraphs_per_epoch=3).get_params()
+
+
+@pytest.mark.parametrize(
+    ('registry', 'text', 'message'),
+    [
+        (
+            PSEUDO_LABELERS,
+            'JaccardDBSCAN(ep=0.5)',
+            r"unexpected keyword argument 'ep'; .*JaccardDBSCAN\(key=value",
+        ),
+        (PSEUDO_LABELERS, 'JaccardDBSCAN(0.5)', 'must be a name, or Name'),
+        (PSEUDO_LABELERS, 'JaccardDBSCAN(eps=print())', 'must be a name, or Name'),
+        (PSEUDO_LABELERS, 'JaccardDBSCAN(', 'must be a name, or Name'),
+        (PSEUDO_LABELERS, 'JaccardDBSCAN(**{})', 'must be a name, or Name'),
+        (
+            DATASETS,
+            'Market1501',
+            "missing a required argument: 'data_root'; arguments are given as Market1501",
+        ),
+    ],
+)
+def test_wrong_texts_are_explained(registry, text, message):
+    with pytest.raises(ValueError, match=message):
+        registry.build_text(text)

@@ -14,12 +14,12 @@ ROOT = Path(__file__).resolve().parents[1]
 FAKE_PYTHON = """#!/usr/bin/env bash
 case "$1 $2" in
     '-m venv') mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
-    '-m pip' | '-c import cv2'*) ;;
+    '-m pip' | '-c import cv2'* | '-c from torch'*) ;;
     '-m '*) printf '%q ' "${{@:2}}" >>{log}; echo >>{log} ;;
     *) exec {python} "$@" ;;
 esac
 """
-SPREAD = ['--numprocesses', 'logical', '--maxprocesses', '4', '--dist', 'loadfile']
+SPREAD = ['--numprocesses', 'logical', '--maxprocesses', '4', '--dist', 'loadfile', '--no-loadscope-reorder']
 FAST = ['-m', 'not slow and not distributed']
 
 

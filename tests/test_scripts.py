@@ -21,6 +21,7 @@ case "$*" in
     '-m pip '*--index-url*) echo "$*" >>"{log}"; [[ ! -e "{offline}" ]] ;;
     '-m pip '*) echo "$*" >>"{log}"; [[ ! -e "{broken}" ]] ;;
     '-c import cv2'*) ;;
+    '-c from torch import'*) [[ ! -e "{mismatched}" ]] ;;
     *) exec "{python}" "$@" ;;
 esac
 """
@@ -34,7 +35,7 @@ def checkout(tmp_path):
     (root / 'tools').mkdir()
     shutil.copy(ROOT / 'tools/_env.sh', root / 'tools')
     fake = tmp_path / 'python'
-    names = {name: tmp_path / name for name in ('broken', 'offline')}
+    names = {name: tmp_path / name for name in ('broken', 'offline', 'mismatched')}
     fake.write_text(FAKE_PYTHON.format(log=tmp_path / 'pip.log', python=sys.executable, **names))
     fake.chmod(0o755)
     return root
@@ -101,29 +102,35 @@ def test_interrupted_installation_is_made_again(checkout):
 
 
 @pytest.mark.parametrize('gpu', [False, True])
-@pytest.mark.parametrize('offline', [False, True])
-def test_torch_comes_without_cuda_where_there_is_no_gpu(checkout, gpu, offline):
+@pytest.mark.parametrize('problem', [None, 'offline', 'mismatched'])
+def test_torch_comes_without_cuda_where_there_is_no_gpu(checkout, gpu, problem):
     base = checkout.parent
-    if offline:
-        (base / 'offline').touch()
+    if problem:
+        (base / problem).touch()
     command = base / 'bin/nvidia-smi'
     command.parent.mkdir()
     command.write_text(f'#!/bin/sh\nexit {0 if gpu else 1}\n')
     command.chmod(0o755)
-    index = 'https://download.pytorch.org/whl/cpu'
-    status, output, installs = make_environment(
-        checkout, path=f'{base}/bin:/usr/bin:/bin', GLC_CPU_INDEX=index
-    )
+    status, output, installs = make_environment(checkout, path=f'{base}/bin:/usr/bin:/bin')
     assert (status, installs) == (0, 1), output
     first, *others = (base / 'pip.log').read_text().splitlines()
     if gpu:
         assert 'requirements/gpu.txt' in first
     else:
-        assert f'--index-url {index}' in first
+        assert '--isolated' in first
+        assert '--index-url https://download.pytorch.org/whl/cpu' in first
         wanted = (base / 'env/torch.txt').read_text().splitlines()
         assert [re.split('[<>=~]', line)[0] for line in wanted] == ['torch', 'torchvision']
-        assert 'requirements/cpu.txt' in others[0]
-        assert ('torch comes with CUDA' in (base / 'env.log').read_text()) == offline
+        *undone, install = others
+        assert undone == ['-m pip uninstall --yes torch torchvision'] * bool(problem)
+        assert 'requirements/cpu.txt' in install
+        assert ('torch comes with CUDA' in (base / 'env.log').read_text()) == bool(problem)
+
+
+def test_no_index_is_tried_where_none_is_named(checkout):
+    assert make_environment(checkout, GLC_CPU_INDEX='')[::2] == (0, 1)
+    (install,) = (checkout.parent / 'pip.log').read_text().splitlines()
+    assert 'requirements/cpu.txt' in install
 
 
 def test_epochs_are_told_while_a_step_runs(checkout):

@@ -5,10 +5,10 @@
 #
 #   GLC_ENV_DIR    folder of the environment (default: <cache>/glc/env-<hash of requirements and Python>)
 #   PYTHON         interpreter to build it from (default: the first suitable of python3, python3.13 ... python3.11)
-#   GLC_CPU_INDEX  package index that torch is taken from where there is no GPU; https://download.pytorch.org/whl/cpu has
-#                  it without CUDA, which is less than half as large (default: none)
+#   GLC_CPU_INDEX  package index that has torch without CUDA, tried where there is no GPU; empty: none is tried
+#                  (default: https://download.pytorch.org/whl/cpu)
 
-GLC_CPU_INDEX=${GLC_CPU_INDEX:-}
+GLC_CPU_INDEX=${GLC_CPU_INDEX-https://download.pytorch.org/whl/cpu}
 GLC_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 glc_say() { printf '%s  %s\n' "$(date +%H:%M:%S)" "$*"; }
@@ -70,13 +70,23 @@ glc_find_python() {
 
 glc_pip_install() { "$GLC_PYTHON" -m pip install --disable-pip-version-check --progress-bar off "$@"; }
 
-# Torch and torchvision of one pip call, so that pip chooses them as a pair. On PyPI they come with CUDA.
+# Torch and torchvision without CUDA, or neither. They must be a pair of that index, so pip sees no other place: with
+# another torchvision, torch imports, but has no torchvision::nms.
+glc_torch_without_cuda() {
+    grep -E '^torch(vision)?[><=~]' "$GLC_ROOT/requirements/runtime.txt" >"$GLC_ENV/torch.txt"
+    PIP_CONFIG_FILE=/dev/null glc_pip_install --isolated --retries 1 --timeout 15 --index-url "$GLC_CPU_INDEX" \
+        -r "$GLC_ENV/torch.txt" &&
+        "$GLC_PYTHON" -c 'from torch import rand; from torchvision.ops import nms; nms(rand(1, 4), rand(1), 0.5)' &&
+        return
+    echo "$GLC_CPU_INDEX cannot be used: torch comes with CUDA"
+    "$GLC_PYTHON" -m pip uninstall --yes torch torchvision
+}
+
+# Without the step above torch is that of PyPI, which comes with CUDA.
 glc_build_environment() {
     "$GLC_BASE_PYTHON" -m venv "$GLC_ENV" && touch "$GLC_ENV/.glc-env" || return
     if [[ $GLC_DEVICE == cpu && -n $GLC_CPU_INDEX ]]; then
-        grep -E '^torch(vision)?[><=~]' "$GLC_ROOT/requirements/runtime.txt" >"$GLC_ENV/torch.txt"
-        glc_pip_install --retries 1 --timeout 15 --index-url "$GLC_CPU_INDEX" -r "$GLC_ENV/torch.txt" ||
-            echo "$GLC_CPU_INDEX cannot be used: torch comes with CUDA"
+        glc_torch_without_cuda || return
     fi
     glc_pip_install -r "$GLC_ROOT/requirements/runtime.txt" -r "$GLC_ROOT/requirements/$GLC_DEVICE.txt" || return
     if ! "$GLC_PYTHON" -c 'import cv2'; then
@@ -125,7 +135,7 @@ glc_environment() {
         fi
         rm -rf "$GLC_ENV"
     fi
-    local size='2.6 GB download, 6 GB on disk'
+    local size='at most 2.6 GB download, 6 GB on disk'
     glc_install "$GLC_ENV/.complete" "$key" "installing the requirements ($size)" glc_build_environment
     if [[ ${1:-} == tests ]]; then
         glc_install "$GLC_ENV/.complete-tests" "$(glc_hash <"$GLC_ROOT/requirements/tests.txt")" \

@@ -17,7 +17,7 @@ from glc.core.labelers import AdaptiveConsensus, BaseLabeler
 from glc.core.labelers.adaptive import consensus_distance
 from glc.core.labels import compact_labels
 from glc.core.neighbors import FeatureView
-from glc.utils.files import atomic_folder, check_place, write_csv
+from glc.utils.files import atomic_folder, check_outside, check_place, write_csv
 
 __all__ = ['MODES', 'ImageClusters', 'check_out', 'cluster_images', 'write_clusters_folder']
 
@@ -124,9 +124,9 @@ def check_out(out: str | Path, overwrite: bool, images: str | Path | None = None
         OSError: If nothing can be written there.
         ValueError: If the folder is inside that of the images, which it would become a part of.
     """
+    if images is not None:
+        check_outside(out, images)
     out = Path(os.path.realpath(out))
-    if images is not None and out.is_relative_to(os.path.realpath(images)):
-        raise ValueError(f"'{out}' is inside the folder of the images, '{images}': choose another one")
     check_place(out)
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return

@@ -8,9 +8,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from glc.cli._common import new_parser
 from glc.cli._images import add_naming, fail, naming_pattern, report_problems
 
-_EPILOG = r"""examples:
+_EXAMPLES = r"""
   python tools/dataset_tools/check.py crops --out problems.csv
   python tools/dataset_tools/check.py crops --folders pid/cam --workers 8
   python tools/dataset_tools/check.py crops --pattern '(?P<pid>[^/_]+)_(?P<cam>[^/_]+)_[^/]+$' --near -1
@@ -19,9 +20,7 @@ _EPILOG = r"""examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Read all images, print the table; return the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__, _EXAMPLES)
     parser.add_argument('folder', help='folder with images at any depth')
     add_naming(parser)
     add_limits(parser)

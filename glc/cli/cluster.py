@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glc.cli._common import plain_errors
+from glc.cli._common import import_everything, new_parser, plain_errors
 from glc.cli.extract import add_network_options, call_options
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _CONFIG = 'osnet_x0_25_image_folder'
 _DESCRIPTION = """Cluster images of people by who they show. OUT gets a folder for every cluster (links to the images),
 clusters.csv, a contact sheet for every cluster, and index.html, a page that shows all. No training is needed. The
 images are only read."""
-_EXAMPLES = r"""examples:
+_EXAMPLES = r"""
   glc-cluster crops/ clusters/ --weights osnet_x0_25_msmt17.pth
   glc-cluster crops/ clusters/ --config mobilenetv2_image_folder --pattern '(?P<cam>[^/]+)/[^/]+$'
   glc-cluster --run work_dirs/my_images clusters/           the training images of a run, by its last checkpoint
@@ -35,12 +35,7 @@ _NO_WEIGHTS = """glc-cluster needs the weights of a network, and has none. Three
 
 def command_line() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog='glc-cluster',
-        description=_DESCRIPTION,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = new_parser(_DESCRIPTION, _EXAMPLES, 'glc-cluster')
     parser.add_argument(
         'images',
         nargs='?',
@@ -66,7 +61,8 @@ def command_line() -> argparse.ArgumentParser:
     )
     labels = parser.add_argument_group('labels')
     labels.add_argument(
-        '--labeler', help='such as JaccardDBSCAN (default: AdaptiveConsensus, or that of the run)'
+        '--labeler',
+        help='such as JaccardDBSCAN or "JaccardDBSCAN(eps=0.5)" (default: AdaptiveConsensus, or that of the run)',
     )
     labels.add_argument('--corrector', help='such as GLC or none (default: GLC, or that of the run)')
     add_network_options(parser.add_argument_group('extraction'))
@@ -84,13 +80,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not args.images and not args.run and not args.features:
         parser.error('give IMAGES and OUT, or --run or --features, and OUT')
     with plain_errors(parser):
-        # After --help: these take seconds.
+        import_everything()  # after --help: it takes seconds
         from glc.apis.clustering import check_out, cluster_images, write_clusters_folder
 
         check_out(args.out, args.overwrite, args.images if os.path.isdir(args.images or '') else None)
         cfg, weights = _run(args) if args.run else (None, args.weights)
-        features, made_by = _features(args, cfg, weights)
         labeler, corrector = _parts(args, cfg)
+        features, made_by = _features(args, cfg, weights)
         clusters = cluster_images(features, labeler, corrector)
         about = f'Features: {made_by}. Labels: {labeler}. Correction: {corrector or "none"}.'
         write_clusters_folder(clusters, args.out, args.mode, args.overwrite, features, about)
@@ -166,12 +162,15 @@ def _parts(args: argparse.Namespace, cfg: 'Config | None') -> tuple[Any, Any]:
     from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS
 
     hook = (cfg.get('default_hooks') or {}).get('pseudo_label') or {} if cfg is not None else {}
-    named = {'type': args.labeler} if args.labeler else hook.get('labeler')
-    labeler = PSEUDO_LABELERS.build(named or {'type': 'AdaptiveConsensus'})
-    wanted = hook.get('corrector') if hook else {'type': 'GLC'}
-    if args.corrector:
-        wanted = None if args.corrector == 'none' else {'type': args.corrector}
-    corrector = None if wanted is None else LABEL_CORRECTORS.build(wanted)
+    if args.labeler or not hook.get('labeler'):
+        labeler = PSEUDO_LABELERS.build_text(args.labeler or 'AdaptiveConsensus')
+    else:
+        labeler = PSEUDO_LABELERS.build(hook['labeler'])
+    if args.corrector or not hook:
+        corrector = None if args.corrector == 'none' else LABEL_CORRECTORS.build_text(args.corrector or 'GLC')
+    else:
+        wanted = hook.get('corrector')
+        corrector = None if wanted is None else LABEL_CORRECTORS.build(wanted)
     if corrector is not None and getattr(corrector, 'progress', '') is None:
         corrector.progress = partial(tqdm, desc='correct labels', disable=None, leave=False)
     return labeler, corrector

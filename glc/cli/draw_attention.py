@@ -1,25 +1,21 @@
 """Draw where a network looks: ``python tools/visualization/draw_attention.py CONFIG [CHECKPOINT] [options]``."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from glc.apis.options import ConfigOptions
+from glc.cli._common import add_config_options, new_parser
 
-_EXAMPLE = """example:
+_DESCRIPTION = """Draw images under the maps of a network: the attention of the class token and of each part token in
+the last block of a ViT, or the mean activation of the last map of a convolutional network."""
+_EXAMPLES = """
   python tools/visualization/draw_attention.py configs/glc/vit_s_market_usl.py work_dirs/vit_s_market_usl/epoch_50.pth
 """
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run some images through the network, draw them under its maps."""
-    parser = argparse.ArgumentParser(
-        description='Draw images under the maps of a network: the attention of the class token and of each part token '
-        'in the last block of a ViT, or the mean activation of the last map of a convolutional network',
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = new_parser(_DESCRIPTION, _EXAMPLES)
     parser.add_argument('config', help='config file')
     parser.add_argument(
         'checkpoint',
@@ -35,9 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--seed', type=int, default=0, help='seed of their choice (default: 0)')
     parser.add_argument('--out', type=Path, metavar='FILE', help='picture (default: WORK_DIR/attention.png)')
     parser.add_argument('--work-dir', help='folder of the log (default: work_dirs/CONFIG_NAME)')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE', help='overrides of the config'
-    )
+    add_config_options(parser)
     args = parser.parse_args(argv)
 
     import numpy as np

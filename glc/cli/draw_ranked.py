@@ -4,7 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glc.cli._common import add_config_options, add_out, new_parser, plain_errors, save_picture
+from glc.cli._common import (
+    add_config_options,
+    add_out,
+    import_everything,
+    new_parser,
+    plain_errors,
+    save_picture,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_config_options(parser)
     args = parser.parse_args(argv)
     with plain_errors(parser):
+        import_everything()  # after --help: it takes seconds
         from glc.apis import load_config
         from glc.apis.pictures import build_test_set, extract_quietly, rank_test, same_camera_rule
         from glc.visualization import draw_ranked_results

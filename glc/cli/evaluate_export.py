@@ -5,22 +5,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glc.apis.options import ConfigOptions
-from glc.cli._common import plain_errors
+from glc.cli._common import add_config_options, new_parser, plain_errors
 
 if TYPE_CHECKING:
     from glc.deployment.exported import ExportedReID
 
-_EPILOG = """example:
+_EXAMPLES = """
   python tools/deployment/evaluate_export.py CONFIG CHECKPOINT reid.onnx reid_int8.onnx
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print a table: the scores of the network, and those of every file."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__, _EXAMPLES)
     parser.add_argument('config', help='config file')
     parser.add_argument(
         'checkpoint', help="checkpoint of the network; '-' takes the network that training would start from"
@@ -30,9 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument('--out', type=Path, metavar='FILE', help='also write the table to this CSV file')
     parser.add_argument('--work-dir', help='folder of the log (default: work_dirs/CONFIG_NAME)')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE', help='overrides of the config'
-    )
+    add_config_options(parser)
     args = parser.parse_args(argv)
     with plain_errors(parser):
         _evaluate(args)

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glc.apis.options import ConfigOptions
-from glc.cli._common import plain_errors
+from glc.cli._common import add_config_options, new_parser, plain_errors
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
     from glc.deployment.exported import ExportedNetwork, InputFormat
 
-_EPILOG = """examples:
+_EXAMPLES = """
   python tools/deployment/export.py CONFIG CHECKPOINT reid.onnx --normalize-inside
   python tools/deployment/export.py CONFIG CHECKPOINT reid_fp16.onnx --dtype float16 --images data/my_images
   python tools/deployment/export.py CONFIG CHECKPOINT reid_int8.onnx --dtype int8 --calibrate data/my_images
@@ -28,9 +27,7 @@ _TOLERANCES = {'float32': 1e-4, 'float16': 1e-2, 'int8': 0.2}
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__, _EXAMPLES)
     parser.add_argument('config', help='config file')
     parser.add_argument(
         'checkpoint',
@@ -88,9 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         + ')',
     )
     parser.add_argument('--work-dir', help='folder of the log (default: work_dirs/CONFIG_NAME)')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE', help='overrides of the config'
-    )
+    add_config_options(parser)
     return parser
 
 

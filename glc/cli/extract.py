@@ -4,13 +4,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from glc.apis.options import ConfigOptions
-from glc.cli._common import plain_errors
+from glc.cli._common import add_config_options, import_everything, new_parser, plain_errors
 
 _DESCRIPTION = """Write features (N, D) of images, with identities (N,), cameras (N,) and files (N,): arrays "features",
 "pid", "cam" and "path" of an .npz file, and "network", the fingerprint of the weights. A CSV file beside it has a row
 for every image. Unknown identities and cameras are -1."""
-_EXAMPLES = r"""examples:
+_EXAMPLES = r"""
   glc-extract osnet_x0_25_msmt2market_uda work_dirs/run/epoch_10.pth crops/ --out features.npz
   glc-extract vit_s_market_usl published.pth.tar 'shots/*.jpg' --out features.npz --flip-test --workers 8
   glc-extract osnet_x0_25_image_folder - crops/ --pattern '(?P<cam>[^/]+)/[^/]+$' --out features.npz
@@ -44,9 +43,7 @@ def add_network_options(parser: argparse.ArgumentParser | argparse._ArgumentGrou
         '--amp', action='store_true', help='half precision (float16 on a GPU, bfloat16 on a CPU)'
     )
     parser.add_argument('--device', help='such as cuda:1 or cpu (default: a GPU if there is one)')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE', help='overrides of the config'
-    )
+    add_config_options(parser)
 
 
 def call_options(args: argparse.Namespace) -> dict:
@@ -62,12 +59,7 @@ def call_options(args: argparse.Namespace) -> dict:
 
 def command_line() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog='glc-extract',
-        description=_DESCRIPTION,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = new_parser(_DESCRIPTION, _EXAMPLES, 'glc-extract')
     parser.add_argument('config', help='config file, or the name of a config of the package')
     parser.add_argument(
         'weights',
@@ -84,7 +76,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = command_line()
     args = parser.parse_args(argv)
     with plain_errors(parser):
-        from glc.apis import ReIDInferencer  # after --help: it takes seconds
+        import_everything()  # after --help: it takes seconds
+        from glc.apis import ReIDInferencer
         from glc.utils.files import check_place
 
         check_place(args.out)

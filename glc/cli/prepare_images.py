@@ -5,12 +5,12 @@ or gallery; -1 is an unknown person or camera. No person is in both training and
 of its person, under another camera where cameras are known.
 """
 
-import argparse
 from collections.abc import Sequence
 
+from glc.cli._common import new_parser
 from glc.cli._images import add_naming, fail, naming_pattern
 
-_EPILOG = r"""examples:
+_EXAMPLES = r"""
   python tools/dataset_tools/prepare.py crops data/my_images                     # nothing is known: all for training
   python tools/dataset_tools/prepare.py crops data/my_images --folders pid/cam
   python tools/dataset_tools/prepare.py crops data/my_images --pattern '(?P<pid>[^/_]+)_(?P<cam>[^/_]+)_[^/]+$'
@@ -20,9 +20,7 @@ _EPILOG = r"""examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Split the images and write the folder; return the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__, _EXAMPLES)
     parser.add_argument('folder', help='folder with images at any depth')
     parser.add_argument('out', help='folder to make')
     add_naming(parser)
@@ -40,8 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     from glc.datasets.own_images import PREPARED_PATTERN, read_named_images, split_images, write_split
+    from glc.utils.files import check_outside
 
     try:
+        check_outside(args.out, args.folder)
         images = read_named_images(args.folder, naming_pattern(args), args.csv)
         pids, cams = [image.pid for image in images], [image.cam for image in images]
         parts = split_images(pids, cams, args.test_share, args.seed)

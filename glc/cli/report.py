@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from glc.cli._common import add_config_options, new_parser, plain_errors
+from glc.cli._common import add_config_options, import_everything, new_parser, plain_errors
 
 _DESCRIPTION = """Write one page that shows a run: a summary in words, curves, schedule, time per stage, what the
 correction did, a table of clusters and sheets of some, a map of the training images, ranked lists
@@ -43,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_config_options(parser)
     args = parser.parse_args(argv)
     with plain_errors(parser):
+        import_everything()  # after --help: it takes seconds
         from glc.apis.report import RunReport
         from glc.apis.run_folder import RunFolder
         from glc.utils.files import atomic_file

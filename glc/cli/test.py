@@ -2,15 +2,14 @@
 
 import argparse
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from glc.apis.options import ConfigOptions
+from glc.cli._common import import_everything, new_parser, parse_run
 from glc.utils.errors import explain_errors
 from glc.utils.files import atomic_file
 
-_EXAMPLES = """examples:
+_EXAMPLES = """
   glc-test vit_s_market_usl work_dirs/vit_s_market_usl/epoch_50.pth
   glc-test vit_s_market_usl published.pth.tar --out scores.json
   glc-test vit_s_market_usl epoch_50.pth --cfg-options test_evaluator.rerank=True
@@ -19,11 +18,7 @@ _EXAMPLES = """examples:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
-        description='Evaluate a re-identification model',
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = new_parser('Evaluate a re-identification model', _EXAMPLES)
     parser.add_argument('config', help='config file, or the name of a config of the package')
     parser.add_argument(
         'checkpoint',
@@ -32,14 +27,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--work-dir', help='folder of the log (default: work_dirs/CONFIG_NAME)')
     parser.add_argument('--out', type=Path, metavar='FILE', help='also write the scores to this JSON file')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE', help='overrides of the config'
-    )
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
-    args = parser.parse_args(argv)
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
+    return parse_run(parser, argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -47,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     explain_errors()
     # After --help: these take seconds.
+    import_everything()
     from mmengine.dist import is_main_process
 
     from glc.apis import build_for_test, load_config

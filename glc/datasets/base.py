@@ -227,20 +227,19 @@ class BaseReIDDataset(BaseDataset):
         return data_list
 
     def summary(self) -> list[str]:
-        """Describe what was found, in a line for every part of the split."""
+        """Describe what was found: a line for the data set, and one for every part of the split."""
         self.full_init()
         name = self.metainfo.get('dataset_name', type(self).__name__)
-        place = f"'{os.path.abspath(self.data_root)}'"
         lines = []
         for part, counts in self._found.items():
-            line = f'{name} {part} in {place}: {counts.images:,} images'
+            line = f'{part}: {counts.images:,} images'
+            line += f' ({counts.distractors:,} distractors)' if counts.distractors else ''
             line += f', {counts.ids:,} identities' if counts.ids else ', no known identity'
             line += f', {counts.cams:,} cameras' if counts.cams else ', no known camera'
-            line += f', {counts.distractors:,} of the images are distractors' if counts.distractors else ''
-            lines.append(line + (f', {counts.junk:,} junk images left out' if counts.junk else ''))
+            lines.append(line + (f'; {counts.junk:,} junk left out' if counts.junk else ''))
         if self._found and len(self) != sum(counts.images for counts in self._found.values()):
-            lines.append(f'{name}: {len(self):,} of these images are used')
-        return lines
+            lines.append(f'{len(self):,} of these images are used')
+        return lines and [f"{name} in '{os.path.abspath(self.data_root)}'", *lines]
 
     def with_pipeline(self, pipeline: Sequence[dict | Callable]) -> Self:
         """Return the same images under another pipeline; the data list is shared, not copied.

@@ -74,14 +74,18 @@ class ConcatDataset(BaseReIDDataset):
         self.pipeline = _PipelineByPart([dataset.pipeline for dataset in self.datasets])
 
     def summary(self) -> list[str]:
-        """Describe the data sets, in a line for each."""
+        """Describe the data sets, in two lines for each."""
         self.full_init()
         parts = [
-            f"  {_name(dataset)} in '{dataset.data_root}': {len(dataset):,} images, "
-            f'{_number(dataset.pids):,} identities, {_number(dataset.cam_ids):,} cameras'
+            line
             for dataset in self.datasets
+            for line in (
+                f"  {_name(dataset)} in '{dataset.data_root}'",
+                f'    {len(dataset):,} images, {_number(dataset.pids):,} identities, '
+                f'{_number(dataset.cam_ids):,} cameras',
+            )
         ]
-        return [f'{len(parts)} data sets, identities and cameras kept apart:', *parts]
+        return [f'{len(self.datasets)} data sets, identities and cameras kept apart:', *parts]
 
 
 def pipeline_of(dataset: Mapping[str, Any]) -> Sequence[dict | Callable] | None:

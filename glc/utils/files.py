@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ['atomic_file', 'atomic_folder', 'check_place', 'unfinished_files', 'write_csv']
+__all__ = ['atomic_file', 'atomic_folder', 'check_outside', 'check_place', 'unfinished_files', 'write_csv']
 
 
 @contextmanager
@@ -112,6 +112,19 @@ def check_place(path: str | Path) -> None:
         )
     if not os.access(above, os.W_OK | os.X_OK):
         raise PermissionError(f"'{above}' is read-only: nothing can be written to '{os.path.abspath(path)}'")
+
+
+def check_outside(path: str | Path, images: str | Path) -> None:
+    """Check that what is to be written is not inside the folder of the images, which it would become a part of.
+
+    Raises:
+        ValueError: It is.
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_relative_to(os.path.realpath(images)):
+        raise ValueError(
+            f"'{target}' is inside the folder of the images, '{os.path.abspath(images)}': choose another one"
+        )
 
 
 def write_csv(path: str | Path, rows: Iterable[Iterable[object]]) -> None:

@@ -19,6 +19,7 @@ from PIL import Image
 import glc
 from glc.apis import ReIDFeatures, ReIDInferencer
 from glc.apis.clustering import ImageClusters, write_clusters_folder
+from glc.cli import cluster
 from glc.cli.cluster import main
 from glc.core.evaluation import label_quality
 from glc.datasets import SyntheticReID, make_synthetic
@@ -261,6 +262,12 @@ def test_options_that_contradict(arguments, message, capsys):
     with pytest.raises(SystemExit):
         main(arguments)
     assert message in capsys.readouterr().err
+
+
+def test_wrong_parts_end_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, '_features', None)
+    with pytest.raises(SystemExit, match=r"glc-cluster: error: 'JaccardDBSCAN\(ep=1\)': got an unexpected"):
+        main(['--features', 'f.npz', str(tmp_path / 'out'), '--labeler', 'JaccardDBSCAN(ep=1)'])
 
 
 def test_too_few_images_for_a_correction(people, tmp_path, capsys):

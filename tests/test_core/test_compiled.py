@@ -136,8 +136,11 @@ def test_the_package_works_where_nothing_can_be_written(tmp_path):
         (tmp_path / 'glc/core' / folder / '__pycache__').touch()
     nowhere = dict(HOME='/dev/null', XDG_CACHE_HOME='/dev/null/cache', PYTHONDONTWRITEBYTECODE='1')
     code = (
-        'import numpy as np; from glc import AdaptiveConsensus, JaccardDBSCAN; x = np.eye(3).repeat(5, 0); '
-        'print(JaccardDBSCAN(k1=5, k2=2)(x).tolist(), AdaptiveConsensus()(x).tolist())'
+        'import numpy as np; from glc import FeatureView, JaccardDBSCAN; '
+        'from glc.core.clusterers import RelativeMapEquationClusterer; '
+        'view = FeatureView(np.eye(3).repeat(5, 0)); labeler = JaccardDBSCAN(k1=5, k2=2); '
+        'others = RelativeMapEquationClusterer()(labeler.distance(view)); '
+        'print(labeler(view).tolist(), others.tolist())'
     )
     result = subprocess.run(
         [sys.executable, '-c', code],

@@ -10,6 +10,7 @@ from glc import FeatureView
 from glc.core.distributed import ALONE, Workers
 from glc.core.labelers import JaccardDBSCAN, MultiScaleConsensus
 from glc.core.neighbors import knn_graph, mean_jaccard_distance
+from tests.runs import fork_server
 from tests.test_core.foreign_device import FOREIGN, ForeignDevice
 from tests.test_core.oracles import clustered_features
 
@@ -52,7 +53,8 @@ def test_four_processes_give_the_labels_of_one(tmp_path):
     features = clustered_features(301, 12, seed=3)
     cam_ids = np.arange(301) % 3
     alone = results(features, cam_ids)
-    mp.spawn(worker, (4, str(tmp_path), features, cam_ids), nprocs=4)
+    arguments = (4, str(tmp_path), features, cam_ids)
+    mp.start_processes(worker, arguments, nprocs=4, start_method=fork_server())
     shares = [np.load(tmp_path / f'{rank}.npz') for rank in range(4)]
     for share in shares:
         for name, expected in alone.items():

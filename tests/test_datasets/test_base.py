@@ -54,20 +54,19 @@ def test_counts_leave_out_junk_and_do_not_name_distractors():
 
 
 def test_summary_says_what_was_found():
-    place = f"'{Path('root').absolute()}'"
+    place = f"Listed in '{Path('root').absolute()}'"
     assert Listed('root', split='train').summary() == [
-        f'Listed train in {place}: 3 images, 2 identities, 3 cameras, 1 of the images are distractors, '
-        '1 junk images left out'
+        place,
+        'train: 3 images (1 distractors), 2 identities, 3 cameras; 1 junk left out',
     ]
     assert Listed('root', split='test', check='off', indices=2).summary() == [
-        f'Listed query in {place}: 1 images, 1 identities, 1 cameras',
-        f'Listed gallery in {place}: 2 images, 2 identities, 1 cameras',
-        'Listed: 2 of these images are used',
+        place,
+        'query: 1 images, 1 identities, 1 cameras',
+        'gallery: 2 images, 2 identities, 1 cameras',
+        '2 of these images are used',
     ]
     unknown = type('Unknown', (Listed,), {'records': {'train': [Record('a', -1, -1)] * 1200}})
-    assert unknown('root').summary() == [
-        f'Unknown train in {place}: 1,200 images, no known identity, no known camera'
-    ]
+    assert unknown('root').summary()[1:] == ['train: 1,200 images, no known identity, no known camera']
 
 
 def test_columns_follow_the_list_and_its_subsets():

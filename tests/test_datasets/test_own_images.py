@@ -230,3 +230,10 @@ def test_a_link_to_an_image_is_prepared_as_the_file_itself(tmp_path):
     write_split(images, ['train'], str(tmp_path / 'out'))
     (tmp_path / 'crops/1.png').unlink()
     assert not inspect_images([str(tmp_path / 'out/train/-1/-1/000000_1.png')])
+
+
+def test_a_folder_inside_that_of_the_images_is_refused(tmp_path, capsys):
+    crop(tmp_path / 'crops/a.png', 0)
+    assert prepare_images.main([str(tmp_path / 'crops'), str(tmp_path / 'crops/out')]) == 2
+    assert 'is inside the folder of the images' in capsys.readouterr().err
+    assert os.listdir(tmp_path / 'crops') == ['a.png']

@@ -71,6 +71,7 @@ def test_files_do_not_depend_on_the_number_of_processes(root, tmp_path):
     assert digests(tmp_path / 'data') == digests(root)
 
 
+@pytest.mark.slow
 def test_processes_start_after_opencv_has_used_threads(tmp_path):
     code = f"""
 import cv2, numpy as np

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,10 +14,11 @@ import torch
 
 from glc.apis import build
 from glc.engine import processes
-from tests.runs import ROOT, tiny_config
+from tests.runs import ROOT, free_port, tiny_config
 
+# The first process is the launcher: it forks the others, and prints their exit codes.
 SCRIPT = """
-import sys, time
+import os, sys, time
 import torch.distributed as dist
 from torch.utils.data import DataLoader
 from glc.engine.processes import ProcessWatch
@@ -26,8 +26,15 @@ from glc.engine.processes import ProcessWatch
 def hang():
     time.sleep(1000)
 
-case, rank = sys.argv[1], int(sys.argv[2])
-dist.init_process_group('gloo', rank=rank, world_size=int(sys.argv[3]))
+case, size = sys.argv[1], int(sys.argv[2])
+for rank in range(size):
+    if not os.fork():
+        break
+else:
+    for _ in range(size):
+        print('code', os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+    os._exit(0)
+dist.init_process_group('gloo', rank=rank, world_size=size)
 ProcessWatch(stall_timeout=3 if case == 'hang' else None).start()
 loader = iter(DataLoader(range(1000), num_workers=1))
 next(loader)
@@ -41,14 +48,9 @@ dist.barrier()
 
 
 def start(case, size, port):
-    """Start processes below a shell, which prints their exit codes; it leads a group of its own."""
-    ranks = ' '.join(map(str, range(size)))
-    shell = (
-        f'for r in {ranks}; do "$@" $r {size} & pids="$pids $!"; done; '
-        'for p in $pids; do wait $p; echo code $?; done'
-    )
+    """Start a launcher and its processes, as a group of their own."""
     return subprocess.Popen(
-        ['bash', '-c', shell, 'launcher', sys.executable, '-c', SCRIPT, case],
+        [sys.executable, '-c', SCRIPT, case, str(size)],
         env={
             **os.environ,
             'PYTHONPATH': str(ROOT),
@@ -61,12 +63,6 @@ def start(case, size, port):
         text=True,
         start_new_session=True,
     )
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return probe.getsockname()[1]
 
 
 def left_over(group, seconds=15):

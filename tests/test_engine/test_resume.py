@@ -335,6 +335,7 @@ def test_epochs_whose_length_follows_the_labels_are_resumed(tmp_path, run, name)
         train(cfg, resume=tmp_path / 'within.pth')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('epoch', 'interval', 'scores'), [(2, 100, 1), (1, 1, 2), (1, 2, 1)])
 def test_the_evaluation_that_a_stop_has_cost_is_made_up_for(run, tmp_path, epoch, interval, scores):
     def as_before_its_evaluation(content):

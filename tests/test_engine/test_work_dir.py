@@ -219,6 +219,7 @@ def test_a_second_training_is_refused_until_the_first_one_is_dead(tmp_path):
         assert (tmp_path / '.lock').read_text().startswith(f'process {os.getpid()} on ')
 
 
+@pytest.mark.slow
 def test_a_worker_does_not_keep_the_lock(tmp_path):
     """The loader's workers live a little longer than a training that was killed."""
     code = (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from glc.apis import ConfigOptions
+from glc.cli._common import add_config_options
 from glc.utils.files import atomic_file
 
 
@@ -27,9 +27,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--out', type=Path, required=True, metavar='FILE', help='.npz file')
     parser.add_argument('--work-dir', help='folder of the log (default: work_dirs/CONFIG_NAME)')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE', help='overrides of the config'
-    )
+    add_config_options(parser)
     return parser.parse_args()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from glc.apis.options import ConfigOptions
+from glc.cli._common import add_config_options
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,9 +24,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('-k', type=int, default=10, help='neighbors per image (default: 10)')
     parser.add_argument('--work-dir', help='folder of the log (default: work_dirs/CONFIG_NAME)')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE', help='overrides of the config'
-    )
+    add_config_options(parser)
     return parser.parse_args()
 
 

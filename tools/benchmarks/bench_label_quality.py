@@ -11,7 +11,6 @@ with parameters as in Python: ``JaccardDBSCAN "JaccardDBSCAN(eps=0.5)"``.
 from __future__ import annotations
 
 import argparse
-import ast
 import shlex
 import sys
 import time
@@ -32,7 +31,6 @@ from glc.utils.files import atomic_file
 
 if TYPE_CHECKING:
     from glc import FeatureView
-    from glc.registry import Registry
 
 KINDS_OF_NOISE = ('merged', 'split', 'outliers')
 SCORES = 'pairwise P / R / F | BCubed P / R / F | NMI'
@@ -78,16 +76,6 @@ def make_up(num_images: int, seed: int, dim: int = 256) -> Data:
     features += np.random.default_rng([seed, 1]).normal(scale=dim**-0.5, size=features.shape)
     features, cams = shift_by_camera(features, num_cameras=6, shift=0.15, seed=seed)
     return Data(features, pids, cams)
-
-
-def build(registry: Registry, text: str) -> Any:
-    """Build ``Name``, ``Name(key=value, ...)`` or ``Name.constructor(key=value, ...)``."""
-    node = ast.parse(text, mode='eval').body
-    call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
-    name, _, constructor = ast.unparse(call.func).partition('.')
-    component = registry.get(name)
-    parameters = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
-    return (getattr(component, constructor) if constructor else component)(**parameters)
 
 
 def attempt(step: Callable[[], np.ndarray]) -> tuple[np.ndarray | None, str]:
@@ -219,8 +207,8 @@ def main() -> None:
         sorted(registry.module_dict) if names is None else names
         for registry, names in ((PSEUDO_LABELERS, args.labelers), (LABEL_CORRECTORS, args.correctors))
     ]
-    correctors = {text: build(LABEL_CORRECTORS, text) for text in [*chosen[1], *published]}
-    labelers = {text: build(PSEUDO_LABELERS, text) for text in chosen[0]}
+    correctors = {text: LABEL_CORRECTORS.build_text(text) for text in [*chosen[1], *published]}
+    labelers = {text: PSEUDO_LABELERS.build_text(text) for text in chosen[0]}
     inputs = {name: load(path) for name, _, path in (item.partition('=') for item in args.features)}
     if args.synthetic or not inputs:
         inputs['made-up features'] = make_up(args.synthetic or 3000, args.seed)

@@ -14,6 +14,8 @@ only with ``--backend approximate``. ``--plot`` draws it. On a GPU the features 
         --labelers JaccardDBSCAN AdaptiveConsensus --dense-limit 0 --backend torch --tf32
 """
 
+from __future__ import annotations
+
 import argparse
 import multiprocessing
 import resource
@@ -23,22 +25,18 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import torch
-from sklearn.cluster import DBSCAN
-from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from _data import device_identities, shift_by_camera, synthetic_identities
 
-import glc.engine  # noqa: F401
-from glc.core.labelers import JaccardDBSCAN
-from glc.core.neighbors import FeatureView
-from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS
 from glc.utils.files import atomic_file
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Result = TypeVar('Result')
 
@@ -48,6 +46,8 @@ CAMERA_SHIFT = 0.15
 
 def dense_labels(x: np.ndarray, k1: int = 30, k2: int = 6, eps: float = 0.6) -> np.ndarray:
     """Compute the k-reciprocal Jaccard distance and DBSCAN with dense matrices and a loop."""
+    from sklearn.cluster import DBSCAN
+
     similarity = x @ x.T
     ranks = np.argsort(-similarity, axis=1)[:, :k1]
     half = ranks[:, : round(k1 / 2) + 1]
@@ -72,6 +72,11 @@ def dense_labels(x: np.ndarray, k1: int = 30, k2: int = 6, eps: float = 0.6) -> 
 
 def run(kind: str, x: Tensor, cam_ids: Tensor | None, backend: str) -> dict[str, float]:
     """Measure the seconds of the stages of one method."""
+    import glc.engine  # noqa: F401 (registers the components)
+    from glc.core.labelers import JaccardDBSCAN
+    from glc.core.neighbors import FeatureView
+    from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS
+
     start = time.perf_counter()
     if kind == 'dense':
         dense_labels(x.numpy())
@@ -106,6 +111,8 @@ def make(path: str, num_images: int, dim: int, cameras: int) -> None:
 
 def load(path: str, num_images: int, dim: int, cameras: int, device: str) -> tuple[Tensor, Tensor | None]:
     """Features (N, D) and cameras (N,) from files, or made on a GPU."""
+    import torch
+
     if device == 'cpu':
         features, cam_ids = (
             torch.from_numpy(np.load(f'{path}/{part}.npy')) for part in ('features', 'cameras')
@@ -127,6 +134,8 @@ def measure(
     tf32: bool,
 ) -> dict[str, float]:
     """Measure the median seconds of the stages, and peak memory above the features in GiB."""
+    import torch
+
     torch.set_float32_matmul_precision('high' if tf32 else 'highest')
     small, small_cameras = map(torch.from_numpy, made_up(WARM_UP, dim, 1, cameras))
     run(kind, small.to(device), small_cameras if cameras else None, backend)
@@ -199,6 +208,7 @@ def main() -> None:
     parser.add_argument('--growth', action='store_true', help='fit the exponent of N')
     parser.add_argument('--plot', help='file for the picture of --growth')
     args = parser.parse_args()
+    import torch  # after --help: it takes seconds
 
     results: dict[tuple[str, int], dict[str, float]] = {}
     print(f'{torch.get_num_threads()} threads, device {args.device}')

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from glc.apis import ConfigOptions
+from glc.cli._common import add_config_options
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -50,9 +50,7 @@ def parse_args() -> argparse.Namespace:
         metavar='N',
         help='keep the batch normalizations of data set N, from 0, of a model with num_domains',
     )
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=ConfigOptions, metavar='KEY=VALUE', help='overrides of the config'
-    )
+    add_config_options(parser)
     return parser.parse_args()
 
 

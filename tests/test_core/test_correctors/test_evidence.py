@@ -451,8 +451,9 @@ REAL = ['market1501_pass_vit_s', 'market1501_weak_256d', 'cuhk03_osnet_x0_25']
 def test_on_real_features(name):
     """Labels of DBSCAN give way and gain. True labels stay, and noisy ones get no worse, of the one share and other."""
     features, cams, pids = real_images(name)
-    truth = compact_labels(pids)
-    view = FeatureView(features, cams)
+    chosen = np.isin(pids, np.unique(pids)[::3])
+    truth = compact_labels(pids[chosen])
+    view = FeatureView(features[chosen], cams[chosen])
     dbscan = JaccardDBSCAN()(view)
     corrected = MetricConsensus()(view, dbscan)
     assert (scores(corrected, truth) >= scores(dbscan, truth) + 0.01).all()

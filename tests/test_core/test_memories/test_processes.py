@@ -7,8 +7,7 @@ import torch.multiprocessing as mp
 
 from glc.core.labels import PseudoLabels
 from glc.core.memories import BaseMemory, CameraMemory, ClusterMemory, HybridMemory
-
-pytestmark = [pytest.mark.slow, pytest.mark.distributed]
+from tests.runs import fork_server
 
 pytestmark = pytest.mark.distributed
 
@@ -46,7 +45,7 @@ def learn_in_share(rank: int, world_size: int, folder: str) -> None:
 
 def test_memories_of_two_processes_equal_one(tmp_path):
     alone = [learn(memory) for memory in MEMORIES]
-    mp.spawn(learn_in_share, (2, str(tmp_path)), nprocs=2)
+    mp.start_processes(learn_in_share, (2, str(tmp_path)), nprocs=2, start_method=fork_server())
     for expected, *shares in zip(
         alone, *(torch.load(tmp_path / f'{rank}.pth') for rank in (0, 1)), strict=True
     ):

@@ -97,6 +97,7 @@ def test_without_faiss(monkeypatch):
         knn_graph(features, 4, 'faiss')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('first', ['torch', 'faiss'])
 def test_faiss_and_torch_threads_live_in_one_process(first):
     pytest.importorskip('faiss')

@@ -9,6 +9,7 @@ import torch.multiprocessing as mp
 from torch import nn
 
 from glc.engine import AverageBatchNormHook, MeanTeacherHook
+from tests.runs import fork_server
 
 
 class Model(nn.Module):
@@ -43,7 +44,7 @@ def averaged(rank: int, world_size: int, folder: str) -> None:
 @pytest.mark.slow
 @pytest.mark.distributed
 def test_statistics_of_two_processes_become_their_mean(tmp_path):
-    mp.spawn(averaged, (2, str(tmp_path)), nprocs=2)
+    mp.start_processes(averaged, (2, str(tmp_path)), nprocs=2, start_method=fork_server())
     for rank in (0, 1):
         after, before = torch.load(tmp_path / f'{rank}.pth'), Model(rank).state_dict()
         assert sum('running' in name for name in before) == 4

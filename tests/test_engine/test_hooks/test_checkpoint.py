@@ -276,6 +276,7 @@ def test_configs_get_this_hook():
     assert type(HOOKS.build(dict(type='CheckpointHook'))) is CheckpointHook
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_in_a_moved_folder_with_the_evaluation_that_was_cut_off(images, tmp_path, monkeypatch):
     cfg = tiny_config(images, tmp_path / 'whole', train_cfg__max_epochs=2, train_cfg__val_interval=1)
     cfg.default_hooks.checkpoint.max_keep_ckpts = 1

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -15,7 +14,7 @@ from glc.engine.hooks import signal_hook
 from glc.engine.hooks.signal_hook import SIGNALS, SignalHook
 from glc.engine.runner import _how_to_go_on
 from glc.registry import HOOKS
-from tests.runs import ROOT, assert_same, state, tiny_config, train
+from tests.runs import assert_same, state, tiny_config, train, train_by_command
 
 
 @HOOKS.register_module()
@@ -163,6 +162,7 @@ def test_the_command_to_go_on_is_told(tmp_path, monkeypatch, words, command):
     assert told.endswith(command)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(images, tmp_path, monkeypatch):
     cfg = tiny_config(images, tmp_path / 'whole', train_cfg__max_epochs=2)
     whole = state(train(cfg))
@@ -184,23 +184,7 @@ def test_two_processes_end_by_a_signal_to_one(images, tmp_path):
     cfg.custom_imports = dict(imports=['tests.runs', 'tests.test_engine.test_hooks.test_signal'])
     cfg.custom_hooks = [dict(type='KillingHook', iteration=3, rank=1)]
     cfg.dump(tmp_path / 'config.py')
-    command = [
-        sys.executable,
-        '-m',
-        'torch.distributed.run',
-        '--standalone',
-        '--nproc_per_node=2',
-        'tools/train.py',
-    ]
-    command += [str(tmp_path / 'config.py'), '--work-dir', str(tmp_path / 'run'), '--launcher', 'pytorch']
-    env = {**os.environ, 'PYTHONPATH': str(ROOT), 'CUDA_VISIBLE_DEVICES': ''}
-    done = subprocess.run(
-        command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=200, check=False
-    )
-    assert done.returncode
-    # The launcher ends the other one itself if the first has ended before it.
-    assert 'exitcode  : 143' in done.stderr, done.stderr[-3000:]
-    assert (
-        f"SIGTERM in epoch 2: stopped; it goes on from '{tmp_path}/run/epoch_1.pth'"
-        in done.stdout + done.stderr
-    )
+    words = [tmp_path / 'config.py', '--work-dir', tmp_path / 'run']
+    codes, printed = train_by_command(words, 2, tmp_path / 'printed.txt')
+    assert codes == [143, 143], printed[-3000:]
+    assert f"SIGTERM in epoch 2: stopped; it goes on from '{tmp_path}/run/epoch_1.pth'" in printed
