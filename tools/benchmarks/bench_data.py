@@ -249,7 +249,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 root, SyntheticSpec(train_ids=people, test_ids=1, test_images=4, distractors=0, junk=0)
             )
         print(f'{args.images} images of {args.data or "drawn people"}, {torch.get_num_threads()} threads\n')
-        measure_loading(root, min(args.images, 2048), args.batch_size, args.repeats)
+        measure_loading(root, min(args.images, 512), args.batch_size, args.repeats)
         if args.extract:
             backbone = {
                 'OSNet': {'type': 'OSNet', 'width': 'x0_25'},
