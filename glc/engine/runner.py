@@ -134,6 +134,15 @@ class ReIDRunner(Runner):
                 visualizer = {**visualizer, 'vis_backends': kept}
         return super().build_visualizer(visualizer)
 
+    def _maybe_compile(self, target: str) -> None:
+        """Compile the backbone where the config has ``compile=True`` or options of ``torch.compile``.
+
+        mmengine would compile the whole step, which looks at data samples and is compiled again and again.
+        """
+        options = self.cfg.get('compile')
+        if options and target == 'train_step':
+            unwrap(self.model).compile(**({} if options is True else options))
+
     @staticmethod
     def build_dataloader(
         dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
