@@ -284,7 +284,8 @@ class BaseReIDDataset(BaseDataset):
         if where == 'off' or self._cache is not None:
             return
         self.full_init()
-        paths = [self.get_data_info(index)['img_path'] for index in range(len(self))]
+        infos = map(self.get_data_info, range(len(self)))
+        paths = [info['img_path'] for info in infos if 'lmdb' not in info]
         self._cache = ImageCache.of(self.pipeline, paths, where, f'{type(self).__name__} {self.split}')
         if self._cache is not None:
             self.pipeline: Compose = self._cache.before(self.pipeline)
