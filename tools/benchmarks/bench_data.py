@@ -8,9 +8,9 @@ The first table is the processor time of one process: decode, resize to 256 x 12
 erasing, normalized batch on the CPU. The baselines are the transforms of torchvision, one image after the other, as
 public programs of re-identification use them, and what this project did before: the same images through NumPy's
 transposes and mirror images, and a normalization of the whole batch in five copies. The limits are the decoding alone,
-and the copy of a decoded image with its normalization. The second table is the time of the features of all images in
-loader and network: torchvision's transforms, the first extraction of a training, a later one, the network alone. It is
-processor time without workers, else time on the clock.
+and the copy of a decoded image with its normalization. The second table is what a batch from a worker costs the main
+process. The third is the time of the features of all images in loader and network: torchvision's transforms, the first
+extraction of a training, a later one, the network alone. It is processor time without workers, else time on the clock.
 """
 
 from __future__ import annotations
@@ -181,6 +181,22 @@ def measure_loading(root: str, count: int, batch_size: int, repeats: int) -> Non
         print(f'| {name} | {count / own:,.0f} | {ratios} |')
 
 
+def measure_passing(root: str, count: int, batch_size: int, batches: int = 8) -> None:
+    """Print the processor time that the main process needs for a batch from a worker."""
+    dataset = Market1501(root, pipeline=pipelines('pillow')[0], check='off', indices=count)
+    dataset.cache_images()
+    draws = [Draw(index % count, index) for index in range((batches + 1) * batch_size)]
+    print(f'\n| batch of {batch_size} images from a worker | ms of the main process |')
+    print('|---|---|')
+    for name, collate in (('before: a tensor per image', pseudo_collate), ('one tensor', stack_images)):
+        loader = iter(DataLoader(dataset, batch_size, sampler=draws, num_workers=1, collate_fn=collate))
+        next(loader)
+        start = time.process_time()
+        for _ in loader:
+            pass
+        print(f'| {name} | {1000 * (time.process_time() - start) / batches:.1f} |')
+
+
 def measure_extraction(
     root: str, count: int, batch_size: int, workers: int, network: nn.Module, device: torch.device
 ) -> None:
@@ -233,7 +249,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument('--data', metavar='FOLDER', help='Market-1501; drawn images by default')
     parser.add_argument('--images', type=int, default=512, metavar='N')
-    parser.add_argument('--batch-size', type=int, default=64, metavar='N')
+    parser.add_argument('--batch-size', type=int, default=256, metavar='N')
     parser.add_argument('--repeats', type=int, default=5, metavar='N', help='the fastest of N counts')
     parser.add_argument('--extract', action='store_true', help='measure an extraction, too')
     parser.add_argument('--network', default='OSNet', choices=['OSNet', 'ViT-S'], help='of the extraction')
@@ -252,6 +268,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             )
         print(f'{args.images} images of {args.data or "drawn people"}, {torch.get_num_threads()} threads\n')
         measure_loading(root, min(args.images, 512), args.batch_size, args.repeats)
+        measure_passing(root, min(args.images, 512), args.batch_size)
         if args.extract:
             backbone = {
                 'OSNet': {'type': 'OSNet', 'width': 'x0_25'},
