@@ -6,6 +6,7 @@ import hashlib
 import logging
 import mmap
 import os
+import weakref
 import zlib
 from collections.abc import Callable, Sequence
 from multiprocessing.reduction import DupFd
@@ -39,7 +40,10 @@ class ImageCache:
     Args:
         steps: ``LoadReIDImage`` and ``Resize``.
         paths: ``img_path`` of every image.
-        file: Descriptor of the block.
+        file: Descriptor of the block, which is closed at the end.
+
+    Raises:
+        OSError: If there is no place for the block.
     """
 
     def __init__(self, steps: Sequence[Any], paths: Sequence[str], file: int) -> None:
@@ -57,6 +61,7 @@ class ImageCache:
         self._sums, self._shapes, self._images = (records[name] for name in record.names or ())
         # Those whose checksum this process has seen to be right.
         self._right = np.zeros(len(paths), bool)
+        weakref.finalize(self, os.close, file)
 
     @classmethod
     def of(
@@ -66,14 +71,15 @@ class ImageCache:
 
         Args:
             pipeline: Pipeline of the data set.
-            paths: ``img_path`` of every image.
+            paths: ``img_path`` of every image; others pass through the cache and are not kept.
             where: 'auto' for memory, of which it takes at most a quarter of what is available, shared among the
                 processes of a training; else the folder of the file.
             name: What the log and the file call the data set.
         """
         steps = pipeline.transforms[:2]
-        if not _cacheable(steps):
-            _say_none(name, 'its pipeline does not begin with LoadReIDImage and Resize to one size')
+        if not paths or not _cacheable(steps):
+            reason = 'its pipeline does not begin with LoadReIDImage and Resize to one size'
+            _say_none(name, reason if paths else 'its images are not in files')
             return None
         width, height = steps[1].scale
         size = len(paths) * _record(width, height).itemsize
@@ -93,10 +99,8 @@ class ImageCache:
         else:
             path = Path(where, f'{name.replace(" ", "_")}_{_digest(paths, steps)}.images')
             path.parent.mkdir(parents=True, exist_ok=True)
-            file, place = (
-                os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666),
-                f"in '{path.absolute()}'",
-            )
+            place = f"in '{path.absolute()}'"
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             cache = cls(steps, paths, file)
         except OSError as error:
@@ -118,12 +122,9 @@ class ImageCache:
     def __call__(self, results: dict[str, Any]) -> dict[str, Any] | None:
         """Add what ``LoadReIDImage`` and ``Resize`` add."""
         row = self._rows.get(results['img_path'])
-        if row is None:
+        if row is None or not self._has(row):
             decoded: dict[str, Any] | None = self._decode(results)
-            return decoded
-        if not self._has(row):
-            decoded = self._decode(results)
-            if decoded is not None:
+            if row is not None and decoded is not None:
                 self._put(row, decoded)
             return decoded
         width, height = self.steps[1].scale
@@ -193,7 +194,7 @@ def _digest(paths: Sequence[str], steps: Sequence[Any]) -> str:
         try:
             status = os.stat(path)
             stamp = f'{status.st_size} {status.st_mtime_ns}'
-        except OSError:  # a key of an LMDB, or a file elsewhere
+        except OSError:  # not on this machine
             stamp = ''
         digest.update(repr((os.path.realpath(path), stamp)).encode())
     return digest.hexdigest()[:16]

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import torch
 from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
 from mmengine.dist import all_reduce, get_dist_info
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from glc.datasets import BaseReIDDataset, pipeline_of
+from glc.datasets.collate import stack_images
 from glc.engine.unwrap import unwrap
 from glc.models.reid import features_for_test
 
@@ -39,7 +39,9 @@ class FeatureExtractor:
             dataset,
             batch_sampler=[batch.tolist() for batch in batches[rank::world_size]],
             num_workers=num_workers,
-            collate_fn=pseudo_collate,
+            collate_fn=stack_images,
+            persistent_workers=num_workers > 0,  # an extraction in every epoch
+            pin_memory=torch.cuda.is_available(),
         )
 
     @torch.no_grad()

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.logging import MMLogger, print_log
 from mmengine.optim import OptimWrapper
@@ -20,6 +21,7 @@ from torch.utils.data import DataLoader
 from glc.checkpoints import load_checkpoint_file, load_model_checkpoint
 from glc.datasets import BaseReIDDataset
 from glc.datasets.checks import warn_of_overlap
+from glc.datasets.collate import stack_images
 from glc.engine.console import DETAIL, summarize
 from glc.engine.hooks.checkpoint_hook import CheckpointHook
 from glc.engine.hooks.signal_hook import SignalHook, StoppedBySignalError
@@ -149,8 +151,10 @@ class ReIDRunner(Runner):
 
         Without workers (``num_workers=0``), their options do not count.
         """
-        if isinstance(dataloader, dict) and not dataloader.get('num_workers'):
-            dataloader = {key: value for key, value in dataloader.items() if key not in _WORKER_OPTIONS}
+        if isinstance(dataloader, dict):
+            options = {'collate_fn': stack_images, 'pin_memory': torch.cuda.is_available(), **dataloader}
+            without = () if options.get('num_workers') else _WORKER_OPTIONS
+            dataloader = {key: value for key, value in options.items() if key not in without}
         loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         if isinstance(loader.dataset, BaseReIDDataset):
             for line in loader.dataset.summary():

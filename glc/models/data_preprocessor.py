@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseDataPreprocessor
+from torch import Tensor
 
 from glc.registry import MODELS
 
@@ -62,25 +63,59 @@ class ReIDDataPreprocessor(BaseDataPreprocessor):
         inputs = data['inputs']
         if not torch.is_tensor(inputs):
             inputs = torch.stack(inputs)
-        inputs = self.cast_data(inputs).float()
+        inputs = self.cast_data(inputs)
         if self.bgr_to_rgb:
             inputs = inputs.flip(1)
-        inputs = ((inputs - self.mean) / self.std).contiguous(memory_format=self.memory_format)
-        data_samples = data.get('data_samples') or []
-        for image, sample in zip(inputs, data_samples, strict=False):
-            box = sample.get('erase_box')
-            if box is not None:
-                top, left, height, width = box
-                erased = image[:, top : top + height, left : left + width]
-                erased.copy_(self._fill(sample.get('erase_seed'), height, width))
+        inputs = inputs.to(torch.float32, copy=True).sub_(self.mean).div_(self.std)
+        inputs = inputs.contiguous(memory_format=self.memory_format)
+        erased = [
+            (place, sample.erase_box, sample.get('erase_seed'))
+            for place, sample in enumerate(data.get('data_samples') or ())
+            if sample.get('erase_box') is not None
+        ]
+        if erased:
+            (_erase_one_by_one if inputs.is_cpu else _erase_at_once)(inputs, erased, self.erase_fill)
         return {**data, 'inputs': inputs}
 
-    def _fill(self, seed: int | None, height: int, width: int) -> torch.Tensor:
-        """Return the color of erased boxes, or the noise of this seed."""
-        if seed is None:
-            return self.erase_fill
-        # On the CPU, so that a box looks the same wherever the network runs.
-        return torch.randn(3, height, width, generator=torch.Generator().manual_seed(seed))
+
+_Erased = Sequence[tuple[int, tuple[int, int, int, int], int | None]]
+"""Place in the batch, ``erase_box`` and ``erase_seed`` of images."""
+
+
+def _erase_one_by_one(inputs: Tensor, erased: _Erased, fill: Tensor) -> None:
+    """Fill the boxes of images (B, 3, H, W)."""
+    for place, (top, left, height, width), seed in erased:
+        box = inputs[place, :, top : top + height, left : left + width]
+        box.copy_(fill if seed is None else _noise(seed, height, width))
+
+
+def _erase_at_once(inputs: Tensor, erased: _Erased, fill: Tensor) -> None:
+    """Fill the boxes of images (B, 3, H, W) with the same values, in a few operations for all of them."""
+    noisy = [(place, box, seed) for place, box, seed in erased if seed is not None]
+    plain = [(place, box) for place, box, seed in erased if seed is None]
+    if plain:
+        torch.where(_inside(inputs, plain), fill, inputs, out=inputs)
+    if noisy:
+        noise = [_noise(seed, *box[2:]).flatten() for _, box, seed in noisy]
+        mask = _inside(inputs, [(place, box) for place, box, _ in noisy]).expand_as(inputs)
+        inputs.masked_scatter_(mask, torch.cat(noise).to(inputs.device))
+
+
+def _inside(inputs: Tensor, boxes: Sequence[tuple[int, tuple[int, int, int, int]]]) -> Tensor:
+    """Return a mask (B, 1, H, W) of the pixels in boxes, at most one of an image."""
+    count, _, height, width = inputs.shape
+    table = torch.zeros(count, 4, dtype=torch.int64)
+    table[[place for place, _ in boxes]] = torch.tensor([box for _, box in boxes])
+    tops, lefts, heights, widths = table.to(inputs.device)[..., None].unbind(1)
+    y, x = (torch.arange(size, device=inputs.device) for size in (height, width))
+    rows = (y >= tops) & (y < tops + heights)
+    columns = (x >= lefts) & (x < lefts + widths)
+    return (rows[:, :, None] & columns[:, None, :])[:, None]
+
+
+def _noise(seed: int, height: int, width: int) -> Tensor:
+    """Draw the noise (3, H, W) of a seed on the CPU, so that a box looks the same wherever the network runs."""
+    return torch.randn(3, height, width, generator=torch.Generator().manual_seed(seed))
 
 
 @MODELS.register_module()

@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from glc.datasets import BaseReIDDataset, Counts, Draw, Market1501, Record
+from glc.datasets.base import seeded
 from glc.registry import DATASETS
 
 from .layouts import write_market
@@ -197,6 +198,13 @@ def test_draws_do_not_depend_on_the_number_of_workers(tmp_path):
     everything = [box for _, boxes, _ in batches[0] for box in boxes]
     assert None in everything
     assert len(set(everything)) > 6
+
+
+def test_seeded_draws_are_those_of_a_seeded_generator():
+    with seeded(7):
+        found = random.random(), np.random.random(), torch.rand(()).item()  # noqa: NPY002
+    assert found[:2] == (random.Random(7).random(), np.random.RandomState(7).random())
+    assert found[2] == torch.rand((), generator=torch.Generator().manual_seed(7)).item()
 
 
 def test_draw_depends_on_its_seed_and_leaves_the_generators_alone(tmp_path):

@@ -1,5 +1,6 @@
 """The cache of decoded images: the same images, decoded once, whoever reads them."""
 
+import gc
 import os
 import pickle
 import time
@@ -185,6 +186,25 @@ def test_no_cache_where_it_does_not_fit_or_the_pipeline_begins_otherwise(
     assert_same_items(market(folder, TEST, f'{tmp_path}/cache/'), market(folder))
     assert 'No space left on device' in messages.pop()
     assert not list((tmp_path / 'cache').iterdir())
+
+
+def test_memory_is_given_back(folder):
+    before = len(os.listdir('/proc/self/fd'))
+    dataset = market(folder, TEST, 'auto')
+    dataset[0]
+    assert len(os.listdir('/proc/self/fd')) > before
+    del dataset
+    gc.collect()
+    assert len(os.listdir('/proc/self/fd')) == before
+
+
+def test_images_of_an_lmdb_are_not_kept(folder, monkeypatch):
+    messages = []
+    monkeypatch.setattr(image_cache, 'print_log', lambda text, *_: messages.append(text))
+    original = Market1501.get_data_info
+    monkeypatch.setattr(Market1501, 'get_data_info', lambda *args: {**original(*args), 'lmdb': 'a'})
+    market(folder, TEST, 'auto')
+    assert messages == ['Market1501 train: no image cache: its images are not in files']
 
 
 def test_a_word_that_is_no_folder_is_refused(folder):

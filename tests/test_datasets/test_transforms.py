@@ -9,9 +9,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mmengine.dataset import pseudo_collate
 from PIL import Image
 
+from glc.datasets.collate import stack_images
 from glc.datasets.transforms import LoadReIDImage, PackReIDInputs, PadRandomCrop, RandomErasing
+from glc.models.data_preprocessor import MultiCropDataPreprocessor
 from glc.registry import TRANSFORMS
 from glc.structures import ReIDDataSample
 
@@ -233,3 +236,32 @@ def test_cv2_and_pillow_decode_alike(tmp_path):
     write_image(tmp_path / 'a.jpg')
     decoded = cv2.imread(str(tmp_path / 'a.jpg'))
     np.testing.assert_array_equal(decoded[..., ::-1], np.asarray(Image.open(tmp_path / 'a.jpg')))
+
+
+@pytest.mark.parametrize('padding', [0, 4])
+def test_a_mirrored_image_is_cropped_and_packed_as_its_copy(padding):
+    image = np.random.default_rng(0).integers(0, 256, (20, 10, 3), dtype=np.uint8)
+    steps = PadRandomCrop(padding=padding, size=(8, 16)), PackReIDInputs()
+    results = []
+    for mirrored in (image[:, ::-1], image[:, ::-1].copy()):
+        random.seed(3)
+        cropped = steps[0](dict(img=mirrored))['img'].copy()
+        packed = steps[1](dict(img=cropped))['inputs']
+        assert np.array_equal(packed.permute(1, 2, 0), cropped)
+        results.append(packed)
+    assert torch.equal(*results)
+
+
+def test_images_of_one_size_become_one_tensor():
+    images = [torch.randint(256, (3, 8, 4), dtype=torch.uint8) for _ in range(3)]
+    batch = stack_images([dict(inputs=image, data_samples=number) for number, image in enumerate(images)])
+    assert torch.equal(batch['inputs'], torch.stack(images))
+    assert batch['data_samples'] == [0, 1, 2]
+    mixed = stack_images([dict(inputs=image) for image in (images[0], images[1][:, 1:])])['inputs']
+    assert [image.shape for image in mixed] == [(3, 8, 4), (3, 7, 4)]
+    crops = [dict(local=image[None].repeat(2, 1, 1, 1)) for image in images]
+    one, other = (
+        MultiCropDataPreprocessor()(collate([dict(inputs=crop) for crop in crops]))['inputs']['local']
+        for collate in (stack_images, pseudo_collate)
+    )
+    assert torch.equal(one, other)

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from glc.core.labels import PseudoLabels
-from glc.models import PASSViT, ReIDDataPreprocessor, SupervisedReID, UnsupervisedReID
+from glc.models import PASSViT, ReIDDataPreprocessor, SupervisedReID, UnsupervisedReID, data_preprocessor
 from glc.models.reid import features_for_test
 from glc.structures import ReIDDataSample
 from tests.runs import PASS_BACKBONE, TinyBackbone
@@ -52,6 +52,27 @@ def test_erased_boxes_with_a_seed_hold_noise_of_their_own():
     assert abs(float(first.std()) - 1) < 0.05
     inputs[:, :, 8:48, 4:54] = inputs[:, :, :1, :1]
     assert (inputs == inputs[:, :, :1, :1]).all()
+
+
+@pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last])
+def test_boxes_are_erased_at_once_as_one_by_one(memory_format):
+    images = torch.randn(5, 3, 20, 10).contiguous(memory_format=memory_format)
+    erased = [(0, (0, 0, 5, 3), None), (1, (4, 2, 16, 8), 7), (3, (19, 9, 1, 1), None), (4, (1, 1, 9, 3), 8)]
+    fill = torch.tensor(FILL).view(3, 1, 1)
+    for part in (erased, erased[::2], erased[1::2]):
+        expected, found = images.clone(), images.clone()
+        data_preprocessor._erase_one_by_one(expected, part, fill)
+        data_preprocessor._erase_at_once(found, part, fill)
+        assert torch.equal(expected, found)
+        assert not torch.equal(found, images)
+        assert found.is_contiguous(memory_format=memory_format)
+
+
+def test_preprocessor_leaves_its_input_alone():
+    images = torch.rand(2, 3, 6, 4)
+    before = images.clone()
+    ReIDDataPreprocessor(MEAN, STD, bgr_to_rgb=False)({'inputs': images})
+    assert torch.equal(images, before)
 
 
 def test_labels_are_looked_up_by_sample_index():

@@ -45,7 +45,10 @@ class PadRandomCrop(BaseTransform):
         """Replace the image by a random window of the padded image."""
         pad = self.padding
         width, height = self.size
-        padded = cv2.copyMakeBorder(results['img'], pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=0)
+        image = results['img']
+        if image.strides[1] < 0:  # NumPy's mirror image, which OpenCV would copy value by value
+            image = cv2.flip(image[:, ::-1], 1)
+        padded = cv2.copyMakeBorder(image, pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=0)
         spare_y, spare_x = padded.shape[0] - height, padded.shape[1] - width
         if spare_y < 0 or spare_x < 0:
             raise ValueError(
