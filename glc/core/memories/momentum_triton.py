@@ -1,8 +1,14 @@
 """The momentum updates of a batch on a GPU, in one kernel: the CPU waits for nothing, however often a row is hit."""
 
-import triton
-import triton.language as tl
+from __future__ import annotations
+
 from torch import Tensor
+
+try:
+    import triton
+    import triton.language as tl
+except ImportError:  # torch for CPUs comes without it
+    triton = None
 
 __all__ = ['apply_in_turn_']
 
@@ -17,11 +23,9 @@ def apply_in_turn_(rows: Tensor, features: Tensor, targets: Tensor, momentum: fl
         momentum: Share of the old row that stays.
     """
     batch, dim = rows.shape
-    block = triton.next_power_of_2(dim)
-    _apply_in_turn[(batch,)](rows, features, targets, momentum, batch, dim, BLOCK=block)
+    _kernel[(batch,)](rows, features, targets, momentum, batch, dim, BLOCK=triton.next_power_of_2(dim))
 
 
-@triton.jit  # type: ignore[untyped-decorator]
 def _apply_in_turn(rows, features, targets, momentum, batch, dim, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
     instance = tl.program_id(0)
     columns = tl.arange(0, BLOCK)
@@ -34,3 +38,6 @@ def _apply_in_turn(rows, features, targets, momentum, batch, dim, BLOCK: tl.cons
             row = momentum * row + (1 - momentum) * x
             row = row / tl.maximum(tl.sqrt(tl.sum(row * row, 0)), 1e-12)
     tl.store(rows + instance * dim + columns, row, mask=inside)
+
+
+_kernel = triton and triton.jit(_apply_in_turn)
