@@ -248,12 +248,17 @@ def _leave_out_unused_stages(cfg: Config) -> None:
 
 
 def _wrap_for_processes(cfg: Config) -> None:
-    """Let every iteration use the same parameters, and gradients lie in the buffers that are sent."""
+    """Let gradients lie in the buffers that are sent, and every iteration use the same parameters, where it may.
+
+    torch fails on a static graph if gradients are accumulated.
+    """
+    search = cfg.get('find_unused_parameters', False)
+    accumulates = (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1) > 1
     cfg.model_wrapper_cfg = {
         'type': 'MMDistributedDataParallel',
         'broadcast_buffers': False,
-        'find_unused_parameters': cfg.get('find_unused_parameters', False),
-        'static_graph': not cfg.get('find_unused_parameters', False),
+        'find_unused_parameters': search,
+        'static_graph': not (search or accumulates),
         'gradient_as_bucket_view': True,
     }
     if not torch.cuda.is_available():

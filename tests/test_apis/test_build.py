@@ -65,15 +65,19 @@ def test_float32_on_a_gpu_has_a_fused_optimizer_where_there_is_one(monkeypatch):
     build._set_fused(None)
 
 
-def test_processes_use_the_same_parameters_in_every_iteration(monkeypatch):
-    cfg = Config()
+@pytest.mark.parametrize(
+    ('options', 'static', 'search'),
+    [
+        ({}, True, False),
+        (dict(find_unused_parameters=True), False, True),
+        (dict(optim_wrapper=dict(accumulative_counts=2)), False, False),
+    ],
+)
+def test_processes_use_the_same_parameters_in_every_iteration(options, static, search):
+    cfg = Config(options)
     build._wrap_for_processes(cfg)
-    assert cfg.model_wrapper_cfg.static_graph
-    assert not cfg.model_wrapper_cfg.find_unused_parameters
-    cfg = Config(dict(find_unused_parameters=True))
-    build._wrap_for_processes(cfg)
-    assert not cfg.model_wrapper_cfg.static_graph
-    assert cfg.model_wrapper_cfg.find_unused_parameters
+    assert cfg.model_wrapper_cfg.static_graph is static
+    assert cfg.model_wrapper_cfg.find_unused_parameters is search
 
 
 def test_statistics_of_all_images_or_of_groups(images, tmp_path):
