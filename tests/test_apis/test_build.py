@@ -29,7 +29,7 @@ def test_amp_trains_on_a_cpu(images, tmp_path, amp):
         cfg.optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic', dtype='float16')
     prepare_config(cfg, amp=amp)
     assert cfg.optim_wrapper.type == (
-        'AmpOptimWrapper' if torch.cuda.is_available() else 'CPUAmpOptimWrapper'
+        'AmpOptimWrapper' if torch.cuda.is_available() and not amp else 'BFloat16OptimWrapper'
     )
     runner = build_runner(cfg)
     runner.train()
@@ -39,10 +39,10 @@ def test_amp_trains_on_a_cpu(images, tmp_path, amp):
 @pytest.mark.parametrize(
     ('bf16', 'given', 'expected'),
     [
-        (True, {}, dict(dtype='bfloat16', loss_scale={'enabled': False})),
-        (False, {}, dict(dtype='float16')),
-        (True, dict(dtype='float16'), dict(dtype='float16')),
-        (True, dict(type='AmpOptimWrapper'), {}),
+        (True, {}, dict(type='BFloat16OptimWrapper')),
+        (True, dict(type='AmpOptimWrapper', dtype='bfloat16'), dict(type='BFloat16OptimWrapper')),
+        (True, dict(type='AmpOptimWrapper', loss_scale=64.0), dict(type='AmpOptimWrapper', loss_scale=64.0)),
+        (False, {}, dict(type='AmpOptimWrapper')),
     ],
 )
 def test_precision_and_optimizer_of_a_gpu(monkeypatch, bf16, given, expected):
@@ -52,8 +52,8 @@ def test_precision_and_optimizer_of_a_gpu(monkeypatch, bf16, given, expected):
     wrapper = ConfigDict({'type': 'OptimWrapper', 'optimizer': dict(type='SGD', lr=0.1), **given})
     build._set_precision(wrapper)
     build._set_fused(wrapper)
-    fused = dict(fused=True) if expected.get('dtype') == 'bfloat16' else {}
-    assert wrapper == dict(type='AmpOptimWrapper', optimizer=dict(type='SGD', lr=0.1, **fused), **expected)
+    fused = dict(fused=True) if expected['type'] == 'BFloat16OptimWrapper' else {}
+    assert wrapper == dict(optimizer=dict(type='SGD', lr=0.1, **fused), **expected)
 
 
 def test_float32_on_a_gpu_has_a_fused_optimizer_where_there_is_one(monkeypatch):
