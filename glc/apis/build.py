@@ -248,12 +248,17 @@ def _leave_out_unused_stages(cfg: Config) -> None:
 
 
 def _wrap_for_processes(cfg: Config) -> None:
-    """Let every iteration use the same parameters, and gradients lie in the buffers that are sent."""
+    """Let gradients lie in the buffers that are sent, and every iteration use the same parameters, where it may.
+
+    torch fails on a static graph if gradients are accumulated.
+    """
+    search = cfg.get('find_unused_parameters', False)
+    accumulates = (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1) > 1
     cfg.model_wrapper_cfg = {
         'type': 'MMDistributedDataParallel',
         'broadcast_buffers': False,
-        'find_unused_parameters': cfg.get('find_unused_parameters', False),
-        'static_graph': not cfg.get('find_unused_parameters', False),
+        'find_unused_parameters': search,
+        'static_graph': not (search or accumulates),
         'gradient_as_bucket_view': True,
     }
     if not torch.cuda.is_available():
@@ -261,35 +266,32 @@ def _wrap_for_processes(cfg: Config) -> None:
 
 
 def _set_precision(wrapper: ConfigDict) -> None:
-    """Choose mixed precision for the device, float16 where the config has it.
+    """Choose mixed precision for the device: bfloat16, float16 on a GPU that lacks it or where the config asks for it.
 
     bfloat16 needs no loss scaling, for which the CPU would wait.
     """
     if torch.cuda.is_available():
-        if wrapper.get('type') != 'AmpOptimWrapper':
+        by_config = wrapper.get('type') == 'AmpOptimWrapper' and wrapper.get('dtype') != 'bfloat16'
+        if by_config or not torch.cuda.is_bf16_supported(including_emulation=False):
             wrapper.type = 'AmpOptimWrapper'
-            bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-            wrapper.setdefault('dtype', 'bfloat16' if bf16 else 'float16')
-        if wrapper.get('dtype') == 'bfloat16':
-            wrapper.loss_scale = {'enabled': False}
-    else:
-        wrapper.type = 'CPUAmpOptimWrapper'
-        if _CPUINFO.is_file() and 'bf16' not in _CPUINFO.read_text():  # avx512_bf16, amx_bf16, bf16
-            print_log(
-                'mixed precision on a CPU that does not compute in bfloat16 is many times slower than none: leave out '
-                '--amp',
-                'current',
-                logging.WARNING,
-            )
-        for key in ('loss_scale', 'dtype'):
-            wrapper.pop(key, None)
+            return
+    elif _CPUINFO.is_file() and 'bf16' not in _CPUINFO.read_text():  # avx512_bf16, amx_bf16, bf16
+        print_log(
+            'mixed precision on a CPU that does not compute in bfloat16 is many times slower than none: leave out '
+            '--amp',
+            'current',
+            logging.WARNING,
+        )
+    wrapper.type = 'BFloat16OptimWrapper'
+    for key in ('loss_scale', 'dtype'):
+        wrapper.pop(key, None)
 
 
 def _set_fused(wrapper: ConfigDict | None) -> None:
     """Let one kernel update all weights of a GPU, unless gradients of float16 have to be unscaled before."""
     if wrapper is None or not torch.cuda.is_available():
         return
-    scaled = wrapper.get('type') == 'AmpOptimWrapper' and wrapper.get('dtype') != 'bfloat16'
+    scaled = wrapper.get('type') == 'AmpOptimWrapper'
     if not scaled and wrapper.optimizer.get('type') in ('SGD', 'Adam', 'AdamW'):
         wrapper.optimizer.setdefault('fused', True)
 

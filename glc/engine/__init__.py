@@ -34,7 +34,7 @@ from .hooks import (
     SummaryHook,
     TimeBudgetHook,
 )
-from .optim import CPUAmpOptimWrapper, DecayMatricesConstructor
+from .optim import BFloat16OptimWrapper, CPUAmpOptimWrapper, DecayMatricesConstructor
 from .runner import ReIDRunner
 from .schedulers import WarmupCosineLR
 
@@ -71,6 +71,7 @@ PSEUDO_LABELERS.register_module(name='SelfPacedReliability', module=build_self_p
 
 __all__ = [
     'AverageBatchNormHook',
+    'BFloat16OptimWrapper',
     'CPUAmpOptimWrapper',
     'CheckpointHook',
     'DecayMatricesConstructor',

@@ -13,18 +13,22 @@ from glc.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 OPTIMIZERS.register_module(name='LARS', module=Lars)
 
 
-@OPTIM_WRAPPERS.register_module()
-class CPUAmpOptimWrapper(OptimWrapper):
-    """Mixed precision on a CPU: the forward pass runs under bfloat16 autocast, which needs no loss scaling.
+@OPTIM_WRAPPERS.register_module(name=['BFloat16OptimWrapper', 'CPUAmpOptimWrapper'])
+class BFloat16OptimWrapper(OptimWrapper):
+    """Mixed precision: the forward pass runs under bfloat16 autocast, which needs no loss scaling.
 
-    mmengine's ``AmpOptimWrapper`` refuses to start without an accelerator.
+    mmengine's ``AmpOptimWrapper`` refuses to start without an accelerator, and scales in any case.
     """
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Enter the context of the forward pass."""
-        with super().optim_context(model), torch.autocast('cpu', dtype=torch.bfloat16):
+        device = next(model.parameters()).device.type
+        with super().optim_context(model), torch.autocast(device, dtype=torch.bfloat16):
             yield
+
+
+CPUAmpOptimWrapper = BFloat16OptimWrapper  # its name until it computed on GPUs
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()

@@ -29,7 +29,7 @@ def test_amp_trains_on_a_cpu(images, tmp_path, amp):
         cfg.optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic', dtype='float16')
     prepare_config(cfg, amp=amp)
     assert cfg.optim_wrapper.type == (
-        'AmpOptimWrapper' if torch.cuda.is_available() else 'CPUAmpOptimWrapper'
+        'AmpOptimWrapper' if torch.cuda.is_available() and not amp else 'BFloat16OptimWrapper'
     )
     runner = build_runner(cfg)
     runner.train()
@@ -39,10 +39,10 @@ def test_amp_trains_on_a_cpu(images, tmp_path, amp):
 @pytest.mark.parametrize(
     ('bf16', 'given', 'expected'),
     [
-        (True, {}, dict(dtype='bfloat16', loss_scale={'enabled': False})),
-        (False, {}, dict(dtype='float16')),
-        (True, dict(dtype='float16'), dict(dtype='float16')),
-        (True, dict(type='AmpOptimWrapper'), {}),
+        (True, {}, dict(type='BFloat16OptimWrapper')),
+        (True, dict(type='AmpOptimWrapper', dtype='bfloat16'), dict(type='BFloat16OptimWrapper')),
+        (True, dict(type='AmpOptimWrapper', loss_scale=64.0), dict(type='AmpOptimWrapper', loss_scale=64.0)),
+        (False, {}, dict(type='AmpOptimWrapper')),
     ],
 )
 def test_precision_and_optimizer_of_a_gpu(monkeypatch, bf16, given, expected):
@@ -52,8 +52,8 @@ def test_precision_and_optimizer_of_a_gpu(monkeypatch, bf16, given, expected):
     wrapper = ConfigDict({'type': 'OptimWrapper', 'optimizer': dict(type='SGD', lr=0.1), **given})
     build._set_precision(wrapper)
     build._set_fused(wrapper)
-    fused = dict(fused=True) if expected.get('dtype') == 'bfloat16' else {}
-    assert wrapper == dict(type='AmpOptimWrapper', optimizer=dict(type='SGD', lr=0.1, **fused), **expected)
+    fused = dict(fused=True) if expected['type'] == 'BFloat16OptimWrapper' else {}
+    assert wrapper == dict(optimizer=dict(type='SGD', lr=0.1, **fused), **expected)
 
 
 def test_float32_on_a_gpu_has_a_fused_optimizer_where_there_is_one(monkeypatch):
@@ -65,15 +65,19 @@ def test_float32_on_a_gpu_has_a_fused_optimizer_where_there_is_one(monkeypatch):
     build._set_fused(None)
 
 
-def test_processes_use_the_same_parameters_in_every_iteration(monkeypatch):
-    cfg = Config()
+@pytest.mark.parametrize(
+    ('options', 'static', 'search'),
+    [
+        ({}, True, False),
+        (dict(find_unused_parameters=True), False, True),
+        (dict(optim_wrapper=dict(accumulative_counts=2)), False, False),
+    ],
+)
+def test_processes_use_the_same_parameters_in_every_iteration(options, static, search):
+    cfg = Config(options)
     build._wrap_for_processes(cfg)
-    assert cfg.model_wrapper_cfg.static_graph
-    assert not cfg.model_wrapper_cfg.find_unused_parameters
-    cfg = Config(dict(find_unused_parameters=True))
-    build._wrap_for_processes(cfg)
-    assert not cfg.model_wrapper_cfg.static_graph
-    assert cfg.model_wrapper_cfg.find_unused_parameters
+    assert cfg.model_wrapper_cfg.static_graph is static
+    assert cfg.model_wrapper_cfg.find_unused_parameters is search
 
 
 def test_statistics_of_all_images_or_of_groups(images, tmp_path):

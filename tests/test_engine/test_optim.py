@@ -11,7 +11,7 @@ def test_mixed_precision_on_a_cpu_computes_in_bfloat16_and_learns_in_float32():
     layer = nn.Linear(6, 3)
     weight, bias = (value.detach().clone() for value in layer.parameters())
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
-    wrapper = OPTIM_WRAPPERS.build(dict(type='CPUAmpOptimWrapper', optimizer=optimizer))
+    wrapper = OPTIM_WRAPPERS.build(dict(type='BFloat16OptimWrapper', optimizer=optimizer))
     x = torch.randn(5, 6)
     with wrapper.optim_context(layer):
         y = layer(x)

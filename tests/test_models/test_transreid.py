@@ -226,7 +226,7 @@ def test_training_with_branches_cameras_margins_and_centers(tmp_path):
     model['head'].update(num_classes=8, classifier=dict(type='ArcFace', margin=0.2), center_weight=5e-4)
     cfg = source_config(images, tmp_path / 'whole', train_cfg__max_epochs=2, train_cfg__val_interval=2)
     cfg.model = model
-    cfg.optim_wrapper = dict(type='CPUAmpOptimWrapper', optimizer=dict(type='SGD', lr=0.01, momentum=0.9))
+    cfg.optim_wrapper = dict(type='BFloat16OptimWrapper', optimizer=dict(type='SGD', lr=0.01, momentum=0.9))
     whole = train(cfg)
     cfg.work_dir = str(tmp_path / 'resumed')
     resumed = train(cfg, resume=tmp_path / 'whole' / 'epoch_1.pth')

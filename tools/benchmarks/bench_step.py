@@ -64,11 +64,8 @@ class Step:
         optimizer = torch.optim.SGD(
             self.model.parameters(), lr=3.5e-4, momentum=0.9, fused='fused optimizer' in options or None
         )
-        wrapper = {'type': 'OptimWrapper'}
-        if 'bf16' in options:
-            amp = {'type': 'AmpOptimWrapper', 'dtype': 'bfloat16', 'loss_scale': {'enabled': False}}
-            wrapper = {'type': 'CPUAmpOptimWrapper'} if device == 'cpu' else amp
-        self.optim_wrapper = OPTIM_WRAPPERS.build({**wrapper, 'optimizer': optimizer})
+        wrapper = 'BFloat16OptimWrapper' if 'bf16' in options else 'OptimWrapper'
+        self.optim_wrapper = OPTIM_WRAPPERS.build({'type': wrapper, 'optimizer': optimizer})
         labels = torch.arange(_CLUSTERS).repeat_interleave(-(-batch // _CLUSTERS) + 1)
         features = torch.randn(len(labels), self.model.neck.out_channels)
         self.model.assign_pseudo_labels(PseudoLabels.from_features(features, labels))

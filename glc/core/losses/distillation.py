@@ -86,11 +86,13 @@ class PartDistillationLoss(nn.Module):
                 f'{len(teacher)} of the teacher'
             )
         with torch.autocast(self.centre.device.type, enabled=False):
-            pairs = [
-                self._pairs(views, targets)
+            sums = [
+                self._sum_of_pairs(views, targets)
                 for views, targets in zip(student, self._targets(teacher), strict=True)
             ]
-        return torch.cat(pairs).mean()
+        return torch.stack(sums).sum() / sum(
+            len(targets) * (len(views) - 1) for views, targets in zip(student, teacher, strict=True)
+        )
 
     @torch.no_grad()
     def teacher_entropy(self, teacher: Sequence[Tensor]) -> Tensor:
@@ -117,8 +119,8 @@ class PartDistillationLoss(nn.Module):
             for outputs, center in zip(teacher, self.centre, strict=True)
         ]
 
-    def _pairs(self, student: Tensor, targets: Tensor) -> Tensor:
-        """Compute the cross entropies (T * (V - 1),) of all pairs of different views."""
+    def _sum_of_pairs(self, student: Tensor, targets: Tensor) -> Tensor:
+        """Compute the sum of the cross entropies of all T * (V - 1) pairs of different views."""
         if student.shape[1:] != targets.shape[1:] or len(student) < len(targets):
             raise ValueError(
                 f'student views {tuple(student.shape)} do not begin with teacher views {tuple(targets.shape)}'
@@ -126,8 +128,7 @@ class PartDistillationLoss(nn.Module):
         log_p = F.log_softmax(student.float() / self.student_temperature, -1)
         # The sum over images and outputs of a pair is one entry of a matrix product.
         entropies = -(targets.flatten(1) @ log_p.flatten(1).T) / targets.shape[1]
-        same = torch.eye(*entropies.shape, dtype=torch.bool, device=entropies.device)
-        return entropies[~same]
+        return entropies.sum() - entropies.diagonal().sum()
 
 
 @checked(start=NUMBER, end=NUMBER, progress=SHARE)
@@ -156,8 +157,7 @@ def move_towards_(average: nn.Module, module: nn.Module, momentum: float) -> Non
         module: The module that is trained.
         momentum: Share of the old average that stays, in [0, 1].
     """
-    for old, new in zip(average.parameters(), module.parameters(), strict=True):
-        old.lerp_(new, 1 - momentum)
+    torch._foreach_lerp_(list(average.parameters()), list(module.parameters()), 1 - momentum)
 
 
 @checked(max_norm=POSITIVE)
@@ -169,6 +169,8 @@ def clip_each_(parameters: Iterable[nn.Parameter], max_norm: float) -> None:
         parameters: Parameters; those without a gradient are skipped.
         max_norm: Largest Euclidean norm of one gradient.
     """
-    for parameter in parameters:
-        if parameter.grad is not None:
-            nn.utils.clip_grad_norm_(parameter, max_norm)
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if gradients:
+        norms = torch.stack(torch._foreach_norm(gradients))
+        factors = (max_norm / (norms + 1e-6)).clamp(max=1)
+        torch._foreach_mul_(gradients, list(factors.unbind()))

@@ -92,15 +92,16 @@ def moved_rows(bank: Tensor, features: Tensor, targets: Tensor, momentum: float,
     Returns:
         The new vector of the row of each instance (B, D); instances of one row have the same.
     """
-    rows = bank[targets]
-    if mode == 'hard':
-        chosen = leading_instances(targets, (features * rows).sum(1))
-        return F.normalize(momentum * rows + (1 - momentum) * features[chosen])
+    rows = bank.index_select(0, targets)
     if rows.is_cuda and _has_triton():
-        from glc.core.memories.momentum_triton import apply_in_turn_
+        from glc.core.memories.momentum_triton import move_rows_
 
-        apply_in_turn_(rows, features.contiguous(), targets, momentum)
+        move_rows_(rows, features.contiguous(), targets, momentum, mode)
         return rows
+    if mode == 'hard':
+        similarities = (features * rows).sum(1)
+        chosen = similarities.where(targets[:, None] == targets, torch.inf).argmin(1)
+        return F.normalize(momentum * rows + (1 - momentum) * features[chosen])
     hit, group = targets.unique(return_inverse=True)
     rows = bank[hit]
     order = group.argsort(stable=True)
@@ -119,34 +120,19 @@ def _has_triton() -> bool:
     return compiler is not None and find_spec('triton') is not None
 
 
-def leading_instances(targets: Tensor, values: Tensor) -> Tensor:
-    """Find, for every instance, the one of the least value among those of its target.
-
-    Args:
-        targets: (B,) integers.
-        values: (B,); of equal ones, the first in the batch counts as less.
-
-    Returns:
-        int64 numbers of instances (B,), in [0, B).
-    """
-    order = values.argsort(stable=True)
-    order = order[targets[order].argsort(stable=True)]
-    return order[torch.searchsorted(targets[order], targets)]
-
-
 class _SimilarityLoss(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, features: Tensor, bank: Tensor, temperature: float, loss_of: Callable[[Tensor], Tensor]
+        ctx: Any,
+        features: Tensor,
+        bank: Tensor,
+        temperature: float,
+        loss_of: Callable[[Tensor], tuple[Tensor, Tensor]],
     ) -> Tensor:
-        similarities = (features / temperature) @ bank.T
-        if not ctx.needs_input_grad[0]:
-            return loss_of(similarities)
-        with torch.enable_grad():
-            loss = loss_of(similarities.requires_grad_())
-        (gradient,) = torch.autograd.grad(loss, similarities)
-        ctx.save_for_backward(gradient @ bank / temperature)
-        return loss.detach()
+        loss, gradient = loss_of((features / temperature) @ bank.T)
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward(gradient @ bank / temperature)
+        return loss
 
     @staticmethod
     @once_differentiable
@@ -156,7 +142,7 @@ class _SimilarityLoss(torch.autograd.Function):
 
 
 def similarity_loss(
-    features: Tensor, bank: Tensor, temperature: float, loss_of: Callable[[Tensor], Tensor]
+    features: Tensor, bank: Tensor, temperature: float, loss_of: Callable[[Tensor], tuple[Tensor, Tensor]]
 ) -> Tensor:
     """Compute a loss of the similarities ``x bank^T / temperature``, in float32, also under autocast.
 
@@ -166,13 +152,22 @@ def similarity_loss(
         features: (B, D).
         bank: (R, D) float32.
         temperature: Divisor of the similarities.
-        loss_of: Turns the similarities (B, R) into a scalar.
+        loss_of: Turns the similarities (B, R) into a scalar and its gradient (B, R).
 
     Returns:
         Scalar; it can be differentiated once, by the features.
     """
     with torch.autocast(features.device.type, enabled=False):
         return _SimilarityLoss.apply(features.float(), bank, temperature, loss_of)
+
+
+def cross_entropy(similarities: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute the mean cross entropy of similarities (B, R) to the rows (B,) of the images, and its gradient (B, R)."""
+    log_p = similarities.log_softmax(1)
+    own = rows[:, None]
+    loss = -log_p.gather(1, own).mean()
+    gradient = log_p.exp_().scatter_add_(1, own, log_p.new_full(own.shape, -1.0))
+    return loss, gradient / len(rows)
 
 
 def replace_rows(bank: Tensor, hit: Tensor, rows: Tensor) -> Tensor:
@@ -186,7 +181,7 @@ def row_numbers(numbers: Tensor, batch: int, name: str, count: int) -> Tensor:
     """Check numbers of the rows of a table.
 
     To look at them would make the CPU wait for a GPU. There, negative numbers, which would count from the end or be
-    ignored, become ``count``: an index out of range, for which the device stops.
+    ignored, become very large: indices out of range, for which the device stops.
 
     Args:
         numbers: Integers (B,).
@@ -208,7 +203,7 @@ def row_numbers(numbers: Tensor, batch: int, name: str, count: int) -> Tensor:
         )
     numbers = numbers.long()
     if numbers.device.type != 'cpu':
-        return numbers.where(numbers >= 0, count)
+        return numbers & torch.iinfo(torch.int64).max
     wrong = (numbers < 0) | (numbers >= count)
     if wrong.any():
         first = int(wrong.nonzero()[0])

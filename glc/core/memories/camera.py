@@ -138,12 +138,16 @@ class CameraMemory(ClusterMemory):
         """Compute the weighted sum of the losses; see :meth:`BaseMemory.forward`."""
         own = self._own(features, indices)
 
-        def loss_of(similarities: Tensor) -> Tensor:
+        @torch.enable_grad()
+        def loss_of(similarities: Tensor) -> tuple[Tensor, Tensor]:
+            similarities.requires_grad_()
             intra = intra_camera_loss(similarities, own, self.proxy_cameras)
             inter = inter_camera_loss(
                 similarities, own, self.proxy_clusters, self.siblings, self.num_negatives
             )
-            return self.intra_weight * intra + self.inter_weight * inter
+            loss = self.intra_weight * intra + self.inter_weight * inter
+            (gradient,) = torch.autograd.grad(loss, similarities)
+            return loss.detach(), gradient
 
         loss = similarity_loss(features, self.proxies, self.temperature, loss_of)
         if self.cluster_weight:
@@ -156,7 +160,8 @@ class CameraMemory(ClusterMemory):
         if self.cluster_weight:
             super().update(features, labels)
         features, own = gather_batches(features.float(), self._own(features, indices))
-        self.proxies[own] = moved_rows(self.proxies, features, own, self.momentum, self.mode)
+        rows = moved_rows(self.proxies, features, own, self.momentum, self.mode)
+        self.proxies.index_copy_(0, own, rows)
 
     def _own(self, features: Tensor, indices: Tensor | None) -> Tensor:
         """Return the proxy (B,) of every image; an outlier has none, which is an error."""

@@ -4,10 +4,16 @@ Source: Dai et al., Cluster Contrast for Unsupervised Person Re-Identification, 
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from glc.core.memories.base import UPDATE, BaseMemory, gather_batches, moved_rows, similarity_loss
+from glc.core.memories.base import (
+    UPDATE,
+    BaseMemory,
+    cross_entropy,
+    gather_batches,
+    moved_rows,
+    similarity_loss,
+)
 from glc.core.parameters import POSITIVE, checked
 
 
@@ -56,9 +62,10 @@ class ClusterMemory(BaseMemory):
         """Apply the momentum update of the global batch; see :meth:`BaseMemory.update`."""
         labels = self._rows(features, labels, 'labels', len(self.bank))
         features, labels = gather_batches(features.float(), labels)
-        self.bank[labels] = moved_rows(self.bank, features, labels, self.momentum, self.mode)
+        rows = moved_rows(self.bank, features, labels, self.momentum, self.mode)
+        self.bank.index_copy_(0, labels, rows)
 
     def _cross_entropy(self, features: Tensor, rows: Tensor) -> Tensor:
         return similarity_loss(
-            features, self.bank, self.temperature, lambda logits: F.cross_entropy(logits, rows)
+            features, self.bank, self.temperature, lambda similarities: cross_entropy(similarities, rows)
         )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from glc.core.labels import PseudoLabels, as_labels, as_unit_features
-from glc.core.memories.base import gather_batches, leading_instances, moved_rows
+from glc.core.memories.base import gather_batches, moved_rows
 from glc.core.memories.cluster import ClusterMemory
 from glc.core.parameters import POSITIVE, SHARE, checked
 
@@ -100,13 +100,12 @@ class HybridMemory(ClusterMemory):
         images = self._rows(features, indices, 'indices', len(self.classes))
         features, images = gather_batches(features.float(), images)
         rows = moved_rows(self.instances, features, images, self.momentum, self.mode)
-        numbers = torch.arange(len(images), device=images.device)
-        first = leading_instances(images, numbers) == numbers  # an image that was drawn twice moves once
+        repeated = (images[:, None] == images).tril(-1).any(1)  # an image that was drawn twice moves once
         classes = self.classes[images]
         moves = rows.double() - self.instances[images].double()
-        self._sums.index_add_(0, classes, moves * first[:, None])
-        self.instances[images] = rows
-        self.bank[classes] = self._means(classes)
+        self._sums.index_add_(0, classes, moves.masked_fill(repeated[:, None], 0))
+        self.instances.index_copy_(0, images, rows)
+        self.bank.index_copy_(0, classes, self._means(classes))
 
     def _means(self, classes: Tensor) -> Tensor:
         return (self._sums[classes] / self._sizes[classes, None]).float()

@@ -1,5 +1,6 @@
 """On a GPU, memories compute what they compute on a CPU, and the CPU waits for nothing."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -73,15 +74,15 @@ def test_a_gpu_is_not_waited_for_and_gives_the_same(name):
 
 def compare_the_kernel_with_the_loop() -> None:
     """Run the kernel on a CPU, which takes a process with TRITON_INTERPRET=1."""
-    from glc.core.memories.momentum_triton import apply_in_turn_
+    from glc.core.memories.momentum_triton import move_rows_
 
-    for momentum in (0.0, 0.2, 0.9, 1.0):
+    for mode, momentum in itertools.product(('mean', 'hard'), (0.0, 0.2, 0.9, 1.0)):
         for num_rows, batch, dim in ((1, 1, 5), (3, 20, 8), (6, 9, 33)):
             bank, features = unit(num_rows, dim), unit(batch, dim, seed=1)
             targets = torch.randint(num_rows, (batch,), generator=torch.Generator().manual_seed(2))
             rows = bank[targets]
-            apply_in_turn_(rows, features, targets, momentum)
-            expected = naive_update(bank, features, targets, momentum, 'mean')[targets]
+            move_rows_(rows, features, targets, momentum, mode)
+            expected = naive_update(bank, features, targets, momentum, mode)[targets]
             torch.testing.assert_close(rows, expected, atol=1e-6, rtol=1e-5)
 
 
