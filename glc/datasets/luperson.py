@@ -103,7 +103,7 @@ class LUPerson(BaseReIDDataset):
         if self.chosen is None:
             self._check_counts({'train': records})
         if not len(records):
-            raise RuntimeError(f"LUPerson: '{self.source}' has no image")
+            raise RuntimeError(f"LUPerson: '{self.chosen or self.source}' has no image")
         data_list = _Lines(records.text, partial(_info, self._folder, self.lmdb))
         return self._readable(data_list) if self.unreadable == 'skip' else data_list
 
