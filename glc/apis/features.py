@@ -42,7 +42,13 @@ class ReIDFeatures:
     network: str = ''
 
     def __post_init__(self) -> None:
-        features = np.asarray(self.features, np.float32)
+        try:
+            given = np.asarray(self.features)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f'features must be one array of numbers: {error}') from error
+        if given.dtype.kind not in 'biuf':
+            raise ValueError(f'features must be real numbers, got values of type {given.dtype}')
+        features = given.astype(np.float32, copy=False)
         names = [str(name) for name in self.names]
         if features.ndim != 2 or len(features) != len(names):
             raise ValueError(

@@ -173,7 +173,7 @@ def read_names(path: str) -> list[str]:
     with open(path, 'rb') as file:
         content = file.read()
     if not content.startswith(b'\x80'):
-        return content.decode().splitlines()
+        return os.fsdecode(content).splitlines()  # in any encoding, as os.listdir names files
     try:
         names = _PlainUnpickler(io.BytesIO(content)).load()
     except Exception as error:
