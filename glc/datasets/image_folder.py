@@ -97,6 +97,7 @@ class ImageFolderReID(BaseReIDDataset):
                 'optional: (?:...)?'
             )
         numbers = self._numbers
+        del self._listed[part]  # millions of names need hundreds of MB
         groups = map(self._groups, paths)
         return [
             Record(
@@ -105,12 +106,6 @@ class ImageFolderReID(BaseReIDDataset):
             )
             for path, found in zip(paths, groups, strict=True)
         ]
-
-    def load_data_list(self) -> Sequence[dict[str, Any]]:
-        """List the images of the split."""
-        data_list = super().load_data_list()
-        self._listed = {}
-        return data_list
 
     @cached_property
     def _numbers(self) -> dict[str, dict[str, int]]:
