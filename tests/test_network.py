@@ -28,8 +28,7 @@ def calls():
 
 
 def test_the_watch_sees_a_call(calls):
-    with pytest.raises(OSError, match=r'refused|in progress|unreachable'), socket.socket() as door:
-        door.settimeout(1)
+    with socket.socket() as door, pytest.raises(OSError, match=r'refused|unreachable'):
         door.connect(('127.0.0.1', 9))
     assert calls == ["socket.connect (('127.0.0.1', 9),)"]
 

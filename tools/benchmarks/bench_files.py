@@ -4,10 +4,11 @@
     python tools/benchmarks/bench_files.py --files 50000 --lines 200000
 
 The files are hard links to a few images of a few bytes, 1,000 in a folder, 100 folders in a folder. Each row is a new
-process: its seconds, those of the import left out, and the most memory that it had beyond the import.
+process: its seconds, those of its processor, and the most memory that it had, each beyond the import.
 
 - ``walk``: the files are found.
-- ``ImageFolderReID``: a data set of them, with identities and cameras from their names, up to its first entry.
+- ``ImageFolderReID``: a data set of them, with identities and cameras from their names, and what a training does with
+  it at its start.
 - ``LUPerson, new list``: the list of one folder is made and written.
 - ``LUPerson, list``: a list that is there is opened, up to its first entry. It is measured at ``--lines`` / 10 and
   ``--lines`` lines; they are written directly, since no file is looked at.
@@ -60,12 +61,16 @@ def of_walk(root: str) -> int:
 
 
 def of_folder(root: str) -> int:
-    """List them as a data set."""
+    """List them as a data set, and do what a training does with it at its start."""
     from glc.datasets import ImageFolderReID
+    from glc.datasets.checks import warn_of_overlap
+    from glc.engine.resume import training_set_of
 
     dataset = ImageFolderReID(root, pattern=PATTERN)
-    dataset.get_data_info(0)
-    return len(dataset)
+    dataset.summary()
+    warn_of_overlap(dataset, dataset)
+    training_set_of(dataset)
+    return len(set(dataset.pids)) and len(dataset)
 
 
 def of_luperson(root: str) -> int:
@@ -82,23 +87,27 @@ DOORS: dict[str, Callable[[str], int]] = {'walk': of_walk, 'folder': of_folder, 
 
 def child(door: str, root: str) -> None:
     """Go through one door; print the number of entries, the seconds and the memory in MB."""
-    import glc.datasets  # noqa: F401
+    import glc.engine  # noqa: F401
     from glc.datasets.walk import image_endings
 
     image_endings()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    begin = time.perf_counter()
+    begin, busy = time.perf_counter(), time.process_time()
     found = DOORS[door](root)
-    seconds = time.perf_counter() - begin
-    print(found, seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    print(
+        found,
+        time.perf_counter() - begin,
+        time.process_time() - busy,
+        (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024,
+    )
 
 
 def measure(about: str, door: str, root: Path) -> None:
     """Print a row of the table."""
     command = [sys.executable, __file__, '--child', door, str(root)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    found, seconds, megabytes = done.stdout.split()[-3:]
-    print(f'| {about} | {int(found):,} | {float(seconds):.1f} | {float(megabytes):,.0f} |', flush=True)
+    found, *seconds, megabytes = map(float, done.stdout.split()[-4:])
+    print(f'| {about} | {found:,.0f} | {seconds[0]:.1f} | {seconds[1]:.1f} | {megabytes:,.0f} |', flush=True)
 
 
 def main() -> None:
@@ -116,7 +125,7 @@ def main() -> None:
     if args.child:
         child(*args.child)
         return
-    print('| what | entries | seconds | memory, MB |\n|---|---|---|---|')
+    print('| what | entries | seconds | of the processor | memory, MB |\n|---|---|---|---|---|')
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         nested, flat = Path(folder, 'nested'), Path(folder, 'flat')
         nested.mkdir()
