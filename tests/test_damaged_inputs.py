@@ -1,25 +1,36 @@
 """Damaged inputs end in errors that name them; the whole corpus is that of tools/dev/damaged_inputs.py."""
 
+import re
 import runpy
 import string
 
+import mmcv
 import numpy as np
 import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from glc.apis import Gallery, ReIDFeatures, load_config, prepare_config, video_crops
+from glc.apis.config_checks import ConfigError
 from glc.apis.options import parse_value
-from glc.checkpoints import load_checkpoint_file, load_model_checkpoint, write_checkpoint_file
+from glc.checkpoints import (
+    load_checkpoint_file,
+    load_model_checkpoint,
+    unwrap_state_dict,
+    write_checkpoint_file,
+)
 from glc.core.labels import as_tensor
 from glc.datasets import CUHK03, MSMT17, DukeMTMCreID, Market1501, PersonX, VeRi776
 from glc.datasets.image_folder import compiled_pattern, identities_and_cameras
 from glc.datasets.luperson import read_names
 from glc.datasets.msmt17 import _NAMES
 from glc.datasets.own_images import read_named_images
+from glc.datasets.transforms import LoadReIDImage
+from glc.engine.clusters import read_clusters
 from tests.runs import ROOT
 
-few = settings(max_examples=60, deadline=None, derandomize=True)
+few = settings(max_examples=40, deadline=None, derandomize=True)
 
 
 @pytest.fixture(scope='module')
@@ -29,7 +40,7 @@ def corpus():
 
 @pytest.mark.filterwarnings('ignore')
 def test_a_sample_of_the_corpus_has_no_bad_end(corpus, tmp_path):
-    found = corpus['push'](tmp_path, number=60, seed=1)
+    found = corpus['push'](tmp_path, number=40, seed=1)
     assert {kind: [end for end in ends if end[0] == 'BAD'] for kind, ends in found.items()} == {
         kind: [] for kind in corpus['KINDS']
     }
@@ -222,3 +233,75 @@ def test_protocols_of_endless_shapes_are_refused(corpus, tmp_path):
     path.write_bytes(content.replace(shape, np.array([2**30, 1], np.int32).tobytes(), 1))
     with pytest.raises(ValueError, match=r'config_detected.mat. is not the file of the new protocol'):
         CUHK03(str(tmp_path), check='off')
+
+
+# ---------------------------------------------------------------- what the corpus has found
+
+
+@pytest.mark.filterwarnings('ignore:Metadata Warning')
+def test_broken_streams_are_unreadable_even_where_opencv_decodes_them(corpus):
+    random, found = np.random.default_rng(0), 0
+    for kind in ('jpg', 'packed.tiff') * 30:
+        way = corpus['doubled'] if kind == 'jpg' else corpus['flipped']
+        content = way(random, corpus['encoded'](corpus['drawn'](random), kind))
+        if corpus['strictly_decoded'](content) is None:
+            found += mmcv.imfrombytes(content) is not None
+            with pytest.raises((OSError, ValueError)):
+                LoadReIDImage()._decoded(content)
+    assert found > 5
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('x = 1\ny = undefined\n', "NameError in line 2 of '.*x.py': name 'undefined' is not defined"),
+        ('model = dict(\n', "x.py' cannot be read: SyntaxError.*never closed"),
+        ('\0', "x.py' cannot be read"),
+    ],
+)
+def test_configs_that_cannot_be_read_are_named(tmp_path, text, message):
+    (tmp_path / 'x.py').write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_config(tmp_path / 'x.py')
+
+
+@pytest.mark.parametrize(
+    'row', ['1,7,0,0,20,nan', '1,7,0,0,20', '1,7,0,0,20,é', f'1,7,0,0,20,{"9" * 200_000}']
+)
+def test_the_file_of_a_wrong_box_is_named(tmp_path, row):
+    (tmp_path / 'boxes.csv').write_text(f'1,7,0,0,20,40\n{row}\n')
+    with pytest.raises(ValueError, match=r"boxes.csv': "):
+        list(video_crops([np.zeros((90, 60, 3), np.uint8)], tmp_path / 'boxes.csv'))
+
+
+@pytest.mark.parametrize('cluster', ['9' * 30, 'x', ''])
+def test_the_file_of_a_wrong_cluster_is_named(tmp_path, cluster):
+    (tmp_path / 'clusters.csv').write_text(f'file,cluster\na.jpg,{cluster}\n')
+    with pytest.raises(ValueError, match=r"clusters.csv' cannot be read"):
+        read_clusters(tmp_path / 'clusters.csv')
+
+
+def test_a_gallery_without_its_features_is_named(tmp_path):
+    Gallery.of(ReIDFeatures(np.eye(3), list('abc'))).save(tmp_path)
+    next(tmp_path.glob('*.npy')).write_bytes(b'')
+    with pytest.raises(ValueError, match=re.escape(str(tmp_path))):
+        Gallery.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    'features', [np.ones((1, 3), complex), np.array([['1', '2']]), torch.eye(1).to_sparse()]
+)
+def test_features_are_real_numbers(features):
+    with pytest.raises(ValueError, match='features must be'):
+        ReIDFeatures(features, ['a'])
+
+
+@pytest.mark.parametrize('change', [lambda value: value.to_sparse(), lambda value: value.to(torch.complex64)])
+def test_odd_weights_are_refused(change):
+    with pytest.raises(RuntimeError, match='sparse or complex weights, such as weight'):
+        unwrap_state_dict({'weight': change(torch.ones(2, 2))})
+
+
+def test_a_size_of_images_that_is_no_size_is_named():
+    with pytest.raises(ConfigError, match=r'test_dataloader.dataset.pipeline.1.scale=\[\[\]\] is no size'):
+        prepare_config(load_config('vit_s_market_usl', {'test_dataloader.dataset.pipeline.1.scale': [[]]}))

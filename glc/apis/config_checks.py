@@ -489,8 +489,9 @@ def _size_of_pipeline(path: str, pipeline: Sequence) -> Iterator[tuple[tuple[int
         if name in _SIZE_KEYS:
             key = _SIZE_KEYS[name]
             size = step.get(key, _parameters_of(registry.TRANSFORMS.get(name))[0][key].default)
-            numbers = all(isinstance(number, int) for number in _pair(size))
-            if numbers and not step.get('keep_ratio'):
+            if size is not None and not all(isinstance(number, int) for number in _pair(size)):
+                raise ConfigError(f'{path}.{index}.{key}={size!r} is no size: give one integer, or two')
+            if size is not None and not step.get('keep_ratio'):
                 yield _pair(size), f'{path}.{index} ({name}.{key})'
         if name not in _SIZE_KEEPERS:
             return
