@@ -114,7 +114,7 @@ NAMES = st.text(max_size=40) | st.text('0123456789_cs-fF.jpg', max_size=30)
 @few
 @given(NAMES)
 @example('0002_c1s1_000451_03.jpg')
-@example('9' * 30 + '_c1s1_000451_03.jpg')
+@example('9' * 30 + '_c1_000451_03.jpg')
 @example('٣٣٣٣_c1s1_000451_03.jpg')
 def test_names_of_data_sets_are_numbers_or_errors_that_name_them(name):
     for parse in (Market1501.parse, DukeMTMCreID.parse, PersonX.parse, VeRi776.parse, _NAMES.parse):
@@ -123,8 +123,7 @@ def test_names_of_data_sets_are_numbers_or_errors_that_name_them(name):
         except ValueError as error:
             assert name in str(error)  # noqa: PT017
         else:
-            assert pid >= -1
-            assert camera >= 0
+            assert -1 <= pid < 2**63 > camera >= 0
             assert str(camera + 1) in ''.join(
                 str(int(digit)) if digit.isdecimal() else digit for digit in name
             )
@@ -138,7 +137,7 @@ def test_lines_of_msmt17_are_read_or_named(line):
     except ValueError as error:
         assert line in str(error)  # noqa: PT017
     else:
-        assert pid >= 0 <= camera
+        assert 0 <= pid < 2**63 > camera >= 0
         assert line.startswith(path) or path in line
 
 
@@ -281,9 +280,10 @@ def test_the_file_of_a_wrong_cluster_is_named(tmp_path, cluster):
         read_clusters(tmp_path / 'clusters.csv')
 
 
-def test_a_gallery_without_its_features_is_named(tmp_path):
+@pytest.mark.parametrize('content', [b'', b'\x93NUMPY\x01\x00\x03\x00{(\n'])
+def test_a_gallery_without_its_features_is_named(tmp_path, content):
     Gallery.of(ReIDFeatures(np.eye(3), list('abc'))).save(tmp_path)
-    next(tmp_path.glob('*.npy')).write_bytes(b'')
+    next(tmp_path.glob('*.npy')).write_bytes(content)
     with pytest.raises(ValueError, match=re.escape(str(tmp_path))):
         Gallery.load(tmp_path)
 

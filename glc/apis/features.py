@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -113,9 +112,9 @@ class ReIDFeatures:
                     known.get('cam'),  # type: ignore[arg-type]
                     str(known.get('network', '')),
                 )
-        except (ValueError, TypeError, OSError, EOFError, BadZipFile) as error:
-            if isinstance(error, FileNotFoundError):
-                raise
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # of many kinds, as the file may hold anything
             raise ValueError(f"'{Path(path).absolute()}' holds no features with names: {error}") from error
 
 
