@@ -99,6 +99,8 @@ def test_metadata_names_version_and_requirements(distributions):
         requirements = {Requirement(line) for line in metadata.requires}
     expected = set()
     for path in (ROOT / 'requirements').glob('*.txt'):
+        if path.stem == 'lock':
+            continue
         marker = '' if path.stem == 'runtime' else f'; extra == "{path.stem}"'
         lines = [line for line in path.read_text().splitlines() if line and not line.startswith('#')]
         expected |= {Requirement(line + marker) for line in lines}

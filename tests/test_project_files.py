@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import glc
 
@@ -45,6 +47,21 @@ def test_versions_of_linters_agree():
     assert pinned['mypy']
 
 
+@pytest.mark.parametrize('name', ['runtime', 'cpu'])
+def test_locked_versions_are_allowed(name):
+    locked = [
+        Requirement(line) for line in text('requirements/lock.txt').splitlines() if line[:1] not in ('#', '')
+    ]
+    for line in text(f'requirements/{name}.txt').splitlines():
+        if not line.startswith('#'):
+            wanted = Requirement(line)
+            pins = [pin for pin in locked if pin.name == canonicalize_name(wanted.name)]
+            assert pins, f'{wanted.name} is not in requirements/lock.txt'
+            for pin in pins:
+                (version,) = (part.version for part in pin.specifier)
+                assert version in wanted.specifier
+
+
 def test_citation_is_of_this_version():
     citation = yaml.safe_load(text('CITATION.cff'))
     assert citation['cff-version'] == '1.2.0'
@@ -64,7 +81,7 @@ def test_make_lints_with_the_commands_of_the_test_script():
 
 def test_optional_requirements_are_extras():
     extras = PYPROJECT['tool']['setuptools']['dynamic']['optional-dependencies']
-    files = {path.stem for path in (ROOT / 'requirements').glob('*.txt')} - {'runtime'}
+    files = {path.stem for path in (ROOT / 'requirements').glob('*.txt')} - {'runtime', 'lock'}
     assert extras == {name: {'file': f'requirements/{name}.txt'} for name in files}
 
 

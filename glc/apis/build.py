@@ -4,6 +4,7 @@ import copy
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -47,8 +48,8 @@ def load_config(path: str | Path, options: dict | None = None, work_dir: str | N
 
     Raises:
         FileNotFoundError: If there is no such config.
-        ConfigError: If nothing reads an override, it has no place, the sizes of images differ after it, or a module of
-            ``custom_imports`` cannot be imported.
+        ConfigError: If the file or its bases are no config, nothing reads an override, it has no place, the sizes of
+            images differ after it, or a module of ``custom_imports`` cannot be imported.
     """
     path = find_config(path)
     own = [os.getcwd(), str(path.resolve().parent)]
@@ -61,6 +62,12 @@ def load_config(path: str | Path, options: dict | None = None, work_dir: str | N
             f"'{path}': custom_imports: {cause}. Modules of your own are found in the folder where you start Python "
             f"('{own[0]}'), beside the config ('{own[1]}'), and in the folders of PYTHONPATH"
         ) from error
+    except FileNotFoundError:  # of _base_; it names the file
+        raise
+    except Exception as error:  # of any kind, as a config is a program
+        lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.name == '<module>']
+        place = ''.join(f" in line {frame.lineno} of '{frame.filename}'" for frame in lines[-1:])
+        raise ConfigError(f"'{path}' cannot be read: {type(error).__name__}{place}: {error}") from error
     check_option_keys(cfg, options or {})
     for key, value in (options or {}).items():
         try:

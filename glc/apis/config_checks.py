@@ -484,9 +484,13 @@ def _size_of_pipeline(path: str, pipeline: Sequence) -> Iterator[tuple[tuple[int
     """Give the size (width, height) that a pipeline ends with and its key; nothing where a step is not known."""
     for index, step in reversed(list(enumerate(pipeline))):
         name = step.get('type') if isinstance(step, Mapping) else None
+        if not isinstance(name, str):
+            return
         if name in _SIZE_KEYS:
             key = _SIZE_KEYS[name]
             size = step.get(key, _parameters_of(registry.TRANSFORMS.get(name))[0][key].default)
+            if size is not None and not all(isinstance(number, int) for number in _pair(size)):
+                raise ConfigError(f'{path}.{index}.{key}={size!r} is no size: give one integer, or two')
             if size is not None and not step.get('keep_ratio'):
                 yield _pair(size), f'{path}.{index} ({name}.{key})'
         if name not in _SIZE_KEEPERS:
@@ -508,7 +512,7 @@ def _size_of_network(cfg: Config) -> Iterator[tuple[int, int]]:
 
 
 def _pair(size: Any) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else tuple(size)
+    return tuple(size) if isinstance(size, list | tuple) else (size, size)
 
 
 class _Parameter(NamedTuple):

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -42,7 +41,13 @@ class ReIDFeatures:
     network: str = ''
 
     def __post_init__(self) -> None:
-        features = np.asarray(self.features, np.float32)
+        try:
+            given = np.asarray(self.features)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f'features must be one array of numbers: {error}') from error
+        if given.dtype.kind not in 'biuf':
+            raise ValueError(f'features must be real numbers, got values of type {given.dtype}')
+        features = given.astype(np.float32, copy=False)
         names = [str(name) for name in self.names]
         if features.ndim != 2 or len(features) != len(names):
             raise ValueError(
@@ -107,9 +112,9 @@ class ReIDFeatures:
                     known.get('cam'),  # type: ignore[arg-type]
                     str(known.get('network', '')),
                 )
-        except (ValueError, TypeError, OSError, EOFError, BadZipFile) as error:
-            if isinstance(error, FileNotFoundError):
-                raise
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # of many kinds, as the file may hold anything
             raise ValueError(f"'{Path(path).absolute()}' holds no features with names: {error}") from error
 
 

@@ -203,7 +203,7 @@ class Gallery:
                         f'{index["features"]} has {features.dtype} {features.shape} for {len(names)} names'
                     )
                 gallery._parts = [features]
-        except (KeyError, OSError, TypeError, ValueError) as error:
+        except Exception as error:  # of many kinds, as the files may hold anything
             raise ValueError(
                 f"the gallery in '{Path(folder).absolute()}' cannot be read: {error!r}"
             ) from error

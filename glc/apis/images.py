@@ -259,17 +259,23 @@ def _of_tensor(image: Tensor) -> np.ndarray:
 
 
 def _boxes(boxes: str | Path | Iterable[Sequence[float]]) -> Mapping[int, list[tuple]]:
-    rows = _read_boxes(Path(boxes)) if isinstance(boxes, (str, os.PathLike)) else boxes
+    if isinstance(boxes, (str, os.PathLike)):
+        try:
+            return _boxes(list(_read_boxes(Path(boxes))))
+        except (ValueError, csv.Error) as error:
+            raise ValueError(f"'{Path(boxes).absolute()}': {error}") from error
     by_frame: dict[int, list[tuple]] = defaultdict(list)
-    for number, row in enumerate(rows, 1):
+    for number, row in enumerate(boxes, 1):
         try:
             frame, track, *box = (float(value) for value in row[: len(_BOX)])
             left, top, width, height = box
         except ValueError:
             raise ValueError(f'box {number} must be {", ".join(_BOX)}, got {list(row)}') from None
-        if not (frame >= 1 and frame.is_integer() and track.is_integer() and width > 0 and height > 0):
+        whole = frame.is_integer() and track.is_integer()
+        if not (whole and frame >= 1 and width > 0 and height > 0 and np.isfinite(box).all()):
             raise ValueError(
-                f'box {number} must have a frame from 1, a whole id, and a width and height above 0, got {list(row)}'
+                f'box {number} must have a frame from 1, a whole id, numbers, and a width and height above 0, got '
+                f'{list(row)}'
             )
         by_frame[int(frame)].append((int(track), left, top, width, height))
     return by_frame
@@ -287,9 +293,7 @@ def _read_boxes(path: Path) -> Iterator[Sequence[Any]]:
             return
         missing = set(_BOX) - {'id'} - set(names)
         if missing:
-            raise ValueError(
-                f"'{path.absolute()}' lacks the columns {', '.join(sorted(missing))}; it has {names}"
-            )
+            raise ValueError(f'it lacks the columns {", ".join(sorted(missing))}; it has {names}')
         for row in rows:
             values = {'id': -1, **dict(zip(names, row, strict=False))}
             yield [values.get(name) or '' for name in _BOX]

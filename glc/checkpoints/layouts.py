@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 __all__ = [
@@ -101,7 +102,7 @@ def unwrap_state_dict(content: Any) -> dict[str, Tensor]:
             ``state_dict``.
 
     Raises:
-        RuntimeError: If there is no tensor.
+        RuntimeError: If there is no tensor, or a sparse or complex one.
 
     Example:
         >>> import torch
@@ -114,12 +115,15 @@ def unwrap_state_dict(content: Any) -> dict[str, Tensor]:
             break
         content = inner
     items = content.items() if isinstance(content, Mapping) else ()
-    state = {key: value for key, value in items if isinstance(value, Tensor)}
+    state = {key: value for key, value in items if isinstance(key, str) and isinstance(value, Tensor)}
     if not state:
         found = (
             f'only {first_names(content)}' if isinstance(content, Mapping) else f'a {type(content).__name__}'
         )
         raise RuntimeError(f'no weights at the top or below {", ".join(CONTAINERS)}, but {found}')
+    odd = [key for key, value in state.items() if value.layout != torch.strided or value.is_complex()]
+    if odd:
+        raise RuntimeError(f'no network here has sparse or complex weights, such as {first_names(odd, 3)}')
     return state
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 
 from .sources import source_of
 
@@ -29,14 +30,16 @@ _MOST_UNPACKED = 10
 def load_checkpoint_file(path: str | Path) -> Any:
     """Read a checkpoint file to the CPU, without running any code in the file.
 
-    Besides tensors and Python containers, a file may hold an ``argparse.Namespace`` and NumPy numbers.
+    Besides tensors and Python containers, a file may hold an ``argparse.Namespace`` and NumPy numbers. The checksums of
+    its parts are compared, which torch writes and does not read. Files that end in ``.safetensors`` are read, too; they
+    hold tensors alone, and no checksums.
 
     Args:
         path: The file; addresses are refused.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        RuntimeError: If the file holds other Python objects, unpacks to more than ten times its size, is no PyTorch
+        RuntimeError: If the file is damaged, holds other Python objects, unpacks to more than ten times its size, is no
             checkpoint, or if ``path`` is an address.
     """
     if '://' in str(path):
@@ -50,7 +53,9 @@ def load_checkpoint_file(path: str | Path) -> Any:
             'random ones: model.backbone.init_cfg=None'
         )
     try:
-        _check_packing(path)
+        if path.suffix == '.safetensors':
+            return load_file(path)
+        _check_archive(path)
         with torch.serialization.safe_globals(_HARMLESS_GLOBALS):
             return torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:
@@ -64,15 +69,17 @@ def load_checkpoint_file(path: str | Path) -> Any:
         ) from error
 
 
-def _check_packing(path: Path) -> None:
-    """Refuse an archive that unpacks to much more than its size; nothing is unpacked for that."""
+def _check_archive(path: Path) -> None:
+    """Refuse an archive that unpacks to much more than its size, before that, or has changed since it was written."""
     with path.open('rb') as file:
         if file.read(4) != b'PK\x03\x04':
             return
     with zipfile.ZipFile(path) as archive:
         unpacked = sum(entry.file_size for entry in archive.infolist())
-    size = path.stat().st_size
-    if unpacked > _MOST_UNPACKED * size:
-        raise ValueError(
-            f'its {size:,} bytes unpack to {unpacked:,}, and PyTorch does not compress its files'
-        )
+        size = path.stat().st_size
+        if unpacked > _MOST_UNPACKED * size:
+            raise ValueError(
+                f'its {size:,} bytes unpack to {unpacked:,}, and PyTorch does not compress its files'
+            )
+        if damaged := archive.testzip():
+            raise ValueError(f'the checksum of {damaged} is another one')

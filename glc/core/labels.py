@@ -76,9 +76,11 @@ def as_tensor(values: Any, name: str) -> Tensor:
         Detached tensor. It shares memory with the input where that is possible and allowed.
 
     Raises:
-        ValueError: They are text, objects, or lists of different lengths.
+        ValueError: They are text, objects, lists of different lengths, or a sparse tensor.
     """
     if isinstance(values, Tensor):
+        if values.layout != torch.strided:
+            raise ValueError(f'{name} must be a dense tensor, got one of layout {values.layout}')
         return values.detach()
     try:
         array = np.asarray(values)

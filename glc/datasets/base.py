@@ -3,6 +3,7 @@
 import copy
 import logging
 import os
+import pickle
 import random
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -372,6 +373,15 @@ class BaseReIDDataset(BaseDataset):
                 level=logging.WARNING,
             )
         return found.images
+
+    def _serialize_data(self) -> tuple[np.ndarray, np.ndarray]:
+        """Serialize the data list as mmengine does, into one buffer, which needs less than half of the memory."""
+        content, ends = bytearray(), np.empty(len(self.data_list), np.int64)
+        for index, info in enumerate(self.data_list):
+            content += pickle.dumps(info, protocol=4)
+            ends[index] = len(content)
+        self.data_list.clear()
+        return np.frombuffer(content, np.uint8), ends
 
     def _parts_of_split(self) -> tuple[str, ...]:
         return ('query', 'gallery') if self.split == 'test' else (self.split,)

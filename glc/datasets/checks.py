@@ -13,11 +13,14 @@ from mmengine.dataset import BaseDataset
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
+_MOST_FILES = 100_000  # to look at when a training starts
+
 
 def warn_of_shared_images(data_list: Sequence[Mapping[str, Any]], distractor_pid: int | None = None) -> None:
     """Log a warning where images of the same content have different identities.
 
-    Only files of the same size are read. Files that cannot be read are left to the transform that loads them.
+    Only files of the same size are read, and none of more than 100,000 images: a line in the log says so. Files that
+    cannot be read are left to the transform that loads them.
 
     Args:
         data_list: Entries of a data set, with ``img_path`` and ``pid``.
@@ -25,11 +28,17 @@ def warn_of_shared_images(data_list: Sequence[Mapping[str, Any]], distractor_pid
     """
     if not is_main_process():
         return
+    known = [info for info in data_list if info['pid'] >= 0 and info['pid'] != distractor_pid]
+    if len(known) > _MOST_FILES:
+        print_log(
+            f'the contents of {len(known):,} images are not compared; tools/dataset_tools/check.py does that',
+            logger='current',
+        )
+        return
     by_size = defaultdict(list)
-    for info in data_list:
-        if info['pid'] >= 0 and info['pid'] != distractor_pid:
-            with suppress(OSError):
-                by_size[os.path.getsize(info['img_path'])].append(info)
+    for info in known:
+        with suppress(OSError):
+            by_size[os.path.getsize(info['img_path'])].append(info)
     suspects = [
         info
         for size, infos in by_size.items()
@@ -56,11 +65,13 @@ def warn_of_shared_images(data_list: Sequence[Mapping[str, Any]], distractor_pid
 def warn_of_overlap(train: BaseDataset, test: BaseDataset) -> None:
     """Log a warning where files are in the training set and in the test set, under whatever names.
 
+    More than 100,000 files are not looked at.
+
     Args:
         train: Training set; its entries have ``img_path``.
         test: Test set.
     """
-    if not is_main_process():
+    if not is_main_process() or max(len(train), len(test)) > _MOST_FILES:
         return
     trained = {identity for _, identity in _files(train)}
     both = [path for path, identity in _files(test) if identity in trained]

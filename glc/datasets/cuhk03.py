@@ -1,5 +1,6 @@
 """CUHK03 (Li et al., CVPR 2014) under the new protocol (Zhong et al., CVPR 2017)."""
 
+import math
 import os
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -13,6 +14,7 @@ from .lookup import absolute
 from .market_layout import MARKET_FOLDERS, NameScheme, scan_folder
 
 _NAMES = NameScheme('CUHK03-NP', 'PPPP_cC_N.png', r'(?P<pid>\d{4})_c(?P<cam>\d+)_\d+')
+_MOST_VALUES = 1_000_000
 _COLUMNS = ('filelist', 'labels', 'camId')
 
 
@@ -100,10 +102,13 @@ class CUHK03(BaseReIDDataset):
 
 def _read_protocol(path: str, part: str) -> tuple[list[str], list[int], list[int]]:
     """Return the file names, identities and 1-based cameras of one part."""
-    from scipy.io import loadmat
+    from scipy.io import loadmat, whosmat
 
     key = f'{part}_idx'
     try:
+        for name, shape, _ in whosmat(path):  # a damaged shape would be read for ever
+            if math.prod(shape) > _MOST_VALUES:
+                raise ValueError(f'{name} has shape {shape}')
         content = loadmat(path, variable_names=[key, *_COLUMNS])
         chosen = np.asarray(content[key]).ravel().astype(int) - 1
         if not ((chosen >= 0) & (chosen < len(content['labels'].ravel()))).all():

@@ -89,28 +89,21 @@ class ImageFolderReID(BaseReIDDataset):
         """List the images of one part."""
         paths = self._images(part)
         self._say_where_tests_are(part, paths)
-        unmatched = [path for path in paths if not self._matches(path)]
+        numbers, unmatched, records = self._numbers, list[str](), list[Record]()
+        for path in paths:
+            groups = self._groups(path)
+            if self._regex is not None and not groups:
+                unmatched.append(path)
+            known = (numbers[group].get(groups.get(group) or '', -1) for group in _GROUPS)
+            records.append(Record(os.path.join(self.data_root, path), *known))
         if unmatched:
             raise ValueError(
                 f'ImageFolderReID: pattern {self.pattern!r} does not match {len(unmatched):,} of {len(paths):,} {part} '
                 f"images, such as '{unmatched[0]}' in '{os.path.abspath(self.data_root)}'. Make what some images lack "
                 'optional: (?:...)?'
             )
-        numbers = self._numbers
-        groups = map(self._groups, paths)
-        return [
-            Record(
-                os.path.join(self.data_root, path),
-                *(numbers[group].get(found.get(group) or '', -1) for group in _GROUPS),
-            )
-            for path, found in zip(paths, groups, strict=True)
-        ]
-
-    def load_data_list(self) -> Sequence[dict[str, Any]]:
-        """List the images of the split."""
-        data_list = super().load_data_list()
-        self._listed = {}
-        return data_list
+        del self._listed[part]  # millions of names need hundreds of MB
+        return records
 
     @cached_property
     def _numbers(self) -> dict[str, dict[str, int]]:
@@ -158,9 +151,6 @@ class ImageFolderReID(BaseReIDDataset):
                 f'of the {len(paths):,} training images below {place}, {found}: if they are for tests, name the folder '
                 "of the training images with folders=dict(train='...')"
             )
-
-    def _matches(self, path: str) -> bool:
-        return self._regex is None or self._regex.search(path) is not None
 
     def _groups(self, path: str) -> dict[str, str | None]:
         match = None if self._regex is None else self._regex.search(path)

@@ -153,6 +153,9 @@ def _read(path: str) -> _Content:
             digest = hashlib.file_digest(file, 'blake2b').digest()
             file.seek(0)
             with Image.open(file) as image:
+                image.verify()  # the checksums of PNG
+            file.seek(0)
+            with Image.open(file) as image:
                 width, height = image.size
                 if width * height > _MOST_PIXELS:
                     raise ValueError(f'{width} x {height} pixels are more than {_MOST_PIXELS:,}')

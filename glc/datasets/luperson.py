@@ -103,7 +103,7 @@ class LUPerson(BaseReIDDataset):
         if self.chosen is None:
             self._check_counts({'train': records})
         if not len(records):
-            raise RuntimeError(f"LUPerson: '{self.source}' has no image")
+            raise RuntimeError(f"LUPerson: '{self.chosen or self.source}' has no image")
         data_list = _Lines(records.text, partial(_info, self._folder, self.lmdb))
         return self._readable(data_list) if self.unreadable == 'skip' else data_list
 
@@ -173,7 +173,7 @@ def read_names(path: str) -> list[str]:
     with open(path, 'rb') as file:
         content = file.read()
     if not content.startswith(b'\x80'):
-        return content.decode().splitlines()
+        return os.fsdecode(content).splitlines()  # in any encoding, as os.listdir names files
     try:
         names = _PlainUnpickler(io.BytesIO(content)).load()
     except Exception as error:

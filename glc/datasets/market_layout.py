@@ -37,13 +37,15 @@ class NameScheme(NamedTuple):
         """Return identity and 0-based camera of a file name.
 
         Raises:
-            ValueError: If the name does not follow the scheme, or its camera is 0.
+            ValueError: If the name does not follow the scheme, its camera is 0, or a number is too large for int64.
         """
         match = re.match(self.pattern, name)
         if match is None:
             raise ValueError(f"'{name}' is not a {self.dataset} file name ({self.form})")
         if int(match['cam']) == 0:
             raise ValueError(f"'{name}' has camera 0, but cameras of {self.dataset} are numbered from 1")
+        if max(int(match['pid']), int(match['cam'])) >= 2**63:
+            raise ValueError(f"'{name}' has a number that is too large")
         return int(match['pid']), int(match['cam']) - 1
 
     def layout(self, folders: Mapping[str, str]) -> str:

@@ -84,7 +84,7 @@ class MSMT17(BaseReIDDataset):
             identity, camera = int(pid), int(os.path.basename(path).split('_')[2])
         except (ValueError, IndexError):
             raise ValueError(f"MSMT17: '{line}' is not a line of a list file (path pid)") from None
-        if identity < 0 or camera < 1:
+        if not 0 <= identity < 2**63 > camera > 0:
             raise ValueError(
                 f"MSMT17: '{line}' has identity {identity} and camera {camera}, but identities are numbered from 0 and "
                 'cameras from 1'

@@ -60,13 +60,16 @@ def read_clusters(path: str | Path) -> tuple[list[str], np.ndarray]:
         OSError: The file cannot be read.
         ValueError: It has other columns than ``file`` and ``cluster``, or a cluster that is no integer.
     """
-    with Path(path).open(newline='', encoding='utf-8', errors='surrogateescape') as file:
-        rows = list(csv.reader(file))
-    if not rows or rows[0][:2] != ['file', 'cluster'] or any(len(row) < 2 for row in rows):
+    try:
+        with Path(path).open(newline='', encoding='utf-8', errors='surrogateescape') as file:
+            rows = list(csv.reader(file))
+        if not rows or rows[0][:2] != ['file', 'cluster'] or any(len(row) < 2 for row in rows):
+            raise ValueError('it has no columns file,cluster')
+        return [row[0] for row in rows[1:]], np.array([row[1] for row in rows[1:]], np.int64)
+    except (OverflowError, ValueError, csv.Error) as error:
         raise ValueError(
-            f"'{Path(path).resolve()}' has no columns file,cluster: is it the clusters.csv of a run?"
-        )
-    return [row[0] for row in rows[1:]], np.array([row[1] for row in rows[1:]], np.int64)
+            f"'{Path(path).resolve()}' cannot be read as the clusters.csv of a run: {error}"
+        ) from error
 
 
 def write_labeling(

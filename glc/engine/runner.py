@@ -24,6 +24,7 @@ from glc.datasets.checks import warn_of_overlap
 from glc.datasets.collate import stack_images
 from glc.engine.console import DETAIL, summarize
 from glc.engine.hooks.checkpoint_hook import CheckpointHook
+from glc.engine.hooks.run_record_hook import RunRecordHook
 from glc.engine.hooks.signal_hook import SignalHook, StoppedBySignalError
 from glc.engine.hooks.summary_hook import SummaryHook
 from glc.engine.resume import check_resumable
@@ -64,12 +65,13 @@ class ReIDRunner(Runner):
         return built
 
     def register_hooks(self, default_hooks: dict | None = None, custom_hooks: list | None = None) -> None:
-        """Register the hooks of the config, the one that answers to signals, and the one that writes the summary."""
+        """Register the hooks of the config, and those that answer to signals, write the summary, and keep a record."""
         super().register_hooks(default_hooks, custom_hooks)
         self._summary = SummaryHook()
         self.register_hook(self._summary)
         self._signals = SignalHook()
         self.register_hook(self._signals)
+        self.register_hook(RunRecordHook())
 
     def dump_config(self) -> None:
         """Write nothing yet: the work dir may have the config of a run, which only a training replaces."""

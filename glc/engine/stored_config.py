@@ -45,8 +45,15 @@ def parse_config(text: str) -> dict[str, Any]:
     }
 
 
-def differences(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    """List the settings that decide what is trained and differ, as dotted key, old and new value.
+def differences(
+    old: dict[str, Any], new: dict[str, Any], neutral: re.Pattern[str] = _NEUTRAL
+) -> list[tuple[str, Any, Any]]:
+    """List the settings that differ, as dotted key, old and new value.
+
+    Args:
+        old: A config as of :func:`parse_config`.
+        new: Another one.
+        neutral: The keys that do not count; by default those that do not decide what is trained.
 
     Example:
         >>> differences({'a': {'b': 1, 'c': 2}, 'work_dir': 'x'}, {'a': {'b': 3}, 'work_dir': 'y'})
@@ -56,7 +63,7 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[str, Any
     return [
         (key, one.get(key, NOT_SET), other.get(key, NOT_SET))
         for key in {**one, **other}
-        if one.get(key, NOT_SET) != other.get(key, NOT_SET) and not _NEUTRAL.match(key)
+        if one.get(key, NOT_SET) != other.get(key, NOT_SET) and not neutral.match(key)
     ]
 
 

@@ -263,7 +263,7 @@ def test_crops_of_a_video(infer, video, tmp_path):
         ('1,1,0,0,5,x', 'box 1 must be frame'),
         ('0,1,0,0,5,5', 'box 1 must have a frame from 1'),
         ('1,1,0,0,5,0', 'a width and height above 0'),
-        ('frame,left,top,width\n1,0,0,5', r"boxes\.csv' lacks the columns height"),
+        ('frame,left,top,width\n1,0,0,5', r"boxes\.csv': it lacks the columns height"),
     ],
 )
 def test_boxes_that_are_none(video, tmp_path, text, message):

@@ -46,6 +46,17 @@ def test_files_in_both_sets_are_named(tmp_path, logged, how):
     assert logged == []
 
 
+def test_very_many_files_are_not_looked_at(tmp_path, logged, monkeypatch):
+    for number in range(3):
+        write_image(tmp_path / f'{number}.jpg', seed=1)
+    monkeypatch.setattr('glc.datasets.checks._MOST_FILES', 2)
+    data = ImageFolderReID(tmp_path, pattern=r'(?P<pid>\d)')
+    (line,) = logged
+    assert line.startswith('the contents of 3 images are not compared')
+    warn_of_overlap(data, data)
+    assert len(logged) == 1
+
+
 def test_a_training_with_an_evaluation_compares_its_sets(tmp_path, logged):
     images = write_images(tmp_path / 'images', num_ids=4)
     cfg = tiny_config(images, tmp_path / 'run')

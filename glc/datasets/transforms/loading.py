@@ -99,6 +99,9 @@ class LoadReIDImage(LoadImageFromFile):
             if image.width * image.height > self.max_pixels:
                 self._refuse(f'{image.width} x {image.height} pixels')
             check_depth(image)
+            if image.format in ('JPEG', 'TIFF'):  # where OpenCV passes over damage
+                image.draft('L', (1, 1))  # an eighth of the pixels of a JPEG
+                image.load()
         decoded = None
         if image.format != 'AVIF':  # which OpenCV does not turn as EXIF says
             decoded = mmcv.imfrombytes(content, flag=self.color_type, backend=self.imdecode_backend)

@@ -9,6 +9,7 @@ from .mean_teacher_hook import MeanTeacherHook
 from .plain_checkpoint_hook import PlainCheckpointHook
 from .pseudo_label_hook import PseudoLabelHook
 from .restart_hook import RestartHook
+from .run_record_hook import RunRecordHook
 from .self_distillation_hook import SelfDistillationHook
 from .signal_hook import SignalHook
 from .summary_hook import SummaryHook
@@ -24,6 +25,7 @@ __all__ = [
     'PlainCheckpointHook',
     'PseudoLabelHook',
     'RestartHook',
+    'RunRecordHook',
     'SelfDistillationHook',
     'SignalHook',
     'SummaryHook',
