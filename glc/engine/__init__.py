@@ -34,6 +34,7 @@ from .hooks import (
     SummaryHook,
     TimeBudgetHook,
 )
+from .loop import EpochLoop
 from .optim import CPUAmpOptimWrapper, DecayMatricesConstructor
 from .runner import ReIDRunner
 from .schedulers import WarmupCosineLR
@@ -74,6 +75,7 @@ __all__ = [
     'CPUAmpOptimWrapper',
     'CheckpointHook',
     'DecayMatricesConstructor',
+    'EpochLoop',
     'EpochSeedHook',
     'FeatureExtractor',
     'FiniteCheckHook',

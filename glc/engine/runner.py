@@ -24,6 +24,7 @@ from glc.engine.console import DETAIL, summarize
 from glc.engine.hooks.checkpoint_hook import CheckpointHook
 from glc.engine.hooks.signal_hook import SignalHook, StoppedBySignalError
 from glc.engine.hooks.summary_hook import SummaryHook
+from glc.engine.loop import EpochLoop, batches_done
 from glc.engine.resume import check_resumable
 from glc.engine.schedule import resume_schedulers
 from glc.engine.unwrap import unwrap
@@ -45,6 +46,13 @@ class ReIDRunner(Runner):
     docs/reliability.md. The log begins with the versions of the software, and says what is found of each data set. The
     console shows a summary of it. See docs/watching.md.
     """
+
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """Build the training loop as mmengine does; one by epochs can begin within an epoch."""
+        if isinstance(loop, dict) and (loop.get('by_epoch') or loop.get('type') == 'EpochBasedTrainLoop'):
+            settings = {key: value for key, value in loop.items() if key not in ('by_epoch', 'type')}
+            loop = {'type': EpochLoop, **settings}
+        return super().build_train_loop(loop)
 
     def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """Build the evaluation loop as mmengine does; during a training, warn of files that are in both sets."""
@@ -201,7 +209,8 @@ class ReIDRunner(Runner):
             self.logger.warning(note)
         self.call_hook('after_load_checkpoint', checkpoint=content)
         unwrap(self.model).load_state_dict(content['state_dict'], strict=False)  # all are there, as checked
-        loop._epoch, loop._iter = content['meta']['epoch'], content['meta']['iter']
+        meta = content['meta']
+        loop.resume(meta['epoch'], meta['iter'], meta.get('within_epoch'))
         self.message_hub.load_state_dict(content['message_hub'])
         if resume_optimizer:
             self.optim_wrapper.load_state_dict(content['optimizer'])
@@ -214,6 +223,7 @@ class ReIDRunner(Runner):
                 self.optim_wrapper.param_groups,
                 loop.epoch,
                 len(self.train_dataloader),
+                batches_done(self),
             )
             if changed:
                 self.logger.warning(changed)
