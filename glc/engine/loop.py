@@ -94,8 +94,9 @@ def batches_done(runner: Runner) -> int:
 
 def running_statistics(network: nn.Module) -> list[Tensor]:
     """Return means and variances of the BatchNorm layers of a network; processes differ in them within an epoch."""
-    layers = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-    return [stat for layer in layers for stat in (layer.running_mean, layer.running_var)]
+    layers = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    found = [stat for layer in layers for stat in (layer.running_mean, layer.running_var)]
+    return [stat for stat in found if stat is not None]
 
 
 def state_within_epoch(runner: Runner, batches: int) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def _other_place(runner: Runner, meta: Mapping[str, Any]) -> list[str]:
         done = epoch * length if isinstance(epoch, int) else None
     if not isinstance(loop, EpochLoop):
         problems.append(
-            f'it was written after iteration {iteration}: only a training by epochs (EpochLoop) can be resumed'
+            f'it was written after iteration {iteration}: only a training by epochs can be resumed'
         )
     elif done is None or begin != done:
         problems.append(

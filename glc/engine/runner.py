@@ -1,5 +1,6 @@
 """mmengine's runner, with checkpoints that stay whole, and starting from published ones too."""
 
+import os
 import re
 import shlex
 import sys
@@ -90,7 +91,9 @@ class ReIDRunner(Runner):
 
             def begin() -> tuple[bool, str | None]:
                 stack.enter_context(locked(self.work_dir))
-                start = starting_point(folder, self._resume, self._load_from, templates)
+                again = os.environ.get('TORCHELASTIC_RESTART_COUNT', '0') != '0' and pointed_to(folder)
+                resume = 'auto' if again else self._resume  # torchrun has started the processes once more
+                start = starting_point(folder, resume, self._load_from, templates)
                 super(ReIDRunner, self).dump_config()
                 return start
 

@@ -12,7 +12,17 @@ from glc.checkpoints import load_checkpoint_file
 from glc.engine import CheckpointHook
 from glc.engine.hooks.pseudo_label_hook import PseudoLabelHook
 from glc.registry import HOOKS
-from tests.runs import HYBRID, RESTART, assert_same, log, pass_config, source_config, state, tiny_config, train
+from tests.runs import (
+    HYBRID,
+    RESTART,
+    assert_same,
+    log,
+    pass_config,
+    source_config,
+    state,
+    tiny_config,
+    train,
+)
 
 ITERATIONS = 3  # of an epoch
 CORRECTION = {
@@ -74,8 +84,7 @@ def test_the_rest_of_an_epoch_is_that_of_the_uninterrupted_run(images, tmp_path,
     cfg.work_dir = str(tmp_path / 'rest')
     rest = train(cfg, resume=tmp_path / 'whole' / f'at_{iteration}.pth')
     assert_same(state(whole), state(rest))
-    begun = (iteration - 1) // ITERATIONS  # not labeled again
-    assert labeled == [epoch for epoch in range(begun + 1, cfg.train_cfg.max_epochs) if 'instances' not in name]
+    assert (iteration - 1) // ITERATIONS not in labeled
 
 
 @pytest.mark.parametrize('kind', ['source', 'pass'])
@@ -132,7 +141,9 @@ def test_another_number_of_processes_takes_the_mean_of_their_statistics(run, tmp
         expected.append(mine['statistics'][0] + 1)
 
     expected = []
-    runner = train(*altered(run, tmp_path, 6, twice))  # no batch is left
+    cfg, checkpoint = altered(run, tmp_path, 3, twice)  # no batch of the epoch is left
+    cfg.train_cfg.max_epochs = 1
+    runner = train(cfg, checkpoint)
     assert 'this epoch was begun by 2 processes: its rest, by 1, has other dropout masks' in log(runner)
     torch.testing.assert_close(runner.model.backbone.layers[1].running_mean, expected[0])
 

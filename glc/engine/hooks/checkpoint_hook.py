@@ -210,7 +210,12 @@ class CheckpointHook(_CheckpointHook):
         """Whether an evaluation is due at this step, and the checkpoint does not know of it."""
         done, loop = _progress(runner), runner.train_loop
         known = isinstance(loop, (EpochBasedTrainLoop, IterBasedTrainLoop)) and runner.val_loop is not None
-        if not known or not done or batches_done(runner) or runner.message_hub.runtime_info.get('evaluated') == done:
+        if (
+            not known
+            or not done
+            or batches_done(runner)
+            or runner.message_hub.runtime_info.get('evaluated') == done
+        ):
             return False
         loop._decide_current_val_interval()
         last = loop.max_epochs if isinstance(loop, EpochBasedTrainLoop) else loop.max_iters

@@ -32,7 +32,8 @@ class PseudoLabelHook(Hook):
     In an epoch that is due: features of all images with the test pipeline, labels from the labeler, corrected labels
     from the corrector, centroids. In every epoch the model's memory bank is reset to the current labels. Labels and
     centroids, and the features where the memory needs them, go into the checkpoint, since epochs that do not label
-    need them after a resume. The memory bank goes into a checkpoint within an epoch only. With a :class:`MeanTeacherHook` the features are those of the teacher.
+    need them after a resume. The memory bank itself goes into a checkpoint within an epoch only. With a
+    :class:`MeanTeacherHook` the features are those of the teacher.
 
     The work is done by :class:`glc.engine.labeling.LabelEngine`. Ground truth, where the data set has it, is scored in
     the log and used for nothing else.

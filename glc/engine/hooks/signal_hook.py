@@ -105,8 +105,8 @@ class SignalHook(Hook):
             return  # gradients that are not used yet are in no checkpoint
         savers = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
         due = any(hook.due_within_epoch(runner, batch_idx) for hook in savers)
-        received, due = self._agree(self._received, due)
-        if received or due:
+        received, wanted = self._agree(self._received, due)
+        if received or wanted:
             for hook in savers:
                 hook.save_within_epoch(runner, batch_idx)
         self._stop(received)

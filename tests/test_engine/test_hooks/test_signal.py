@@ -17,6 +17,8 @@ from glc.engine.runner import _how_to_go_on
 from glc.registry import HOOKS
 from tests.runs import ROOT, assert_same, state, tiny_config, train
 
+RUNNER = SimpleNamespace(iter=0, optim_wrapper=None, hooks=[])
+
 
 @HOOKS.register_module()
 class KillingHook(signal_hook.Hook):
@@ -72,8 +74,8 @@ def test_a_swallowed_stop_comes_again():
         with suppress(BaseException):
             os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(SystemExit, match='130'):
-            hook.after_train_iter(None, 0)
-    SignalHook().after_train_iter(None, 0)
+            hook.after_train_iter(RUNNER, 0)
+    SignalHook().after_train_iter(RUNNER, 0)
 
 
 @pytest.mark.parametrize('stage', ['after_train_iter', 'after_val_epoch'])
@@ -87,12 +89,12 @@ def test_several_processes_stop_together(monkeypatch, stage):
         os.kill(os.getpid(), signal.SIGUSR1)
         time.sleep(0.01)
         with pytest.raises(SystemExit, match=str(128 + signal.SIGUSR1)):
-            getattr(first, stage)(None, 0)
+            getattr(first, stage)(RUNNER, 0)
     second = SignalHook()
-    getattr(second, stage)(None, 0)
+    getattr(second, stage)(RUNNER, 0)
     others[0] = int(signal.SIGTERM)
     with pytest.raises(SystemExit, match='143'):
-        getattr(second, stage)(None, 0)
+        getattr(second, stage)(RUNNER, 0)
 
 
 def test_a_second_signal_ends_at_once_and_a_repeated_one_does_not(monkeypatch):
@@ -172,7 +174,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(images, tmp_path, monkeypat
         with pytest.raises(SystemExit, match='143'):
             train(cfg)
     (text,) = (path.read_text() for path in (tmp_path / 'stopped').glob('*/*.log'))
-    assert f"SIGTERM in epoch 2: stopped; it goes on from '{tmp_path}/stopped/epoch_1.pth'" in text
+    assert f"SIGTERM in epoch 2: stopped; it goes on from '{tmp_path}/stopped/within_epoch_2.pth'" in text
     cfg.resume = 'auto'
     assert_same(state(train(cfg)), whole)
 
@@ -201,6 +203,6 @@ def test_two_processes_end_by_a_signal_to_one(images, tmp_path):
     # The launcher ends the other one itself if the first has ended before it.
     assert 'exitcode  : 143' in done.stderr, done.stderr[-3000:]
     assert (
-        f"SIGTERM in epoch 2: stopped; it goes on from '{tmp_path}/run/epoch_1.pth'"
+        f"SIGTERM in epoch 2: stopped; it goes on from '{tmp_path}/run/within_epoch_2.pth'"
         in done.stdout + done.stderr
     )
