@@ -109,7 +109,9 @@ class SignalHook(Hook):
         if received or wanted:
             for hook in savers:
                 hook.save_within_epoch(runner, batch_idx)
-        self._stop(received)
+        if received:
+            self._agree()  # the first process has written: a launcher ends it when another one has ended
+            self._stop(received)
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Stop if any process has received a signal."""
@@ -117,7 +119,7 @@ class SignalHook(Hook):
 
     def _agree(self, *numbers: int) -> list[int]:
         """Return the largest numbers of all processes."""
-        largest = torch.tensor(numbers)
+        largest = torch.tensor(numbers, dtype=torch.int64)
         if is_distributed():
             dist.all_reduce(largest, dist.ReduceOp.MAX, self._group)
         found: list[int] = largest.tolist()
