@@ -1,4 +1,4 @@
-"""Two gloo processes on a CPU give what one process gives."""
+"""Two and four gloo processes on a CPU give what one process gives."""
 
 import json
 import os
@@ -12,6 +12,7 @@ import torch.distributed as dist
 from glc import JaccardDBSCAN
 from glc.registry import PSEUDO_LABELERS
 from tests.runs import ROOT, tiny_config, write_images
+from tests.test_engine.test_processes import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.distributed]
 
@@ -35,36 +36,74 @@ def launch(cfg, folder, processes):
 def run(cfg, folder, processes):
     """Train by the command line; returns the last checkpoint and the losses."""
     cfg.custom_imports = dict(imports=['tests.runs'])
-    done = launch(cfg, folder, processes)
+    launch(cfg, folder, processes)
+    return outcome(folder, cfg.train_cfg.max_epochs)
+
+
+def outcome(folder, epoch):
+    """The checkpoint of an epoch, and the losses."""
     (scalars,) = folder.glob('*/vis_data/scalars.json')
     records = [json.loads(line) for line in scalars.read_text().splitlines()]
     losses = [record['loss_contrast'] for record in records if 'loss_contrast' in record]
-    return torch.load(folder / f'epoch_{cfg.train_cfg.max_epochs}.pth', weights_only=True), losses, done
+    return torch.load(folder / f'epoch_{epoch}.pth', weights_only=True), losses
 
 
-def test_two_processes_equal_one(tmp_path):
-    images = write_images(tmp_path / 'market1501')
-    runs = {}
-    for processes in (1, 2):
-        cfg = tiny_config(
-            images, tmp_path / f'p{processes}', train_cfg__max_epochs=2, train_cfg__val_interval=2
-        )
-        cfg.default_hooks.pseudo_label.corrector = dict(
-            type='GLC', k=6, epochs=1, subgraphs_per_epoch=4, min_nodes=10, min_cluster_size=2
-        )
-        cfg.default_hooks.pseudo_label.correct_begin = 1
-        cfg.optim_wrapper.optimizer.lr = 1e-3
-        cfg.default_hooks.mean_teacher = dict(type='MeanTeacherHook', momentum=0.3)
-        # Dropout draws other masks on every process.
-        cfg.model.backbone.dropout = 0.0
-        runs[processes] = run(cfg, tmp_path / f'p{processes}', processes)
-    (one, losses, _), (two, other_losses, _) = runs[1], runs[2]
-    assert torch.equal(one['pseudo_labels']['labels'], two['pseudo_labels']['labels'])
-    torch.testing.assert_close(two['pseudo_labels']['centroids'], one['pseudo_labels']['centroids'])
-    assert len(losses) == len(other_losses) == 4
-    assert other_losses == pytest.approx(losses, rel=1e-4)
-    torch.testing.assert_close(two['state_dict'], one['state_dict'], atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(two['ema_state_dict'], one['ema_state_dict'], atol=1e-5, rtol=1e-4)
+FORKS = """
+import multiprocessing, os, sys
+from pathlib import Path
+from mmengine.config import Config
+import tests.runs
+from glc.apis import build_runner, prepare_config
+
+def train(path, rank, size, port):
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(size))
+    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+    cfg = Config.fromfile(path)
+    cfg.work_dir = str(path.with_name(f'p{size}'))
+    build_runner(prepare_config(cfg, 'pytorch' if size > 1 else 'none')).train()
+
+fork = multiprocessing.get_context('fork').Process
+for size, port in zip((1, 2, 4), sys.argv[2:]):
+    started = [fork(target=train, args=(Path(sys.argv[1]), rank, size, port)) for rank in range(size)]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join()
+        assert process.exitcode == 0
+"""
+
+
+def test_one_two_and_four_processes_are_equal(tmp_path):
+    """The labels; weights and losses to float32. The processes are forked, so they import nothing."""
+    cfg = tiny_config(
+        write_images(tmp_path / 'market1501'), tmp_path, train_cfg__max_epochs=2, train_cfg__val_interval=2
+    )
+    cfg.model.bn_group_size = 4
+    cfg.default_hooks.pseudo_label.corrector = dict(
+        type='GLC', k=6, epochs=1, subgraphs_per_epoch=4, min_nodes=10, min_cluster_size=2
+    )
+    cfg.default_hooks.pseudo_label.correct_begin = 1
+    cfg.optim_wrapper.optimizer.lr = 1e-3
+    cfg.default_hooks.mean_teacher = dict(type='MeanTeacherHook', momentum=0.3)
+    # Dropout draws other masks on every process.
+    cfg.model.backbone.dropout = 0.0
+    cfg.dump(tmp_path / 'config.py')
+    ports = [str(free_port()) for _ in range(3)]
+    command = [sys.executable, '-c', FORKS, str(tmp_path / 'config.py'), *ports]
+    env = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
+    done = subprocess.run(
+        command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-20000:]
+    one, losses = outcome(tmp_path / 'p1', 2)
+    for size in (2, 4):
+        other, other_losses = outcome(tmp_path / f'p{size}', 2)
+        assert torch.equal(one['pseudo_labels']['labels'], other['pseudo_labels']['labels'])
+        torch.testing.assert_close(other['pseudo_labels']['centroids'], one['pseudo_labels']['centroids'])
+        assert len(losses) == len(other_losses) == 4
+        assert other_losses == pytest.approx(losses, rel=1e-4)
+        for part in ('state_dict', 'ema_state_dict'):
+            torch.testing.assert_close(other[part], one[part], atol=1e-5, rtol=1e-4)
 
 
 def test_a_failing_labeler_stops_all_processes(tmp_path):
