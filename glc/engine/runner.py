@@ -95,6 +95,8 @@ class ReIDRunner(Runner):
                 resume = 'auto' if again else self._resume  # torchrun has started the processes once more
                 start = starting_point(folder, resume, self._load_from, templates)
                 super(ReIDRunner, self).dump_config()
+                # In checkpoints the config is not laid out, which takes longer than to write them.
+                object.__setattr__(self.cfg, '_format_python_code', False)
                 return start
 
             self._resume, self._load_from = _on_first_process(begin)
