@@ -17,6 +17,7 @@ to go on. The exit status is 1 where a trial failed.
 """
 
 import argparse
+import gc
 import hashlib
 import json
 import multiprocessing
@@ -59,7 +60,10 @@ OPTIONS = [
     'default_hooks.checkpoint.iterations=1',
     'default_hooks.pseudo_label.labeler.k1=8',
     'default_hooks.pseudo_label.labeler.min_samples=2',
-    'default_hooks.pseudo_label.num_workers=1',
+    'train_dataloader.num_workers=1',
+    'val_dataloader.num_workers=0',
+    'test_dataloader.num_workers=0',
+    'default_hooks.pseudo_label.num_workers=0',
     # The last epoch has the labels of the checkpoint before it.
     f'default_hooks.pseudo_label.frozen_epochs=[{EPOCHS - 1}]',
     'default_hooks.logger.interval=1',
@@ -98,10 +102,7 @@ def start(work: Path, folder: Path, size: int) -> list[ForkProcess]:
     """Start the processes of a training, or go on with it; their output is added to a file beside the folder."""
     options = [*OPTIONS]
     for loader in ('train', 'val', 'test'):
-        options += [
-            f'{loader}_dataloader.dataset.data_root={work / "images"}',
-            f'{loader}_dataloader.num_workers=1',
-        ]
+        options.append(f'{loader}_dataloader.dataset.data_root={work / "images"}')
     arguments = [str(CONFIG), '--work-dir', str(folder), '--resume']
     arguments += ['--launcher', 'pytorch' if size > 1 else 'none', '--cfg-options', *options]
     with socket.socket() as probe:
@@ -313,6 +314,8 @@ def main() -> int:
     os.environ['CUDA_VISIBLE_DEVICES'] = ''
     torch.set_num_threads(1)
     make_synthetic(work / 'images', SPEC, workers=1)
+    gc.collect()
+    gc.freeze()  # forked processes need not look at what this one has
     print('the uninterrupted trainings ...', flush=True)
     wholes = {size: uninterrupted(work, size) for size in (1, 2)}
     run = partial(trial, work, args.seed, wholes)
