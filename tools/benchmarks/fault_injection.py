@@ -27,6 +27,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from multiprocessing.context import ForkProcess
 from pathlib import Path
@@ -85,12 +86,16 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def train(arguments: list[str], log: Path, environment: dict[str, str]) -> None:
+def train(
+    arguments: list[str], log: Path, environment: dict[str, str], prepare: Callable[[int], None] | None
+) -> None:
     """Train in this process, which was forked; its output is added to a file."""
     with log.open('a') as file:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(file.fileno(), stream.fileno())
     os.environ.update(environment)
+    if prepare is not None:
+        prepare(int(environment['RANK']))
     try:
         main_of_training(arguments)
     except Exception:
@@ -98,9 +103,23 @@ def train(arguments: list[str], log: Path, environment: dict[str, str]) -> None:
         sys.exit(1)
 
 
-def start(work: Path, folder: Path, size: int) -> list[ForkProcess]:
-    """Start the processes of a training, or go on with it; their output is added to a file beside the folder."""
-    options = [*OPTIONS]
+def start(
+    work: Path,
+    folder: Path,
+    size: int,
+    further: Sequence[str] = (),
+    prepare: Callable[[int], None] | None = None,
+) -> list[ForkProcess]:
+    """Start the processes of a training, or go on with it; their output is added to a file beside the folder.
+
+    Args:
+        work: Folder with the images.
+        folder: Work dir of the training.
+        size: Number of processes.
+        further: Options of the config.
+        prepare: Is called in every process, with its rank, before it trains.
+    """
+    options = [*OPTIONS, *further]
     for loader in ('train', 'val', 'test'):
         options.append(f'{loader}_dataloader.dataset.data_root={work / "images"}')
     arguments = [str(CONFIG), '--work-dir', str(folder), '--resume']
@@ -113,7 +132,7 @@ def start(work: Path, folder: Path, size: int) -> list[ForkProcess]:
         environment = {'RANK': rank, 'LOCAL_RANK': rank, 'WORLD_SIZE': str(size)}
         environment |= {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port}
         process = multiprocessing.get_context('fork').Process(
-            target=train, args=(arguments, folder.with_suffix('.log'), environment)
+            target=train, args=(arguments, folder.with_suffix('.log'), environment, prepare)
         )
         process.start()
         started.append(process)
@@ -306,16 +325,22 @@ def counts(row: dict[str, Any]) -> tuple[bool, ...]:
     return row['unfinished'] > 0, 'within_epoch' in row['left'], row['survived'], row['equal']
 
 
-def main() -> int:
-    """Run the trials that are left, and print the table."""
-    args = parse_args()
-    work = args.work_dir.resolve()
+def prepared(work_dir: Path) -> Path:
+    """Make the folder and the images, and let this process be forked; returns the folder."""
+    work = work_dir.resolve()
     work.mkdir(parents=True, exist_ok=True)
     os.environ['CUDA_VISIBLE_DEVICES'] = ''
     torch.set_num_threads(1)
     make_synthetic(work / 'images', SPEC, workers=1)
     gc.collect()
     gc.freeze()  # forked processes need not look at what this one has
+    return work
+
+
+def main() -> int:
+    """Run the trials that are left, and print the table."""
+    args = parse_args()
+    work = prepared(args.work_dir)
     print('the uninterrupted trainings ...', flush=True)
     wholes = {size: uninterrupted(work, size) for size in (1, 2)}
     run = partial(trial, work, args.seed, wholes)
