@@ -14,7 +14,7 @@ from glc.apis.features import ReIDFeatures
 from glc.core.correctors import GLC, BaseCorrector, UnusableLabelsError
 from glc.core.evaluation import label_confidence
 from glc.core.labelers import AdaptiveConsensus, BaseLabeler
-from glc.core.labelers.adaptive import consensus
+from glc.core.labelers.adaptive import consensus_distance
 from glc.core.labels import compact_labels
 from glc.core.neighbors import FeatureView
 from glc.utils.files import atomic_folder, check_place, write_csv
@@ -105,7 +105,7 @@ def cluster_images(
         list(features.names),
         _largest_first(after),
         before < 0,
-        label_confidence(consensus(view).distance, after),
+        label_confidence(consensus_distance(view), after),
         features.cam_ids,
         problem,
     )

@@ -49,11 +49,18 @@ class ReIDRunner(Runner):
     """
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        """Build the training loop as mmengine does; one by epochs can begin within an epoch."""
+        """Build the training loop as mmengine does.
+
+        One by epochs can begin within an epoch. The images of its data set are cached as ``image_cache`` says.
+        """
         if isinstance(loop, dict) and (loop.get('by_epoch') or loop.get('type') == 'EpochBasedTrainLoop'):
             settings = {key: value for key, value in loop.items() if key not in ('by_epoch', 'type')}
             loop = {'type': EpochLoop, **settings}
-        return super().build_train_loop(loop)
+        built = super().build_train_loop(loop)
+        dataset = built.dataloader.dataset
+        if isinstance(dataset, BaseReIDDataset):
+            dataset.cache_images(self.cfg.get('image_cache', 'auto'))
+        return built
 
     def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """Build the evaluation loop as mmengine does; during a training, warn of files that are in both sets."""
@@ -136,6 +143,15 @@ class ReIDRunner(Runner):
                 self.logger.info('no curves in TensorBoard, which is not installed: pip install tensorboard')
                 visualizer = {**visualizer, 'vis_backends': kept}
         return super().build_visualizer(visualizer)
+
+    def _maybe_compile(self, target: str) -> None:
+        """Compile the backbone where the config has ``compile=True`` or options of ``torch.compile``.
+
+        mmengine would compile the whole step, which looks at data samples and is compiled again and again.
+        """
+        options = self.cfg.get('compile')
+        if options and target == 'train_step':
+            unwrap(self.model).compile(**({} if options is True else options))
 
     @staticmethod
     def build_dataloader(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
+from torch import Tensor
 
 _IDENTITIES_PER_BLOCK = 512
+_IMAGES_PER_BLOCK = 2**17
 _IMAGES_PER_IDENTITY = (15, 40)
 _IDENTITIES_PER_LOOK = 6
 _FACTORS = 64
@@ -81,6 +84,51 @@ def synthetic_identities(num_images: int, dim: int, seed: int) -> tuple[np.ndarr
         views += noise[images, None] * noise_spectrum * normal(len(identity))
         features[position[images]] = unit(views)
     return features, identities[np.argsort(position)]
+
+
+def device_identities(num_images: int, dim: int, seed: int, device: str) -> tuple[Tensor, Tensor]:
+    """Make features as :func:`synthetic_identities` does, with other random numbers, on a device and in float16.
+
+    Args:
+        num_images: Images N.
+        dim: Dimension D.
+        seed: The data are a function of the four arguments.
+        device: Device that makes and keeps them, in blocks.
+
+    Returns:
+        Features of about unit length, float16 (N, D), and cameras, int64 (N,), images in random order.
+    """
+    generator = torch.Generator(device).manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, device=device, generator=generator)
+
+    def integers(high: int, *shape: int) -> Tensor:
+        return torch.randint(high, shape, device=device, generator=generator)
+
+    num_identities = round(num_images / (sum(_IMAGES_PER_IDENTITY) / 2))
+    num_looks = num_identities // _IDENTITIES_PER_LOOK + 1
+    identity, cameras = integers(num_identities, num_images), integers(_CAMERAS, num_images)
+    unit = torch.nn.functional.normalize
+    spectrum = unit((1 + torch.arange(dim, device=device) / _SPECTRUM_KNEE) ** -0.5, dim=0)
+    noise_spectrum = (spectrum + dim**-0.5) / 2
+    looks = (_FACTOR_SHARE / _FACTORS) ** 0.5 * normal(num_looks, _FACTORS) @ normal(_FACTORS, dim)
+    looks += (1 - _FACTOR_SHARE) ** 0.5 * normal(num_looks, dim)
+    fewest, most = _OWN_SHARE
+    own = fewest + (most - fewest) * torch.rand(num_identities, 1, device=device, generator=generator)
+    looks = (1 - own).sqrt() * looks[integers(num_looks, num_identities)] + own.sqrt() * normal(
+        num_identities, dim
+    )
+    centers = unit(spectrum * looks, dim=1)
+    shifts = _CAMERA_SHIFT * noise_spectrum * normal(num_identities * _CAMERAS, dim)
+    noise = _NOISE[0] * (_NOISE[1] * normal(num_images, 1)).exp()
+    bad = torch.rand(num_images, 1, device=device, generator=generator) < _BAD_VIEWS[0]
+    noise = noise.masked_fill(bad, _BAD_VIEWS[1])
+    features = torch.empty(num_images, dim, dtype=torch.float16, device=device)
+    for rows in torch.arange(num_images, device=device).split(_IMAGES_PER_BLOCK):
+        views = centers[identity[rows]] + shifts[identity[rows] * _CAMERAS + cameras[rows]]
+        features[rows] = unit(views + noise[rows] * noise_spectrum * normal(len(rows), dim), dim=1).half()
+    return features, cameras
 
 
 def shift_by_camera(

@@ -5,7 +5,12 @@ random sample of images:
 
     OMP_NUM_THREADS=2 python tools/benchmarks/bench_graph.py --images 100000 --backend approximate
 
-With ``--features F.npz`` (``features``, or ``features_int8`` with ``feature_scale``) on features of your own.
+With ``--features F.npz`` (``features``, or ``features_int8`` with ``feature_scale``) on features of your own. On a GPU,
+the features are made and kept there, in float16. ``--tf32`` lets it round the factors of the products that find
+candidates to 10 bits; the candidates are ordered in float64 either way:
+
+    python tools/benchmarks/bench_graph.py --device cuda --images 1000000 --backend torch --tf32
+    python tools/benchmarks/bench_graph.py --device cuda --images 4200000
 """
 
 import argparse
@@ -16,10 +21,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from _data import isotropic_noise, synthetic_identities
+from _data import device_identities, isotropic_noise, synthetic_identities
 
 from glc.core.labels import as_unit_features
 from glc.core.neighbors.knn import knn_graph
@@ -27,7 +33,14 @@ from glc.core.neighbors.knn import knn_graph
 _BASE_ROWS = 2**18
 
 
-def load(args: argparse.Namespace) -> np.ndarray:
+def load(args: argparse.Namespace) -> Tensor:
+    """Load unit features, float32 (N, D), on the device."""
+    if args.features is None and args.device != 'cpu':
+        return as_unit_features(device_identities(args.images, args.dim, args.seed, args.device)[0])
+    return torch.from_numpy(load_array(args)).to(args.device)
+
+
+def load_array(args: argparse.Namespace) -> np.ndarray:
     """Load unit features, float32 (N, D)."""
     if args.features is None:
         make = isotropic_noise if args.noise else synthetic_identities
@@ -38,16 +51,15 @@ def load(args: argparse.Namespace) -> np.ndarray:
     return as_unit_features(features * scale).numpy()
 
 
-def true_neighbors(features: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
+def true_neighbors(x: Tensor, queries: Tensor, k: int) -> np.ndarray:
     """Find the k nearest images (Q, k) of the ``queries``, each itself included, by comparison with all."""
-    x = torch.from_numpy(features)
-    best = torch.empty(len(queries), 0)
-    found = torch.empty(len(queries), 0, dtype=torch.int64)
+    best = torch.empty(len(queries), 0, device=x.device)
+    found = torch.empty(len(queries), 0, dtype=torch.int64, device=x.device)
     for start in range(0, len(x), _BASE_ROWS):
         similarities, images = (x[queries] @ x[start : start + _BASE_ROWS].T).topk(min(k, len(x) - start))
         best, chosen = torch.cat([best, similarities], dim=1).topk(min(k, best.shape[1] + images.shape[1]))
         found = torch.cat([found, images + start], dim=1).gather(1, chosen)
-    return found.numpy()
+    return found.cpu().numpy()
 
 
 def main() -> None:
@@ -63,20 +75,36 @@ def main() -> None:
     parser.add_argument('--k', type=int, default=30)
     parser.add_argument('--backend', default='approximate')
     parser.add_argument('--queries', type=int, default=1000, help='images to measure the recall on')
+    parser.add_argument('--device', default='cpu', help='for example cuda')
+    parser.add_argument('--tf32', action='store_true', help='products with factors of 10 bits, on a GPU')
     args = parser.parse_args()
+    on_gpu = args.device != 'cpu'
+    start = time.perf_counter()
     features = load(args)
+    made = time.perf_counter() - start
+    if on_gpu:
+        knn_graph(features[:5000], args.k, args.backend)  # loads libraries
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+    torch.set_float32_matmul_precision('high' if args.tf32 else 'highest')
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start, cpu = time.perf_counter(), time.process_time()
     graph = knn_graph(features, args.k, args.backend)
+    if on_gpu:
+        torch.cuda.synchronize()
     wall, cpu = time.perf_counter() - start, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    queries = np.random.default_rng(1).permutation(len(features))[: args.queries]
-    pairs = zip(true_neighbors(features, queries, graph.k), graph.indices[queries], strict=True)
+    device_peak = f', {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB on the GPU' if on_gpu else ''
+    torch.set_float32_matmul_precision('highest')
+    queries = torch.from_numpy(np.random.default_rng(1).permutation(len(features))[: args.queries]).to(
+        args.device
+    )
+    pairs = zip(true_neighbors(features, queries, graph.k), graph.indices[queries].cpu().numpy(), strict=True)
     recall = np.mean([np.isin(true[1:], found[1:]).mean() for true, found in pairs])
     print(
         f'{args.backend}: {len(features)} images, {torch.get_num_threads()} threads: {wall:.1f} s, '
         f'{cpu:.1f} CPU s, recall@{graph.k} {recall:.4f}, peak {peak / 2**20:.2f} GiB '
-        f'({before / 2**20:.2f} before)',
+        f'({before / 2**20:.2f} before){device_peak}; features in {made:.1f} s',
         flush=True,
     )
 

@@ -8,7 +8,10 @@ one run on 2,000 images that loads libraries and compiled kernels. The dense bas
 encoding's authors wrote, with three N x N matrices and a loop over the images, and runs up to ``--dense-limit`` images.
 A corrector corrects the labels of JaccardDBSCAN and gets its view of the features, as in training: its time is what it
 adds. ``--growth`` takes several sizes of one D and fits the exponent of N for every stage; of the search of neighbors
-only with ``--backend approximate``. ``--plot`` draws it.
+only with ``--backend approximate``. ``--plot`` draws it. On a GPU the features are made and kept there, in float16:
+
+    python tools/benchmarks/bench_labels.py --device cuda --sizes 1000000x384 --cameras 6 --repeats 1 \
+        --labelers JaccardDBSCAN AdaptiveConsensus --dense-limit 0 --backend torch --tf32
 """
 
 import argparse
@@ -25,10 +28,11 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from sklearn.cluster import DBSCAN
+from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from _data import synthetic_identities
+from _data import device_identities, shift_by_camera, synthetic_identities
 
 import glc.engine  # noqa: F401
 from glc.core.labelers import JaccardDBSCAN
@@ -39,6 +43,7 @@ from glc.utils.files import atomic_file
 Result = TypeVar('Result')
 
 WARM_UP = 2000
+CAMERA_SHIFT = 0.15
 
 
 def dense_labels(x: np.ndarray, k1: int = 30, k2: int = 6, eps: float = 0.6) -> np.ndarray:
@@ -65,36 +70,69 @@ def dense_labels(x: np.ndarray, k1: int = 30, k2: int = 6, eps: float = 0.6) -> 
     return DBSCAN(eps=eps, min_samples=4, metric='precomputed').fit_predict(distance)
 
 
-def run(kind: str, features: np.ndarray, device: str, backend: str) -> dict[str, float]:
+def run(kind: str, x: Tensor, cam_ids: Tensor | None, backend: str) -> dict[str, float]:
     """Measure the seconds of the stages of one method."""
-    x = torch.from_numpy(features).to(device)
     start = time.perf_counter()
     if kind == 'dense':
-        dense_labels(features)
+        dense_labels(x.numpy())
         return {'total': time.perf_counter() - start}
     if kind in PSEUDO_LABELERS.module_dict:
         labeler = PSEUDO_LABELERS.build({'type': kind, 'backend': backend})
-        labeler(x)
+        labeler(x, cam_ids)
         return {'total': time.perf_counter() - start, **labeler.timings_}
     labeler, corrector = JaccardDBSCAN(), LABEL_CORRECTORS.build({'type': kind})
-    view = FeatureView(x, backend=backend, expected_k=max(labeler.expected_k, corrector.expected_k))
+    view = FeatureView(x, cam_ids, backend=backend, expected_k=max(labeler.expected_k, corrector.expected_k))
     labels = labeler(view)
     start = time.perf_counter()
     corrector(view, labels)
     return {'total': time.perf_counter() - start, **corrector.timings_}
 
 
-def make(path: str, num_images: int, dim: int) -> None:
-    """Save made-up features."""
-    np.save(path, synthetic_identities(num_images, dim, 0)[0])
+def made_up(num_images: int, dim: int, seed: int, cameras: int) -> tuple[np.ndarray, np.ndarray]:
+    """Features (N, D) and cameras (N,)."""
+    features = synthetic_identities(num_images, dim, seed)[0]
+    return (
+        shift_by_camera(features, cameras, CAMERA_SHIFT, seed)
+        if cameras
+        else (features, np.zeros(num_images, int))
+    )
 
 
-def measure(kind: str, path: str, repeats: int, device: str, backend: str) -> dict[str, float]:
-    """Measure the median seconds of the stages, and peak memory above the features of a file in GiB."""
-    features = np.load(path)
-    run(kind, synthetic_identities(WARM_UP, features.shape[1], 1)[0], device, backend)
+def make(path: str, num_images: int, dim: int, cameras: int) -> None:
+    """Save made-up features and cameras."""
+    for part, values in zip(('features', 'cameras'), made_up(num_images, dim, 0, cameras), strict=True):
+        np.save(f'{path}/{part}.npy', values)
+
+
+def load(path: str, num_images: int, dim: int, cameras: int, device: str) -> tuple[Tensor, Tensor | None]:
+    """Features (N, D) and cameras (N,) from files, or made on a GPU."""
+    if device == 'cpu':
+        features, cam_ids = (
+            torch.from_numpy(np.load(f'{path}/{part}.npy')) for part in ('features', 'cameras')
+        )
+    else:
+        features, cam_ids = device_identities(num_images, dim, 0, device)
+    return features, cam_ids if cameras else None
+
+
+def measure(
+    kind: str,
+    path: str,
+    num_images: int,
+    dim: int,
+    cameras: int,
+    repeats: int,
+    device: str,
+    backend: str,
+    tf32: bool,
+) -> dict[str, float]:
+    """Measure the median seconds of the stages, and peak memory above the features in GiB."""
+    torch.set_float32_matmul_precision('high' if tf32 else 'highest')
+    small, small_cameras = map(torch.from_numpy, made_up(WARM_UP, dim, 1, cameras))
+    run(kind, small.to(device), small_cameras if cameras else None, backend)
+    inputs = load(path, num_images, dim, cameras, device)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    runs = [run(kind, features, device, backend) for _ in range(repeats)]
+    runs = [run(kind, *inputs, backend) for _ in range(repeats)]
     result = {stage: statistics.median(times[stage] for times in runs) for stage in runs[0]}
     result['gib'] = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20
     if device != 'cpu':
@@ -156,6 +194,8 @@ def main() -> None:
     parser.add_argument('--repeats', type=int, default=3)
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--backend', default='auto', help="labelers' search of neighbors")
+    parser.add_argument('--cameras', type=int, default=0, help='cameras that labelers know of; 0: none')
+    parser.add_argument('--tf32', action='store_true', help='products with factors of 10 bits, on a GPU')
     parser.add_argument('--growth', action='store_true', help='fit the exponent of N')
     parser.add_argument('--plot', help='file for the picture of --growth')
     args = parser.parse_args()
@@ -168,12 +208,21 @@ def main() -> None:
         num_images, dim = map(int, size.split('x'))
         kinds = ['dense'] * (num_images <= args.dense_limit) + args.labelers + args.correctors
         with tempfile.TemporaryDirectory() as folder:
-            features = f'{folder}/features.npy'
-            in_fresh_process(make, features, num_images, dim)
+            if args.device == 'cpu':
+                in_fresh_process(make, folder, num_images, dim, args.cameras)
             for kind in kinds:
                 repeats = 1 if kind == 'dense' else args.repeats
                 results[kind, num_images] = in_fresh_process(
-                    measure, kind, features, repeats, args.device, args.backend
+                    measure,
+                    kind,
+                    folder,
+                    num_images,
+                    dim,
+                    args.cameras,
+                    repeats,
+                    args.device,
+                    args.backend,
+                    args.tf32,
                 )
                 print(
                     row(size, kind, results[kind, num_images], results.get(('dense', num_images))), flush=True

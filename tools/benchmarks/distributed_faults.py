@@ -9,6 +9,7 @@ exit status is 1 where a process did not end within a minute, ended well, or an 
 """
 
 import argparse
+import importlib
 import os
 import shutil
 import signal
@@ -24,21 +25,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from fault_injection import prepared, start
 
-from glc.core.labelers import BaseLabeler
-from glc.engine import FeatureExtractor, ReIDRunner
-from glc.engine.labeling import LabelEngine
-from glc.evaluation import ReIDMetric
-from glc.models import UnsupervisedReID
-
 # Where a stage is, and on which process it fails; correction and saving are work of the first one.
-STAGES: dict[str, tuple[type, str, int]] = {
-    'extract': (FeatureExtractor, '__call__', 1),
-    'label': (BaseLabeler, '__call__', 1),
-    'correct': (LabelEngine, '_complete', 0),
-    'train': (UnsupervisedReID, 'loss', 1),
-    'save': (ReIDRunner, 'save_checkpoint', 0),
-    'evaluate': (ReIDMetric, 'process', 1),
-    'score': (ReIDMetric, 'compute_metrics', 0),
+STAGES = {
+    'extract': ('glc.engine.feature_extractor:FeatureExtractor', '__call__', 1),
+    'label': ('glc.core.labelers:BaseLabeler', '__call__', 1),
+    'correct': ('glc.engine.labeling:LabelEngine', '_complete', 0),
+    'train': ('glc.models:UnsupervisedReID', 'loss', 1),
+    'save': ('glc.engine.runner:ReIDRunner', 'save_checkpoint', 0),
+    'evaluate': ('glc.evaluation:ReIDMetric', 'process', 1),
+    'score': ('glc.evaluation:ReIDMetric', 'compute_metrics', 0),
 }
 FAULTS = ('dies', 'raises', 'hangs')
 OPTIONS = ('env_cfg.stall_timeout=10', 'default_hooks.checkpoint.iterations=None')
@@ -59,7 +54,8 @@ def parse_args() -> argparse.Namespace:
 
 def put_in(stage: str, fault: str, mark: Path) -> Callable[[int], None]:
     """Return what puts a fault into a process; it leaves a mark when it happens."""
-    owner, name, victim = STAGES[stage]
+    place, name, victim = STAGES[stage]
+    module, _, owner = place.partition(':')
 
     def faulty(*args: Any, **kwargs: Any) -> None:
         mark.touch()
@@ -71,7 +67,7 @@ def put_in(stage: str, fault: str, mark: Path) -> Callable[[int], None]:
 
     def prepare(rank: int) -> None:
         if rank == victim:
-            setattr(owner, name, faulty)
+            setattr(getattr(importlib.import_module(module), owner), name, faulty)
 
     return prepare
 

@@ -37,21 +37,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'analysis_tools'))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
-import torch
 from print_curves import read_epochs
 from tqdm import tqdm
 
-import glc.apis  # noqa: F401  (the forked processes have it then)
-from glc.checkpoints import load_checkpoint_file
-from glc.cli.train import main as main_of_training
-from glc.datasets import SyntheticSpec, make_synthetic
 from glc.utils.files import atomic_file, unfinished_files
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'configs' / 'cluster_contrast' / 'demo_synthetic.py'
 EPOCHS = 3
 SCORES = ['reid/mAP', 'reid/rank1']
-SPEC = SyntheticSpec(train_ids=12, train_images=6, test_ids=6, test_images=4, distractors=2, junk=2)
+IMAGES = {'train_ids': 12, 'train_images': 6, 'test_ids': 6, 'test_images': 4, 'distractors': 2, 'junk': 2}
 OPTIONS = [
     'train_dataloader.batch_size=16',
     'train_dataloader.sampler.num_ids=4',
@@ -97,7 +92,9 @@ def train(
     if prepare is not None:
         prepare(int(environment['RANK']))
     try:
-        main_of_training(arguments)
+        from glc.cli.train import main
+
+        main(arguments)
     except Exception:
         sys.excepthook(*sys.exc_info())  # that of the run ends all its processes
         sys.exit(1)
@@ -186,6 +183,8 @@ def complete(folder: Path) -> list[Path]:
 
 def outcome(folder: Path) -> dict[str, Any]:
     """Return what two runs must have in common: scores, and the checkpoints but for names and times."""
+    from glc.checkpoints import load_checkpoint_file
+
     last = read_epochs(folder, SCORES).get(EPOCHS, {})
     found: dict[str, Any] = {'scores': [last.get(name) for name in SCORES]}  # logged losses are smoothed
     for path in complete(folder):
@@ -199,6 +198,8 @@ def outcome(folder: Path) -> dict[str, Any]:
 
 def same(first: Any, second: Any) -> bool:
     """Whether two contents are equal, tensors bit for bit."""
+    import torch
+
     if isinstance(first, torch.Tensor):
         return isinstance(second, torch.Tensor) and torch.equal(first, second)
     if isinstance(first, dict):
@@ -327,11 +328,17 @@ def counts(row: dict[str, Any]) -> tuple[bool, ...]:
 
 def prepared(work_dir: Path) -> Path:
     """Make the folder and the images, and let this process be forked; returns the folder."""
+    os.environ['CUDA_VISIBLE_DEVICES'] = ''
+    import torch
+
+    import glc.engine
+    import glc.models  # noqa: F401  (what takes seconds is there when the processes are forked)
+    from glc.datasets import SyntheticSpec, make_synthetic
+
     work = work_dir.resolve()
     work.mkdir(parents=True, exist_ok=True)
-    os.environ['CUDA_VISIBLE_DEVICES'] = ''
     torch.set_num_threads(1)
-    make_synthetic(work / 'images', SPEC, workers=1)
+    make_synthetic(work / 'images', SyntheticSpec(**IMAGES), workers=1)
     gc.collect()
     gc.freeze()  # forked processes need not look at what this one has
     return work

@@ -18,13 +18,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import torch
-from fault_injection import CONFIG, EPOCHS, OPTIONS, SPEC
-
-from glc.checkpoints import load_checkpoint_file
-from glc.cli.train import main as train
-from glc.datasets import make_synthetic
-from glc.engine import SignalHook
+from fault_injection import CONFIG, EPOCHS, IMAGES, OPTIONS
 
 STOP = 6  # iterations; an epoch has 4
 
@@ -39,9 +33,9 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def tensors(content: Any, path: str = '') -> Iterator[tuple[str, torch.Tensor]]:
+def tensors(content: Any, path: str = '') -> Iterator[tuple[str, Any]]:
     """Yield the tensors of a checkpoint by their place."""
-    if isinstance(content, torch.Tensor):
+    if hasattr(content, 'numel'):
         yield path, content
     items = (
         content.items() if isinstance(content, dict) else enumerate(content if type(content) is list else [])
@@ -55,9 +49,16 @@ def main() -> int:
     args = parse_args()
     if args.device == 'cpu':
         os.environ['CUDA_VISIBLE_DEVICES'] = ''
+    import torch
+
+    from glc.checkpoints import load_checkpoint_file
+    from glc.cli.train import main as train
+    from glc.datasets import SyntheticSpec, make_synthetic
+    from glc.engine import SignalHook
+
     with tempfile.TemporaryDirectory() as folder:
         images = Path(folder, 'images')
-        make_synthetic(images, SPEC, workers=1)
+        make_synthetic(images, SyntheticSpec(**IMAGES), workers=1)
         places = [f'{loader}_dataloader.dataset.data_root={images}' for loader in ('train', 'val', 'test')]
         options = [
             *OPTIONS,

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from glc.core.correctors.whitening import within_class_whitening
 from glc.core.evaluation.label_quality import label_quality
-from glc.core.labelers.adaptive import consensus
+from glc.core.labelers.adaptive import consensus, consensus_distance
 from glc.core.labels import as_unit_features, compact_labels, unit_centroids, with_singletons
 from glc.core.neighbors.view import FeatureView
 
@@ -62,7 +62,7 @@ def accept_changes(
     if labels.max() < 0:
         return compact_labels(proposal)
     graph = consensus(view, seed)
-    links = similarities(graph.distance)
+    links = similarities(consensus_distance(view, seed))
     changed = join_halves(links, leave_far(view.centered, links, labels), seed)
     changed = take_in(links, changed, graph.labels >= 0)
     parts = find_parts(view.centered, links, changed)

@@ -17,7 +17,7 @@ from glc.core.correctors.base import UnusableLabelsError, follow_labels, penaliz
 from glc.core.correctors.link_network import LinkPredictor, aggregate_neighbors, normalized_adjacency
 from glc.core.correctors.link_training import LinkTraining
 from glc.core.correctors.whitening import learned_view, metric_of_labels
-from glc.core.labelers.adaptive import LOOSEST, AdaptiveConsensus, consensus, scales_for
+from glc.core.labelers.adaptive import AdaptiveConsensus, consensus, scales_for
 from glc.core.neighbors.jaccard import as_scales
 from glc.core.neighbors.knn import KNNGraph
 from glc.core.neighbors.view import FeatureView, mean_distance
@@ -224,24 +224,27 @@ class ConsensusLinking(CheckedFields):
         timings: Timings,
     ) -> np.ndarray:
         """Label all images; see :meth:`CommunityLinking.__call__`."""
-        graph = consensus(view, seed, timings)
-        learned = None if labels is None else self._learned(view, labels)
+        clusterer = RelativeMapEquationClusterer(min_cluster_size=self.min_cluster_size, seed=seed)
+        scales = as_scales(*scales_for(consensus(view, seed, timings).sizes[-1]))
+        with timings.stage('knn'):
+            views = [view, *([] if labels is None else self._learned(view, labels))]
+            for seen in views:
+                seen.graphs(max(scales)[0])
         with timings.stage('jaccard'):
-            scales = as_scales(*scales_for(graph.sizes[-1]))
-            distance = mean_distance([view, learned], scales, LOOSEST) if learned else graph.distance
+            distance = mean_distance(views, scales, clusterer.reach)
         with timings.stage('links'):
             weighted = scorer.weighted(distance)
         with timings.stage('cluster'):
             if labels is not None:
                 weighted = penalize_different_labels(weighted, labels, self.label_weight)
-            return RelativeMapEquationClusterer(min_cluster_size=self.min_cluster_size, seed=seed)(weighted)
+            return clusterer(weighted)
 
-    def _learned(self, view: FeatureView[Any], labels: np.ndarray) -> FeatureView[Any] | None:
+    def _learned(self, view: FeatureView[Any], labels: np.ndarray) -> list[FeatureView[Any]]:
         try:
             metric = metric_of_labels(view, labels, self.shrinkage)
         except UnusableLabelsError:
-            return None  # too few clusters, or copies of one image only
-        return learned_view(view, view.centered.mean(0), metric)
+            return []  # too few clusters, or copies of one image only
+        return [learned_view(view, view.centered.mean(0), metric)]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from glc.core.parameters import CAMERAS, SEARCH, SEED, Rules
 from glc.core.timing import Timings
 
 LOOSEST = 0.75
-"""Largest distance of :class:`Consensus`; its clusterer takes the smaller ones."""
+"""Largest distance of :func:`consensus_distance`; the clusterer takes the smaller ones."""
 
 _K1_PER_IMAGE = np.array([0.7, 1.2, 1.8, 2.6])
 _K2_PER_K1 = 0.25
@@ -37,12 +37,10 @@ class Consensus:
 
     Args:
         sizes: Images per person that the neighborhoods were made for, round by round; the last one counts.
-        distance: Mean Jaccard distances (N, N) up to :data:`LOOSEST`.
         labels: Labels (N,): -1 = outlier, others 0..C-1.
     """
 
     sizes: tuple[float, ...]
-    distance: sparse.csr_array
     labels: np.ndarray
 
 
@@ -115,37 +113,49 @@ def consensus(view: FeatureView[Any], seed: int = 0, timings: Timings | None = N
     )
 
 
+def consensus_distance(view: FeatureView[Any], seed: int = 0) -> sparse.csr_array:
+    """Compute the mean Jaccard distances (N, N) up to :data:`LOOSEST` in the neighborhoods of :func:`consensus`.
+
+    Args:
+        view: Features of N images, and their cameras; it keeps the result.
+        seed: See :func:`consensus`.
+    """
+    return view.remember(
+        ('consensus distance', seed),
+        lambda: view.distance(*scales_for(consensus(view, seed).sizes[-1]), LOOSEST),
+    )
+
+
 def _consensus(view: FeatureView[Any], seed: int, timings: Timings) -> Consensus:
     sizes = [_SMALLEST]
-    best = _cluster_at(view, _SMALLEST, seed, timings)
+    labels = _cluster_at(view, _SMALLEST, seed, timings)
     most = max(_SECOND, len(view) / _FEWEST_PEOPLE)
     while True:
-        size, mean = sizes[-1], mean_size(best[1])
+        size, mean = sizes[-1], mean_size(labels)
         largest = _LARGEST_STEP * size if size > _SMALLEST else _SECOND
         fitting = min(_PER_MEAN * mean, largest)
         fits = fitting < _SMALLEST_STEP * size
         following = min(largest if fits else fitting, most)
         if following <= size:
-            return Consensus(tuple(sizes), *best)
+            return Consensus(tuple(sizes), labels)
         found = _cluster_at(view, following, seed, timings)
-        response = log(mean_size(found[1]) / mean) / log(following / size)
+        response = log(mean_size(found) / mean) / log(following / size)
         if response < (_STRONG_RESPONSE if fits else _LEAST_RESPONSE):
-            return Consensus((*sizes, following, size), *best)
+            return Consensus((*sizes, following, size), labels)
         sizes.append(following)
-        best = found
+        labels = found
 
 
-def _cluster_at(
-    view: FeatureView[Any], size: float, seed: int, timings: Timings
-) -> tuple[sparse.csr_array, np.ndarray]:
-    """Distances and labels with neighborhoods for so many images per person."""
+def _cluster_at(view: FeatureView[Any], size: float, seed: int, timings: Timings) -> np.ndarray:
+    """Labels (N,) with neighborhoods for so many images per person."""
     k1, k2 = scales_for(size)
+    clusterer = RelativeMapEquationClusterer(seed=seed)
     with timings.stage('knn'):
         view.graphs(k1[-1])
     with timings.stage('jaccard'):
-        distance = view.distance(k1, k2, LOOSEST)
+        distance = view.distance(k1, k2, clusterer.reach)
     with timings.stage('cluster'):
-        return distance, RelativeMapEquationClusterer(seed=seed)(distance)
+        return clusterer(distance)
 
 
 def mean_size(labels: np.ndarray) -> float:

@@ -7,6 +7,7 @@ without dense matrices.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeAlias
 
@@ -20,11 +21,14 @@ from glc.core.distributed import ALONE, Workers
 from glc.core.labels import as_features, as_unit_features
 from glc.core.neighbors.jaccard_numba import (
     Rows,
+    averaged_rows,
+    by_column,
     expanded_sets,
     gaussian_rows,
     join_rows,
     mean_distances,
     mutual_neighbors,
+    num_inverted,
     parallel_rows,
 )
 from glc.core.neighbors.jaccard_torch import CompressedRows, encode_rows, near_pairs
@@ -279,11 +283,15 @@ def _order_of_neighbors(graph: KNNGraph) -> Tensor:
 
 def _near_pairs(encodings: list[sparse.csr_array], max_distance: float, rows: range) -> Iterator[Rows]:
     """Do the work of :func:`glc.core.neighbors.jaccard_torch.near_pairs` on the CPU."""
-    by_row, by_column = (
-        tuple((m.indptr.astype(np.int64), m.indices.astype(np.int32, copy=False), m.data) for m in matrices)
-        for matrices in (encodings, [encoding.tocsc() for encoding in encodings])
-    )
-    return parallel_rows(partial(mean_distances, by_row, by_column, max_distance), rows)
+    by_row = [
+        (m.indptr.astype(np.int64), m.indices.astype(np.uint32, copy=False), m.data)
+        for m in sorted(encodings, key=lambda matrix: matrix.nnz)
+    ]
+    inverted = num_inverted(len(by_row), max_distance)
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+        lists = list(threads.map(lambda matrix: by_column(*matrix), by_row[:inverted]))
+    lists += lists[:1] * (len(by_row) - inverted)
+    return parallel_rows(partial(mean_distances, tuple(by_row), tuple(lists), max_distance), rows)
 
 
 def _encoding(
@@ -309,10 +317,9 @@ def _encoding(
     if power != 1:
         weights = np.exp(-(np.maximum(-np.log(weights), 0) ** power))
     weights /= np.repeat(np.add.reduceat(weights, indptr[:-1]), sizes)
-    shape = (len(ranks), len(ranks))
-    nearest = ranks[:, :k2]
-    average = neighbor_matrix(nearest, np.full(nearest.shape, 1 / nearest.shape[1]))
-    return (average @ sparse.csr_array((weights, columns, indptr), shape=shape)).astype(np.float32)
+    average = partial(averaged_rows, ranks, min(k2, ranks.shape[1]), indptr, columns, weights)
+    indptr, columns, weights = join_rows(parallel_rows(average, rows))
+    return sparse.csr_array((weights, columns, indptr), shape=(len(ranks), len(ranks)))
 
 
 def _mutual(ranks: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,9 @@ Every kernel does the rows ``start`` to ``stop`` of its result and releases the 
 Kernels that collect sets or sums keep one array of N entries for all their rows. It is never cleared as a whole, which
 would cost N steps per row. A mark is the number of the row that set it, so old marks do no harm. Sums are set back to 0
 where they were touched.
+
+Inner loops look up with unsigned numbers, which saves the check for negative ones. What may be new is written always,
+and kept by counting on where it is new, which is faster than a branch.
 """
 
 from __future__ import annotations
@@ -23,8 +26,10 @@ from glc.core.compiled import compiled
 Result = TypeVar('Result')
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray]
 Compressed = tuple[np.ndarray, np.ndarray, np.ndarray]
+Lists = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 _ROWS_PER_BLOCK = 2048
+_ROUNDING = 1e-6
 
 
 def parallel_rows(
@@ -89,53 +94,147 @@ def expanded_sets(
         stop: Row after the last.
 
     Returns:
-        Sizes (M,) of the expanded sets of the M rows, and their members, set by set, rising within each.
+        Sizes (M,) of the expanded sets of the M rows, and their members, set by set.
     """
     # Membership is one look-up. The marks of other rows are other numbers, so nothing has to be cleared.
     own = np.full(len(counts), -1, np.int32)  # own[j] == i: j is in R(i)
     seen = np.full(len(counts), -1, np.int32)  # seen[j] == i: j is in the expanded set of i
     sizes = np.zeros(stop - start, np.int64)
-    result = np.empty(4 * members.shape[1] * (stop - start), np.int32)
-    filled = 0
-    for i in range(start, stop):
+    result = np.empty(4 * members.shape[1] * (stop - start) + 1, np.int32)
+    filled = np.uint64(0)
+    for i in range(np.uint64(start), np.uint64(stop)):
         # Room for the largest possible set, made before the inner loops, which then need no check.
-        worst = filled + counts[i] * (1 + half_members.shape[1])
-        if worst > len(result):
+        worst = filled + np.uint64(counts[i] * (1 + half_members.shape[1]))
+        if worst >= len(result):
             result = np.append(result, np.empty(worst, np.int32))
         first = filled
-        for j in members[i, : counts[i]]:
+        for place in range(np.uint64(counts[i])):
+            j = np.uint32(members[i, place])
             own[j] = i
             seen[j] = i
             result[filled] = j
-            filled += 1
-        for j in members[i, : counts[i]]:
+            filled += np.uint64(1)
+        for place in range(np.uint64(counts[i])):
+            j = np.uint32(members[i, place])
+            others = range(np.uint64(half_counts[j]))
             shared = 0
-            for far in half_members[j, : half_counts[j]]:
-                shared += own[far] == i
+            for other in others:
+                shared += own[np.uint32(half_members[j, other])] == i
             if 3 * shared > 2 * half_counts[j]:
-                for far in half_members[j, : half_counts[j]]:
-                    if seen[far] != i:
-                        seen[far] = i
-                        result[filled] = far
-                        filled += 1
-        result[first:filled].sort()  # the order of a set must not depend on the order of the neighbors
-        sizes[i - start] = filled - first
+                for other in others:
+                    far = np.uint32(half_members[j, other])
+                    result[filled] = far
+                    filled += np.uint64(seen[far] != i)
+                    seen[far] = i
+        sizes[i - np.uint64(start)] = filled - first
     return sizes, result[:filled].copy()
 
 
 @compiled()
-def mean_distances(
-    rows: tuple[Compressed, ...],
-    columns: tuple[Compressed, ...],
-    max_distance: float,
+def averaged_rows(
+    ranks: np.ndarray,
+    k: int,
+    starts: np.ndarray,
+    columns: np.ndarray,
+    values: np.ndarray,
     start: int,
     stop: int,
 ) -> Rows:
-    """Compute the mean over S matrices of ``1 - s / (2 - s)``, ``s = sum_l min(V[i, l], V[j, l])``, of pairs i < j.
+    """Average, for every image, the rows of a sparse matrix that belong to its first k neighbors.
 
     Args:
-        rows: S matrices whose rows sum to 1, by rows: starts (N + 1,), columns and values.
-        columns: The same by columns: starts (N + 1,), rows, rising within each column, and values.
+        ranks: Neighbors (N, K), K >= k, of every image.
+        k: Neighbors that count.
+        starts: Row starts (N + 1,) of the matrix.
+        columns: Its columns, each once in a row.
+        values: Its values, float64 of at least 0.
+        start: First row.
+        stop: Row after the last.
+
+    Returns:
+        Number of entries (M,) of the M rows; their columns, in no order; their float32 values above 0.
+    """
+    sums = np.zeros(len(ranks))
+    sizes = np.zeros(stop - start, np.int64)
+    found = np.empty(64 * (stop - start), np.int32)
+    means = np.empty(len(found), np.float32)
+    filled = np.uint64(0)
+    for i in range(start, stop):
+        worst = filled
+        for j in ranks[i, :k]:
+            worst += np.uint64(starts[j + 1] - starts[j])
+        if worst >= len(found):
+            found = np.append(found, np.empty(len(found) + worst, np.int32))
+            means = np.append(means, np.empty(len(found) - len(means), np.float32))
+        last = filled
+        for j in ranks[i, :k]:
+            for entry in range(np.uint64(starts[j]), np.uint64(starts[j + 1])):
+                column = np.uint32(columns[entry])
+                found[last] = column
+                last += np.uint64(sums[column] == 0)
+                sums[column] += values[entry]
+        first = filled
+        for place in range(first, last):
+            column = np.uint32(found[place])
+            found[filled] = column
+            means[filled] = sums[column] / k
+            filled += np.uint64(means[filled] > 0)
+            sums[column] = 0
+        sizes[i - start] = filled - first
+    return sizes, found[:filled].copy(), means[:filled].copy()
+
+
+@compiled()
+def by_column(starts: np.ndarray, columns: np.ndarray, values: np.ndarray) -> Lists:
+    """Invert a sparse matrix (N, N): the rows of every column.
+
+    Args:
+        starts: Row starts (N + 1,).
+        columns: Columns of the E < 2**32 entries.
+        values: Their values.
+
+    Returns:
+        Ends (N,) of the columns; rows (E,), rising within each column, and their values; for every entry by rows, the
+        place (E,) by columns after its own, which is where its column goes on with the rows after its row.
+    """
+    ends = np.zeros(len(starts), np.int64)
+    for column in columns:
+        ends[column + 1] += 1
+    ends = np.cumsum(ends)
+    free = ends[:-1].copy()
+    rows = np.empty(len(columns), np.uint32)
+    sorted_values = np.empty(len(columns), values.dtype)
+    following = np.empty(len(columns), np.uint32)
+    for i in range(len(starts) - 1):
+        for entry in range(starts[i], starts[i + 1]):
+            place = free[columns[entry]]
+            rows[place] = i
+            sorted_values[place] = values[entry]
+            following[entry] = place + 1
+            free[columns[entry]] = place + 1
+    return ends[1:].copy(), rows, sorted_values, following
+
+
+def num_inverted(num_matrices: int, max_distance: float) -> int:
+    """Say how many matrices :func:`mean_distances` needs by columns.
+
+    A pair that these do not join is farther apart than ``max_distance``, were it equal in all the others.
+    """
+    return min(num_matrices, int(num_matrices * max_distance + _ROUNDING) + 1)
+
+
+@compiled()
+def mean_distances(
+    rows: tuple[Compressed, ...], lists: tuple[Lists, ...], max_distance: float, start: int, stop: int
+) -> Rows:
+    """Compute the mean over S matrices of ``1 - s / (2 - s)``, ``s = sum_l min(V[i, l], V[j, l])``, of pairs i < j.
+
+    The pairs are found in the inverted lists of the first matrices. The others are only asked about pairs that may
+    still come within the distance, so the largest matrices should be the last.
+
+    Args:
+        rows: S matrices of positive values whose rows sum to 1, by rows: starts (N + 1,), uint32 columns and values.
+        lists: The first :func:`num_inverted` of them by columns, see :func:`by_column`; the rest is not looked at.
         max_distance: Larger distances are left out, and those of pairs that no matrix joins.
         start: First row i.
         stop: Row after the last.
@@ -143,55 +242,75 @@ def mean_distances(
     Returns:
         Number of kept j (M,) of the M rows; the j, rising within each row; their float32 distances.
     """
-    num_images = len(rows[0][0]) - 1
+    num_images, num_matrices = len(rows[0][0]) - 1, len(rows)
+    needed = (1 - max_distance) * num_matrices - _ROUNDING
     sums = np.zeros(num_images)
     means = np.zeros(num_images)
-    touched = np.empty(num_images, np.int32)
-    met = np.empty(num_images, np.int32)
+    own = np.zeros(num_images, np.float32)
+    touched = np.empty(num_images + 1, np.uint32)
+    met = np.empty(num_images + 1, np.uint32)
     sizes = np.zeros(stop - start, np.int64)
-    found = np.empty(64 * (stop - start), np.int32)
+    found = np.empty(64 * (stop - start), np.uint32)
     distances = np.empty(len(found), np.float32)
     filled = 0
     for i in range(start, stop):
-        num_met = 0  # images that share a column with i, in any matrix
-        for matrix in range(len(rows)):
+        num_met = np.uint64(0)  # images that share a column with i, in any matrix
+        for matrix in range(num_matrices):
             row_starts, row_columns, row_values = rows[matrix]
-            column_starts, column_rows, column_values = columns[matrix]
-            num_touched = 0
-            for entry in range(row_starts[i], row_starts[i + 1]):
-                value, column = row_values[entry], row_columns[entry]
-                # Rows rise within a column: from its end, the loop meets the j > i only, and stops at i.
-                other = column_starts[column + 1] - 1
-                while other >= column_starts[column] and column_rows[other] > i:
-                    j = column_rows[other]
-                    if sums[j] == 0:
-                        touched[num_touched] = j
-                        num_touched += 1
-                    sums[j] += min(value, column_values[other])
-                    other -= 1
+            entries = range(np.uint64(row_starts[i]), np.uint64(row_starts[i + 1]))
+            if num_matrices - matrix < needed:  # too few are left for a new pair
+                for entry in entries:
+                    own[row_columns[entry]] = row_values[entry]
+                num_left = np.uint64(0)
+                for place in range(num_met):
+                    j = met[place]
+                    if means[j] + (num_matrices - matrix) < needed:
+                        means[j] = 0
+                        continue
+                    shared = 0.0
+                    for entry in range(np.uint64(row_starts[j]), np.uint64(row_starts[j + np.uint32(1)])):
+                        value, other = row_values[entry], own[row_columns[entry]]
+                        shared += value if value < other else other
+                    means[j] += shared / (2 - shared)
+                    met[num_left] = j
+                    num_left += np.uint64(1)
+                num_met = num_left
+                for entry in entries:
+                    own[row_columns[entry]] = 0
+                continue
+            column_ends, column_rows, column_values, following = lists[matrix]
+            num_touched = np.uint64(0)
+            for entry in entries:
+                value = row_values[entry]
+                for place in range(np.uint64(following[entry]), np.uint64(column_ends[row_columns[entry]])):
+                    j, other = column_rows[place], column_values[place]
+                    shared = sums[j]
+                    touched[num_touched] = j
+                    num_touched += np.uint64(shared == 0)
+                    sums[j] = shared + (value if value < other else other)
             # The sums of this matrix are complete. They become a distance, and are 0 again for the next matrix.
-            for j in touched[:num_touched]:
-                if means[j] == 0:
-                    met[num_met] = j
-                    num_met += 1
-                means[j] += sums[j] / (2 - sums[j]) / len(rows)
+            for place in range(num_touched):
+                j = touched[place]
+                met[num_met] = j
+                num_met += np.uint64(means[j] == 0)
+                means[j] += sums[j] / (2 - sums[j])
                 sums[j] = 0
         if filled + num_met > len(found):
-            found = np.append(found, np.empty(len(found) + num_met, np.int32))
+            found = np.append(found, np.empty(len(found) + num_met, np.uint32))
             distances = np.append(distances, np.empty(len(found) - len(distances), np.float32))
         first = filled
         for j in met[:num_met]:
-            if (
-                np.float32(1 - means[j]) <= max_distance
-            ):  # as it is stored, so that rounding cannot exceed the limit
+            # As it is stored, so that rounding cannot exceed the limit.
+            if np.float32(1 - means[j] / num_matrices) <= max_distance:
                 found[filled] = j
                 filled += 1
         found[first:filled].sort()
-        for position in range(first, filled):
-            distances[position] = 1 - means[found[position]]
-        means[met[:num_met]] = 0
+        for place in range(first, filled):
+            distances[place] = 1 - means[found[place]] / num_matrices
+        for j in met[:num_met]:
+            means[j] = 0
         sizes[i - start] = filled - first
-    return sizes, found[:filled].copy(), distances[:filled].copy()
+    return sizes, found[:filled].astype(np.int32), distances[:filled].copy()
 
 
 @compiled()

@@ -9,6 +9,7 @@ and the result is the same in any order and on any device. Work is done in block
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -18,11 +19,10 @@ from torch import Tensor
 from glc.core.neighbors.jaccard_numba import Rows
 from glc.core.neighbors.similarity import pair_similarities
 
-BLOCK_BYTES = 2**28
+BLOCK_BYTES = 2**30
 """Device memory of a block of rows; one row may need more."""
 
 _ITEM_BYTES = 64  # of everything that is held of one candidate or product of a block at a time
-_CELL_BYTES = 16  # of a pair of images in the sums
 _ONE = 2.0**60
 
 
@@ -99,26 +99,20 @@ def near_pairs(encodings: list[CompressedRows], max_distance: float, rows: range
     """
     num_images = len(encodings[0].starts) - 1
     lists = [_by_column(encoding) for encoding in encodings]
-    blocks = list(_blocks(rows, _CELL_BYTES * num_images))
-    cells = max((len(block) for block in blocks), default=0) * num_images
-    shared = torch.zeros(cells, dtype=torch.int64, device=encodings[0].starts.device)
-    means = torch.zeros_like(shared, dtype=torch.float64)
-    for block in blocks:
+    for block in _blocks_of_products(encodings, lists, rows):
+        parts = []
         for matrix, columns in zip(encodings, lists, strict=True):
-            _add_shared(shared, matrix, columns, block)
-            met = shared.nonzero().squeeze(1)
-            sums = shared[met].double() / _ONE
-            means[met] += sums / (2 - sums) / len(encodings)
-            shared[met] = 0
-        met = means.nonzero().squeeze(1)
-        distances = (1 - means[met]).float()
-        means[met] = 0
+            pairs, shared = _shared(matrix, columns, block)
+            sums = shared.double() / _ONE
+            parts.append((pairs, (sums / (2 - sums) / len(encodings) * _ONE).round().long()))
+        met, means = _summed(*(torch.cat(part) for part in zip(*parts, strict=True)))
+        distances = (1 - means.double() / _ONE).float()
         near = distances <= max_distance
         met = met[near]
         sizes = (met // num_images).bincount(minlength=len(block))
-        parts = (sizes, (met % num_images).int(), distances[near])
-        counts, columns_, kept = (part.cpu().numpy() for part in parts)
-        yield counts, columns_, kept
+        kept = (sizes, (met % num_images).int(), distances[near])
+        counts, js, values = (part.cpu().numpy() for part in kept)
+        yield counts, js, values
 
 
 def _gaussian_sets(
@@ -181,9 +175,7 @@ def _averaged(weights: CompressedRows, nearest: Tensor) -> CompressedRows:
         lists = nearest[block.start : block.stop].flatten()
         owner, place = _spread(weights.starts[lists], sizes[lists])
         keys = owner // k * num_images + weights.columns[place]
-        pairs, inverse = keys.unique(return_inverse=True)
-        sums = torch.zeros_like(pairs)
-        sums.index_add_(0, inverse, (weights.values[place] * (_ONE / k)).round().long())
+        pairs, sums = _summed(keys, (weights.values[place] * (_ONE / k)).round().long())
         counts = (pairs // num_images).bincount(minlength=len(block))
         parts.append((counts, (pairs % num_images).int(), (sums.double() / _ONE).float()))
     return _joined(parts)
@@ -201,29 +193,43 @@ def _by_column(matrix: CompressedRows) -> _Lists:
     return _Lists(ends, rows, matrix.values[order], following)
 
 
-def _add_shared(shared: Tensor, matrix: CompressedRows, columns: _Lists, block: range) -> None:
-    """Add ``min(V[i, l], V[j, l])``, over all l, to the pairs i < j of the block, the first B N of ``shared``.
+def _blocks_of_products(encodings: list[CompressedRows], lists: list[_Lists], rows: range) -> Iterator[range]:
+    """Cut rows into blocks of about equally many products; a row is never cut."""
+    if not rows:
+        return
+    products = torch.zeros(len(encodings[0].starts) - 1, dtype=torch.int64, device=encodings[0].starts.device)
+    for matrix, columns in zip(encodings, lists, strict=True):
+        ends = (columns.ends[matrix.columns] - columns.following).cumsum(0)
+        products += torch.cat([ends.new_zeros(1), ends])[matrix.starts].diff()
+    total = products[rows.start : rows.stop].cumsum(0)
+    step = BLOCK_BYTES // _ITEM_BYTES
+    full = torch.arange(1, int(total[-1]) // step + 1, device=total.device) * step
+    cuts = [rows.start, *(torch.searchsorted(total, full) + rows.start).unique().tolist(), rows.stop]
+    yield from (range(start, stop) for start, stop in pairwise(cuts) if start < stop)
 
-    Every entry (i, l) meets the entries of column l below it, and only those: each pair is added once. These lists have
-    very different lengths. So they are laid end to end, and the whole is cut into pieces of about equally many
-    products. That bounds the memory of a piece. Pieces of equally many entries would fill the device where a few
-    columns are long.
+
+def _shared(matrix: CompressedRows, columns: _Lists, block: range) -> tuple[Tensor, Tensor]:
+    """Compute ``sum_l min(V[i, l], V[j, l])`` of the pairs i < j of a block that share a column.
+
+    Every entry (i, l) meets the entries of column l below it, and only those: each product is made once.
+
+    Returns:
+        Rising pairs ``(i - block.start) N + j``, and their sums in multiples of 2**-60.
     """
     num_images = len(columns.ends)
     starts = matrix.starts[block.start : block.stop + 1]
     entries = slice(int(starts[0]), int(starts[-1]))
-    row = torch.arange(len(block), device=shared.device).repeat_interleave(starts.diff())  # i of every entry
+    row = torch.arange(len(block), device=starts.device).repeat_interleave(starts.diff())  # i of every entry
     following = columns.following[entries]
-    sizes = columns.ends[matrix.columns[entries]] - following  # entries that each one meets
-    ends = sizes.cumsum(0)
-    step = BLOCK_BYTES // _ITEM_BYTES
-    full = torch.arange(1, int(ends[-1]) // step + 1, device=ends.device) * step
-    cuts = torch.searchsorted(ends, full).tolist()
-    pieces = (part.tensor_split(cuts) for part in (row, matrix.values[entries], following, sizes))
-    for rows, values, firsts, counts in zip(*pieces, strict=True):
-        owner, place = _spread(firsts, counts)
-        least = torch.minimum(values[owner], columns.values[place])
-        shared.index_add_(0, rows[owner] * num_images + columns.rows[place], (least * _ONE).long())
+    owner, place = _spread(following, columns.ends[matrix.columns[entries]] - following)
+    least = torch.minimum(matrix.values[entries][owner], columns.values[place])
+    return _summed(row[owner] * num_images + columns.rows[place], (least * _ONE).long())
+
+
+def _summed(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the different keys, rising, and the sums of their values."""
+    pairs, inverse = keys.unique(return_inverse=True)
+    return pairs, torch.zeros_like(values[: len(pairs)]).index_add_(0, inverse, values)
 
 
 def _spread(firsts: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:

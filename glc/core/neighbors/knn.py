@@ -27,7 +27,9 @@ EXACT_LIMIT = 50_000
 _MARGIN = 8
 _TOLERANCE = 1e-5
 _BLOCK_SIMILARITIES = 2**24  # 64 MiB
+_DEVICE_SIMILARITIES = 2**29  # 2 GiB
 _ORDERED_ROWS = 2**12
+_GROUP = 32
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,10 @@ def _neighbors(
         chosen = (_ordered_neighbors(x, block, likely.long(), k) for block, likely in blocks)
     else:
         search = _searcher(x, backend)
-        block_size = block_size or max(64, _BLOCK_SIMILARITIES // len(x))
+        on_cpu = x.device.type == 'cpu'
+        block_size = block_size or max(
+            64, (_BLOCK_SIMILARITIES if on_cpu else _DEVICE_SIMILARITIES) // len(x)
+        )
         chosen = (_first_neighbors(x, block, *search(x[block], width), k) for block in rows.split(block_size))
     indices = torch.empty(len(rows), k, dtype=torch.int64, device=x.device)
     similarities = torch.empty(len(rows), k, device=x.device)
@@ -218,7 +223,7 @@ def _resolve_backend(backend: str, device: torch.device, num_nodes: int) -> str:
 def _searcher(x: Tensor, backend: str) -> Callable[[Tensor, int], tuple[Tensor, Tensor]]:
     """Return a function (queries, count) -> float32 similarities and indices of the nearest rows of ``x``."""
     if backend == 'torch':
-        return lambda queries, count: (queries @ x.T).topk(count, dim=1)
+        return lambda queries, count: _largest(queries @ x.T, count)
     faiss = importlib.import_module('faiss')
     if x.device.type != 'cpu' and hasattr(faiss, 'StandardGpuResources'):
         importlib.import_module('faiss.contrib.torch_utils')  # lets knn_gpu take tensors
@@ -235,6 +240,23 @@ def _searcher(x: Tensor, backend: str) -> Callable[[Tensor, int], tuple[Tensor, 
         return torch.from_numpy(similarities).to(x.device), torch.from_numpy(indices).to(x.device)
 
     return search
+
+
+def _largest(similarities: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the ``count`` largest values of every row (B, N), falling, and their columns.
+
+    They lie in the groups of columns with the largest maxima, which are found in one pass.
+    """
+    num_groups = similarities.shape[1] // _GROUP
+    if num_groups < _GROUP * count // 4:
+        return similarities.topk(count, dim=1)
+    grouped = similarities[:, : num_groups * _GROUP].unflatten(1, (num_groups, _GROUP))
+    groups = grouped.amax(dim=2).topk(count, dim=1).indices
+    columns = (groups[:, :, None] * _GROUP + torch.arange(_GROUP, device=groups.device)).flatten(1)
+    rest = torch.arange(num_groups * _GROUP, similarities.shape[1], device=groups.device)
+    columns = torch.cat([columns, rest.expand(len(groups), -1)], dim=1)
+    values, places = similarities.gather(1, columns).topk(count, dim=1)
+    return values, columns.gather(1, places)
 
 
 def _first_neighbors(

@@ -27,7 +27,7 @@ from glc.core.correctors.linking import LinkScorer
 from glc.core.correctors.whitening import within_class_whitening
 from glc.core.evaluation import label_quality
 from glc.core.labelers import JaccardDBSCAN
-from glc.core.labelers.adaptive import LOOSEST, consensus, scales_for
+from glc.core.labelers.adaptive import LOOSEST, consensus, consensus_distance, scales_for
 from glc.core.labels import as_unit_features, compact_labels
 from glc.core.neighbors.jaccard import mean_jaccard_distance
 from glc.core.timing import Timings
@@ -228,7 +228,7 @@ def easy():
     """A view of 40 people with 12 images each, its links, and their identities."""
     features, _, truth = people(np.full(40, 12), noise=0.6)
     view = FeatureView(features)
-    return view, similarities(consensus(view).distance), truth
+    return view, similarities(consensus_distance(view)), truth
 
 
 def test_images_of_others_leave(easy):
@@ -423,7 +423,7 @@ def test_consensus_linking_weighs_the_graph_of_the_consensus():
     view = FeatureView(features, cams)
     glc = GLC(k=12, **NETWORK).fit(view, labels=truth)
     scorer = LinkScorer(glc.network_, glc.training, view.centered, view.neighbors(12))
-    weighted = scorer.weighted(consensus(view).distance)
+    weighted = scorer.weighted(consensus_distance(view))
     linking, timings = ConsensusLinking(label_weight=0.4, min_cluster_size=3), Timings()
     clusterer = RelativeMapEquationClusterer(min_cluster_size=3)
     np.testing.assert_array_equal(linking(view, scorer, None, 0, timings), clusterer(weighted))

@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score
 
 from glc.core.evaluation import label_confidence
 from glc.core.labelers import AdaptiveConsensus
-from glc.core.labelers.adaptive import consensus
+from glc.core.labelers.adaptive import consensus_distance
 from glc.core.neighbors import FeatureView
 from tests.utils import shared_data
 
@@ -48,7 +48,7 @@ def test_images_of_somebody_else_have_less(name):
     view = FeatureView(features.astype(np.float32), cam_ids)
     labels = AdaptiveConsensus()(view)
     main = np.array([np.bincount(pids[labels == label]).argmax() for label in range(labels.max() + 1)])
-    right, confidence = main[labels] == pids, label_confidence(consensus(view).distance, labels)
+    right, confidence = main[labels] == pids, label_confidence(consensus_distance(view), labels)
     labeled = labels >= 0
     assert right[labeled].mean() < 0.98
     assert roc_auc_score(right[labeled], confidence[labeled]) > 0.8

@@ -12,7 +12,14 @@ from glc import FeatureView
 from glc.core.clusterers import DBSCANClusterer, MapEquationClusterer, RelativeMapEquationClusterer
 from glc.core.evaluation import label_quality
 from glc.core.labelers import JaccardDBSCAN
-from glc.core.labelers.adaptive import LOOSEST, AdaptiveConsensus, consensus, mean_size, scales_for
+from glc.core.labelers.adaptive import (
+    LOOSEST,
+    AdaptiveConsensus,
+    consensus,
+    consensus_distance,
+    mean_size,
+    scales_for,
+)
 from glc.core.neighbors import view as view_module
 from tests.test_core.oracles import clustered_features, people, seen_by_cameras
 from tests.utils import shared_data
@@ -171,10 +178,10 @@ def test_one_seed_gives_one_result_that_a_view_keeps():
     assert consensus(view, 3) is consensus(view, 3)
     assert consensus(view, 3).labels is not consensus(view, 4).labels
     np.testing.assert_array_equal(consensus(view, 4).labels, AdaptiveConsensus(seed=4)(features, cams))
-    assert consensus(view, 3).distance.data.max() <= LOOSEST
-    before = consensus(view, 3).distance.copy()
+    assert consensus_distance(view, 3).data.max() <= LOOSEST
+    before = consensus_distance(view, 3).copy()
     JaccardDBSCAN(use_cameras=True)(view)
-    np.testing.assert_array_equal(consensus(view, 3).distance.toarray(), before.toarray())
+    np.testing.assert_array_equal(consensus_distance(view, 3).toarray(), before.toarray())
 
 
 def test_one_search_serves_up_to_24_images_per_person(monkeypatch):

@@ -89,13 +89,13 @@ def test_a_row_is_the_same_in_any_block_and_share(monkeypatch):
     features = clustered_features(90, 5, 0.3, seed=4)
     encodings = encodings_of(features, knn_graph(features, 12), (6, 12), 3)
     whole = join_rows(near_pairs(encodings, 0.9, range(90)))
-    monkeypatch.setattr(jaccard_torch, 'BLOCK_BYTES', 7 * 16 * 90)  # seven rows, few products
+    monkeypatch.setattr(jaccard_torch, 'BLOCK_BYTES', 2**16)  # a thousand products
     shares = [
         block
         for share in (range(20), range(20, 20), range(20, 90))
         for block in near_pairs(encodings, 0.9, share)
     ]
-    assert len(shares) == 13
+    assert 5 < len(shares) < 80
     for part, expected in zip(join_rows(shares), whole, strict=True):
         np.testing.assert_array_equal(part, expected)
 

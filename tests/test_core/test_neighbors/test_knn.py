@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from glc.core.correctors.link_network import normalized_adjacency
+from glc.core.neighbors import knn
 from glc.core.neighbors.knn import KNNGraph, knn_graph
 from tests.test_core.foreign_device import FOREIGN, ForeignDevice
 from tests.test_core.oracles import clustered_features, dense_similarities, naive_ranks
@@ -63,6 +64,18 @@ def test_fewer_images_than_neighbors(backend):
     np.testing.assert_array_equal(graph.indices, naive_ranks(features, 7))
     assert knn_graph(features[:1], 30, backend).indices.tolist() == [[0]]
     assert knn_graph(features, 1, backend).indices.tolist() == [[i] for i in range(7)]
+
+
+@pytest.mark.parametrize('num_columns', [40, 600, 631])
+def test_the_largest_are_found_by_groups(num_columns):
+    rng = np.random.default_rng(num_columns)
+    similarities = torch.from_numpy(
+        rng.permuted(np.tile(np.arange(num_columns), (50, 1)), axis=1).astype('f4')
+    )
+    values, columns = knn._largest(similarities, 2)
+    expected = similarities.topk(2, dim=1)
+    np.testing.assert_array_equal(values, expected.values)
+    np.testing.assert_array_equal(columns, expected.indices)
 
 
 def test_bad_arguments():
