@@ -145,7 +145,7 @@ def test_another_number_of_processes_takes_the_mean_of_their_statistics(run, tmp
     cfg.train_cfg.max_epochs = 1
     runner = train(cfg, checkpoint)
     assert 'this epoch was begun by 2 processes: its rest, by 1, has other dropout masks' in log(runner)
-    torch.testing.assert_close(runner.model.backbone.layers[1].running_mean, expected[0])
+    torch.testing.assert_close(runner.model.backbone.layers[1].running_mean.cpu(), expected[0])
 
 
 def hook_at(minute, monkeypatch, **options):
