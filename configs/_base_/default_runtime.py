@@ -4,12 +4,13 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    # The last checkpoint is the result; the best one on the test set is kept beside it, under that name.
+    # After every epoch, and within it where the last one is 15 minutes old. The last checkpoint is the result; the
+    # best one on the test set is kept beside it, under that name.
     checkpoint=dict(
         type='CheckpointHook', interval=1, max_keep_ckpts=1, save_best='reid/mAP', rule='greater'
     ),
     plain_checkpoint=dict(type='PlainCheckpointHook'),
-    # Stops where a loss, gradient or weight is infinite or no number.
+    # Stops where a loss, gradient or weight is infinite or no number; action='skip' leaves an iteration out.
     finite=dict(type='FiniteCheckHook'),
     # One result on any number of processes, and after a resume.
     average_batchnorm=dict(type='AverageBatchNormHook'),

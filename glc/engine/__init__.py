@@ -35,6 +35,7 @@ from .hooks import (
     SummaryHook,
     TimeBudgetHook,
 )
+from .loop import EpochLoop
 from .optim import BFloat16OptimWrapper, CPUAmpOptimWrapper, DecayMatricesConstructor
 from .runner import ReIDRunner
 from .schedulers import WarmupCosineLR
@@ -76,6 +77,7 @@ __all__ = [
     'CPUAmpOptimWrapper',
     'CheckpointHook',
     'DecayMatricesConstructor',
+    'EpochLoop',
     'EpochSeedHook',
     'FeatureExtractor',
     'FiniteCheckHook',

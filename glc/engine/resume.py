@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 from mmengine.hooks import EMAHook
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
 from glc.checkpoints import check_same_tensors
 from glc.datasets.samplers import RandomIdentitySampler
+from glc.engine.loop import EpochLoop
 from glc.engine.stored_config import NOT_SET, differences, parse_config
 from glc.engine.unwrap import unwrap
 
@@ -64,7 +65,7 @@ def check_resumable(runner: Runner, content: Any, checkpoint: str) -> list[str]:
     problems = changed + problems
     if problems:
         raise RuntimeError(
-            f"cannot resume from '{checkpoint}', which is not the end of an epoch of this training:\n  "
+            f"cannot resume from '{checkpoint}', which is no place in this training:\n  "
             + '\n  '.join(problems)
             + f'\nTake the values of the checkpoint; or {start_anew}'
         )
@@ -105,22 +106,24 @@ def _other_place(runner: Runner, meta: Mapping[str, Any]) -> list[str]:
     loop = runner.train_loop
     length = len(runner.train_dataloader)
     sampler = runner.train_dataloader.sampler
+    # Where the epoch that has begun did so.
+    begin = iteration - meta['within_epoch']['batches'] if 'within_epoch' in meta else iteration
     done: int | None
     if isinstance(sampler, RandomIdentitySampler) and isinstance(epoch, int):  # its epochs differ in length
         done = sum(map(sampler.num_batches, range(epoch)))
     elif getattr(sampler, 'iterations', 0) is None and 'epoch_end' in meta:  # the labels decided the lengths
-        done = iteration if meta['epoch_end'] == [epoch, iteration] else None
+        done = begin if 'within_epoch' in meta or meta['epoch_end'] == [epoch, iteration] else None
     else:
         done = epoch * length if isinstance(epoch, int) else None
-    if not isinstance(loop, EpochBasedTrainLoop):
+    if not isinstance(loop, EpochLoop):
         problems.append(
             f'it was written after iteration {iteration}: only a training by epochs can be resumed'
         )
-    elif done is None or iteration != done:
+    elif done is None or begin != done:
         problems.append(
             f'it was written after iteration {iteration}, and epoch {epoch} of this run ends with iteration '
-            f'{"unknown" if done is None else done} ({length} per epoch): only checkpoints at the '
-            'end of an epoch (default_hooks.checkpoint.by_epoch=True) of the same length can be resumed'
+            f'{"unknown" if done is None else done} ({length} per epoch): only epochs of the same length can be '
+            'resumed, within an epoch from files of this version on'
         )
     elif epoch is not None and epoch > loop.max_epochs:
         problems.append(

@@ -1,5 +1,6 @@
 """mmengine's runner, with checkpoints that stay whole, and starting from published ones too."""
 
+import os
 import re
 import shlex
 import sys
@@ -27,6 +28,7 @@ from glc.engine.hooks.checkpoint_hook import CheckpointHook
 from glc.engine.hooks.run_record_hook import RunRecordHook
 from glc.engine.hooks.signal_hook import SignalHook, StoppedBySignalError
 from glc.engine.hooks.summary_hook import SummaryHook
+from glc.engine.loop import EpochLoop, batches_done
 from glc.engine.resume import check_resumable
 from glc.engine.schedule import resume_schedulers
 from glc.engine.unwrap import unwrap
@@ -50,7 +52,13 @@ class ReIDRunner(Runner):
     """
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        """Build the training loop as mmengine does, with the images of its data set cached as ``image_cache`` says."""
+        """Build the training loop as mmengine does.
+
+        One by epochs can begin within an epoch. The images of its data set are cached as ``image_cache`` says.
+        """
+        if isinstance(loop, dict) and (loop.get('by_epoch') or loop.get('type') == 'EpochBasedTrainLoop'):
+            settings = {key: value for key, value in loop.items() if key not in ('by_epoch', 'type')}
+            loop = {'type': EpochLoop, **settings}
         built = super().build_train_loop(loop)
         dataset = built.dataloader.dataset
         if isinstance(dataset, BaseReIDDataset):
@@ -94,8 +102,12 @@ class ReIDRunner(Runner):
 
             def begin() -> tuple[bool, str | None]:
                 stack.enter_context(locked(self.work_dir))
-                start = starting_point(folder, self._resume, self._load_from, templates)
+                again = os.environ.get('TORCHELASTIC_RESTART_COUNT', '0') != '0' and pointed_to(folder)
+                resume = 'auto' if again else self._resume  # torchrun has started the processes once more
+                start = starting_point(folder, resume, self._load_from, templates)
                 super(ReIDRunner, self).dump_config()
+                # In checkpoints the config is not laid out, which takes longer than to write them.
+                object.__setattr__(self.cfg, '_format_python_code', False)
                 return start
 
             self._resume, self._load_from = _on_first_process(begin)
@@ -224,7 +236,8 @@ class ReIDRunner(Runner):
             self.logger.warning(note)
         self.call_hook('after_load_checkpoint', checkpoint=content)
         unwrap(self.model).load_state_dict(content['state_dict'], strict=False)  # all are there, as checked
-        loop._epoch, loop._iter = content['meta']['epoch'], content['meta']['iter']
+        meta = content['meta']
+        loop.resume(meta['epoch'], meta['iter'], meta.get('within_epoch'))
         self.message_hub.load_state_dict(content['message_hub'])
         if resume_optimizer:
             self.optim_wrapper.load_state_dict(content['optimizer'])
@@ -237,6 +250,7 @@ class ReIDRunner(Runner):
                 self.optim_wrapper.param_groups,
                 loop.epoch,
                 len(self.train_dataloader),
+                batches_done(self),
             )
             if changed:
                 self.logger.warning(changed)

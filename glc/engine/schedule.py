@@ -18,8 +18,9 @@ def resume_schedulers(
     groups: Sequence[dict[str, Any]],
     epochs: int,
     epoch_length: int,
+    batches: int = 0,
 ) -> str | None:
-    """Bring schedulers, and the values that they schedule, to the end of an epoch.
+    """Bring schedulers, and the values that they schedule, to where a training goes on.
 
     Where their plans are those of the checkpoint, they take its state. Another plan, such as that of a longer training,
     is gone through from its start, so learning rates are those of an uninterrupted training with it.
@@ -30,9 +31,10 @@ def resume_schedulers(
         groups: Parameter groups, as loaded from the checkpoint; changed in place.
         epochs: Epochs that are done.
         epoch_length: Iterations per epoch.
+        batches: Iterations of the next epoch that are done.
 
     Returns:
-        What differs, with both values; None if the values after these epochs are those of the checkpoint.
+        What differs, with both values; None if the values there are those of the checkpoint.
 
     Raises:
         RuntimeError: If the plans differ, but more than the schedulers has changed the values, or they depend on
@@ -49,14 +51,14 @@ def resume_schedulers(
     kept = [{name: group[name] for name in names} for group in groups]
     replayable = not any(getattr(scheduler, 'need_val_args', False) for scheduler in schedulers)
     if replayable and [set(plan) for plan in plans] == [set(plan) for plan in old_plans]:
-        _replay(schedulers, old_plans, groups, names, epochs, epoch_length)
+        _replay(schedulers, old_plans, groups, names, epochs, epoch_length, batches)
         replayable = kept == [{name: group[name] for name in names} for group in groups]
     if not replayable:
         raise RuntimeError(
             f'param_scheduler or train_cfg.max_epochs is not that of the checkpoint ({changes}), and cannot be '
             f'changed: the {" and ".join(names)} of this training followed evaluations or a hook too'
         )
-    _replay(schedulers, plans, groups, names, epochs, epoch_length)
+    _replay(schedulers, plans, groups, names, epochs, epoch_length, batches)
     values = [
         f'{name} {old[name]:.6g} in the checkpoint, {group[name]:.6g} is used'
         for group, old in zip(groups, kept, strict=True)
@@ -73,6 +75,7 @@ def _replay(
     names: Sequence[str],
     epochs: int,
     epoch_length: int,
+    batches: int,
 ) -> None:
     """Go through the epochs from the initial values on, as ParamSchedulerHook does."""
     for group in groups:
@@ -87,11 +90,15 @@ def _replay(
         by_iteration = [scheduler for scheduler in schedulers if not scheduler.by_epoch]
         by_epoch = [scheduler for scheduler in schedulers if scheduler.by_epoch]
         for _ in range(epochs):
-            for _ in range(epoch_length if by_iteration else 0):
-                for scheduler in by_iteration:
-                    scheduler.step()
-            for scheduler in by_epoch:
-                scheduler.step()
+            _steps(by_iteration, epoch_length)
+            _steps(by_epoch, 1)
+        _steps(by_iteration, batches)
+
+
+def _steps(schedulers: Sequence[_ParamScheduler], count: int) -> None:
+    for _ in range(count if schedulers else 0):
+        for scheduler in schedulers:
+            scheduler.step()
 
 
 def _plan(state: Mapping[str, Any]) -> dict[str, Any]:

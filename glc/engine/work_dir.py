@@ -30,8 +30,9 @@ __all__ = [
 
 POINTER = 'last_checkpoint'
 LOCK = '.lock'
+WITHIN_EPOCH = 'within_epoch_{}.pth'  # of the epoch that has begun, from 1
 # Names of epochs and of iterations; a run may have other ones.
-TEMPLATES = ('epoch_{}.pth', 'iter_{}.pth')
+TEMPLATES = ('epoch_{}.pth', 'iter_{}.pth', WITHIN_EPOCH)
 
 
 def checkpoints_in(folder: str | Path, template: str) -> dict[int, Path]:

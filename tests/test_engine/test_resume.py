@@ -271,18 +271,6 @@ def test_a_config_that_cannot_be_read_is_one_warning(run, tmp_path):
         assert warning.startswith('the config in the checkpoint cannot be read')
 
 
-def test_checkpoints_within_epochs_are_warned_of_at_the_start(run, tmp_path):
-    cfg = copy.deepcopy(run)
-    cfg.merge_from_dict({'default_hooks.checkpoint.by_epoch': False, 'train_cfg.max_epochs': 1})
-    cfg.work_dir = str(tmp_path)
-    runner = train(cfg)
-    assert any('--resume refuses' in warning for warning in warnings_of(runner))
-    with pytest.raises(
-        RuntimeError, match='after iteration 1, and epoch 0 of this run ends with iteration 0'
-    ):
-        resumed(run, tmp_path, {}, tmp_path / 'iter_1.pth')
-
-
 # ---------------------------------------------------------------- equal
 
 

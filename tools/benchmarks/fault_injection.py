@@ -1,32 +1,35 @@
 """Kill a small training at random moments, resume it, and compare it with one that was never killed.
 
-    python tools/benchmarks/fault_injection.py                    # 50 trials
-    python tools/benchmarks/fault_injection.py --trials 5 --seed 1
+    python tools/benchmarks/fault_injection.py                    # 100 trials
+    python tools/benchmarks/fault_injection.py --trials 4 --seed 1
 
-Every trial starts ``tools/train.py`` on drawn images (three epochs with labels, checkpoints and evaluations), ends it
-by SIGKILL, and starts it once more with ``--resume``. In every third trial the kill comes while a file is being
-written: the process is stopped when an unfinished file is seen, and killed if that is still there. The other moments
-are anywhere in the run, its start included.
+Every trial starts a training on drawn images (three epochs with labels, a checkpoint after every iteration, and
+evaluations), ends it by SIGKILL, and starts it once more with ``--resume``. Every second trial has two processes, of
+which the first, the second or both are killed; the other one has to end by itself. In every third trial the kill comes
+while a file is being written: the process is stopped when an unfinished file is seen, and killed if that is still
+there. The other moments are anywhere in the run, its start included.
 
 A trial has survived if the training comes to its end, and is equal if all checkpoints that it leaves have the same
-weights, optimizer, labels and scores as those of the uninterrupted run, bit for bit.
+weights, optimizer, labels and scores as those of the uninterrupted run with as many processes, bit for bit.
 
-A trial takes about 20 s on a free core, 50 of them 15 to 20 minutes; more where the cores are shared. What is done is
-kept: run it again to go on. The exit status is 1 where a trial failed.
+The processes are forked from this one, so they need not import what it has imported. What is done is kept: run it again
+to go on. The exit status is 1 where a trial failed.
 """
 
 import argparse
+import gc
 import hashlib
 import json
+import multiprocessing
 import os
 import shutil
 import signal
-import subprocess
+import socket
 import sys
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from functools import partial
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +43,7 @@ from tqdm import tqdm
 from glc.utils.files import atomic_file, unfinished_files
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG = 'configs/cluster_contrast/demo_synthetic.py'
+CONFIG = ROOT / 'configs' / 'cluster_contrast' / 'demo_synthetic.py'
 EPOCHS = 3
 SCORES = ['reid/mAP', 'reid/rank1']
 IMAGES = {'train_ids': 12, 'train_images': 6, 'test_ids': 6, 'test_images': 4, 'distractors': 2, 'junk': 2}
@@ -49,10 +52,14 @@ OPTIONS = [
     'train_dataloader.sampler.num_ids=4',
     'train_dataloader.sampler.num_instances=4',
     'train_dataloader.sampler.iterations=4',
-    'model.bn_group_size=16',
+    'model.bn_group_size=8',
+    'default_hooks.checkpoint.iterations=1',
     'default_hooks.pseudo_label.labeler.k1=8',
     'default_hooks.pseudo_label.labeler.min_samples=2',
-    'default_hooks.pseudo_label.num_workers=1',
+    'train_dataloader.num_workers=1',
+    'val_dataloader.num_workers=0',
+    'test_dataloader.num_workers=0',
+    'default_hooks.pseudo_label.num_workers=0',
     # The last epoch has the labels of the checkpoint before it.
     f'default_hooks.pseudo_label.frozen_epochs=[{EPOCHS - 1}]',
     'default_hooks.logger.interval=1',
@@ -66,69 +73,107 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--trials', type=int, default=50, help='default: %(default)s')
+    parser.add_argument('--trials', type=int, default=100, help='default: %(default)s')
     parser.add_argument('--seed', type=int, default=0, help='of the moments (default: %(default)s)')
-    parser.add_argument('--jobs', type=int, default=1, help='trials at the same time (default: %(default)s)')
     parser.add_argument(
         '--work-dir', type=Path, default=Path('work_dirs/fault_injection'), help='default: %(default)s'
     )
     return parser.parse_args()
 
 
-def start(work: Path, folder: Path) -> subprocess.Popen:
-    """Start a training, or go on with it; its output is added to a file beside the folder."""
-    options = [*OPTIONS]
-    for loader in ('train', 'val', 'test'):
-        options += [
-            f'{loader}_dataloader.dataset.data_root={work / "images"}',
-            f'{loader}_dataloader.num_workers=1',
-        ]
-    command = [sys.executable, 'tools/train.py', CONFIG, '--work-dir', str(folder), '--resume']
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
-    with folder.with_suffix('.log').open('a') as log:
-        return subprocess.Popen(
-            [*command, '--cfg-options', *options],
-            cwd=ROOT,
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-
-
-def after(seconds: float, process: subprocess.Popen) -> None:
-    """Wait, and kill."""
+def train(
+    arguments: list[str], log: Path, environment: dict[str, str], prepare: Callable[[int], None] | None
+) -> None:
+    """Train in this process, which was forked; its output is added to a file."""
+    with log.open('a') as file:
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(file.fileno(), stream.fileno())
+    os.environ.update(environment)
+    if prepare is not None:
+        prepare(int(environment['RANK']))
     try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
+        from glc.cli.train import main
+
+        main(arguments)
+    except Exception:
+        sys.excepthook(*sys.exc_info())  # that of the run ends all its processes
+        sys.exit(1)
+
+
+def start(
+    work: Path,
+    folder: Path,
+    size: int,
+    further: Sequence[str] = (),
+    prepare: Callable[[int], None] | None = None,
+) -> list[ForkProcess]:
+    """Start the processes of a training, or go on with it; their output is added to a file beside the folder.
+
+    Args:
+        work: Folder with the images.
+        folder: Work dir of the training.
+        size: Number of processes.
+        further: Options of the config.
+        prepare: Is called in every process, with its rank, before it trains.
+    """
+    options = [*OPTIONS, *further]
+    for loader in ('train', 'val', 'test'):
+        options.append(f'{loader}_dataloader.dataset.data_root={work / "images"}')
+    arguments = [str(CONFIG), '--work-dir', str(folder), '--resume']
+    arguments += ['--launcher', 'pytorch' if size > 1 else 'none', '--cfg-options', *options]
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = str(probe.getsockname()[1])
+    started = []
+    for rank in map(str, range(size)):
+        environment = {'RANK': rank, 'LOCAL_RANK': rank, 'WORLD_SIZE': str(size)}
+        environment |= {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port}
+        process = multiprocessing.get_context('fork').Process(
+            target=train, args=(arguments, folder.with_suffix('.log'), environment, prepare)
+        )
+        process.start()
+        started.append(process)
+    return started
+
+
+def succeeded(processes: list[ForkProcess]) -> bool:
+    """Wait for the end; whether all processes ended well."""
+    for process in processes:
+        process.join()
+    return not any(process.exitcode for process in processes)
+
+
+def kill_after(seconds: float, running: list[ForkProcess], victims: list[ForkProcess]) -> None:
+    """Wait, and kill."""
+    running[0].join(seconds)
+    for process in victims:
         process.kill()
 
 
-def while_writing(folder: Path, number: int, process: subprocess.Popen) -> None:
+def kill_while_writing(
+    folder: Path, number: int, running: list[ForkProcess], victims: list[ForkProcess]
+) -> None:
     """Kill while the file of this number since the start, from 1, is being written; or one after it."""
     seen: set[Path] = set()
-    while process.poll() is None:
-        files = set(unfinished_files(folder / '*.pth') + unfinished_files(folder / 'last_checkpoint'))
+    writer = running[0]
+    while writer.is_alive():
+        files = unfinished(folder)
         seen |= files
         if files and len(seen) >= number:
-            process.send_signal(signal.SIGSTOP)
+            os.kill(writer.pid or 0, signal.SIGSTOP)
             time.sleep(0.05)  # until it stands still
             if any(path.exists() for path in files):
-                process.kill()
+                for process in victims:
+                    process.kill()
+                os.kill(writer.pid or 0, signal.SIGCONT)
                 return
-            process.send_signal(signal.SIGCONT)
+            os.kill(writer.pid or 0, signal.SIGCONT)
         time.sleep(0.001)
 
 
-def killed(work: Path, folder: Path, kill: Callable[[subprocess.Popen], None]) -> bool:
-    """Start a training and kill it; False where it ended before that."""
-    process = start(work, folder)
-    try:
-        kill(process)
-        return process.wait() == -signal.SIGKILL
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+def unfinished(folder: Path) -> set[Path]:
+    """Return the files that are being written, or that a kill has left."""
+    return {path for name in ('*.pth', 'last_checkpoint') for path in unfinished_files(folder / name)}
 
 
 def complete(folder: Path) -> list[Path]:
@@ -178,60 +223,69 @@ def code() -> str:
     return digest.hexdigest()
 
 
-def uninterrupted(work: Path) -> dict[str, Any]:
-    """Run the training that is never killed, once; returns its seconds and how many checkpoint files it writes."""
-    result = work / 'whole.json'
+def uninterrupted(work: Path, size: int) -> dict[str, Any]:
+    """Run the training that is never killed, once; returns its seconds and how many files it writes."""
+    folder = work / f'whole_{size}'
+    result = folder.with_suffix('.json')
     if not result.is_file():
-        folder = work / 'whole'
         shutil.rmtree(folder, ignore_errors=True)
         begin = time.time()
-        process = start(work, folder)
+        processes = start(work, folder, size)
         files: set[Path] = set()
-        while process.poll() is None:
-            files |= set(unfinished_files(folder / '*.pth'))
+        while processes[0].is_alive():
+            files |= unfinished(folder)
             time.sleep(0.001)
-        if process.returncode:
+        if not succeeded(processes):
             raise RuntimeError(f"the uninterrupted training failed, see '{folder.with_suffix('.log')}'")
-        seconds = time.time() - begin
+        found = {'seconds': time.time() - begin, 'files': len(files), 'code': code()}
         with atomic_file(result) as path:
-            path.write_text(json.dumps({'seconds': seconds, 'files': len(files), 'code': code()}))
+            path.write_text(json.dumps(found))
     whole = json.loads(result.read_text())
     if whole['code'] != code():
         raise RuntimeError(f"'{work}' was made with other code: delete it, or take another --work-dir")
     return whole
 
 
-def trial(work: Path, seed: int, whole: dict[str, Any], number: int) -> dict[str, Any]:
+def trial(work: Path, seed: int, wholes: dict[int, dict[str, Any]], number: int) -> dict[str, Any]:
     """Kill, resume and compare; what is known from an earlier call is read."""
     result = work / f'seed_{seed}' / f'{number:03}.json'
     if result.is_file():
         return json.loads(result.read_text())
     folder = result.with_suffix('')
-    writing = number % 3 == 0
-    attempt, was_killed = 0, False
-    while not was_killed:
+    size = 1 + number % 2
+    whole, attempt, killed = wholes[size], 0, False
+    while not killed:
         rng = np.random.default_rng((seed, number, attempt))
         shutil.rmtree(folder, ignore_errors=True)
         folder.with_suffix('.log').unlink(missing_ok=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        if writing:
+        running = start(work, folder, size)
+        ranks = {1: [[0]], 2: [[0], [1], [0, 1]]}[size][int(rng.integers(2 * size - 1))]
+        victims = [running[rank] for rank in ranks]
+        if number % 3 == 0:
             moment = int(rng.integers(1, max(int(whole['files']), 1) + 1))
             what = f'while writing file {moment}'
-            kill = partial(while_writing, folder, moment)
+            kill_while_writing(folder, moment, running, victims)
         else:
             # A run that had ended before its kill was faster than the uninterrupted one: look in half the time.
             seconds = float(rng.uniform(0, whole['seconds'] / 2**attempt))
             what = f'after {seconds:.2f} s'
-            kill = partial(after, seconds)
-        was_killed = killed(work, folder, kill)
+            kill_after(seconds, running, victims)
+        begin = time.time()
+        succeeded(running)
+        ending = time.time() - begin
+        killed = all(process.exitcode == -signal.SIGKILL for process in victims)
+        ended = all(process.exitcode for process in running)
         attempt += 1
     left = [path.name for path in complete(folder)]
-    halves = len(unfinished_files(folder / '*.pth') + unfinished_files(folder / 'last_checkpoint'))
-    survived = start(work, folder).wait() == 0
-    equal = survived and same(outcome(work / 'whole'), outcome(folder))
+    halves = len(unfinished(folder))
+    survived = ended and succeeded(start(work, folder, size))
+    equal = survived and same(outcome(work / f'whole_{size}'), outcome(folder))
     found = {
         'trial': number,
-        'kill': what,
+        'processes': size,
+        'kill': f'{" and ".join(map(str, ranks))} of {size} {what}' if size > 1 else what,
+        'seconds': ending,
         'left': ', '.join(left) or 'no checkpoint',
         'unfinished': halves,
         'survived': survived,
@@ -246,31 +300,58 @@ def trial(work: Path, seed: int, whole: dict[str, Any], number: int) -> dict[str
 
 
 def table(trials: list[dict[str, Any]]) -> str:
-    """Write the Markdown table of the trials, and the sum."""
+    """Write the Markdown table of the trials, and the sums."""
     lines = ['| trial | killed | left behind | unfinished files | survived | equal |', '|---' * 6 + '|']
     for row in trials:
         answers = ' | '.join('yes' if row[name] else 'NO' for name in ('survived', 'equal'))
         lines.append(f'| {row["trial"]} | {row["kill"]} | {row["left"]} | {row["unfinished"]} | {answers} |')
-    survived, equal = (sum(row[name] for row in trials) for name in ('survived', 'equal'))
-    lines += ['', f'killed while a file was being written: {sum(row["unfinished"] > 0 for row in trials)}']
-    lines += [f'survived: {survived} / {len(trials)}']
-    lines += [f'survived / resumed bit for bit: {equal} / {len(trials)}']
+    lines += [
+        '',
+        '| processes | trials | while writing a file | begun epoch left | all ended within | survived | equal |',
+        '|---' * 7 + '|',
+    ]
+    for size in (1, 2):
+        rows = [row for row in trials if row['processes'] == size]
+        sums = [sum(map(bool, values)) for values in zip(*(counts(row) for row in rows), strict=True)]
+        slowest = max((row['seconds'] for row in rows), default=0.0)
+        writing, within, survived, equal = sums or [0] * 4
+        lines.append(
+            f'| {size} | {len(rows)} | {writing} | {within} | {slowest:.1f} s | {survived} | {equal} |'
+        )
     return '\n'.join(lines)
+
+
+def counts(row: dict[str, Any]) -> tuple[bool, ...]:
+    """Return what is counted of a trial."""
+    return row['unfinished'] > 0, 'within_epoch' in row['left'], row['survived'], row['equal']
+
+
+def prepared(work_dir: Path) -> Path:
+    """Make the folder and the images, and let this process be forked; returns the folder."""
+    os.environ['CUDA_VISIBLE_DEVICES'] = ''
+    import torch
+
+    import glc.engine
+    import glc.models  # noqa: F401  (what takes seconds is there when the processes are forked)
+    from glc.datasets import SyntheticSpec, make_synthetic
+
+    work = work_dir.resolve()
+    work.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    make_synthetic(work / 'images', SyntheticSpec(**IMAGES), workers=1)
+    gc.collect()
+    gc.freeze()  # forked processes need not look at what this one has
+    return work
 
 
 def main() -> int:
     """Run the trials that are left, and print the table."""
     args = parse_args()
-    from glc.datasets import SyntheticSpec, make_synthetic  # after --help: it takes seconds
-
-    work = args.work_dir.resolve()
-    work.mkdir(parents=True, exist_ok=True)
-    make_synthetic(work / 'images', SyntheticSpec(**IMAGES), workers=1)
-    print('the uninterrupted training ...', flush=True)
-    whole = uninterrupted(work)
-    run = partial(trial, work, args.seed, whole)
-    with ThreadPoolExecutor(args.jobs) as pool:
-        trials = list(tqdm(pool.map(run, range(args.trials)), 'trials', args.trials, disable=None))
+    work = prepared(args.work_dir)
+    print('the uninterrupted trainings ...', flush=True)
+    wholes = {size: uninterrupted(work, size) for size in (1, 2)}
+    run = partial(trial, work, args.seed, wholes)
+    trials = list(tqdm(map(run, range(args.trials)), 'trials', args.trials, disable=None))
     print(table(trials))
     return int(not all(row['equal'] for row in trials))
 

@@ -4,8 +4,8 @@ from mmengine.dist import all_reduce_params, is_distributed
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from glc.engine.loop import running_statistics
 from glc.registry import HOOKS
 
 
@@ -27,5 +27,4 @@ class AverageBatchNormHook(Hook):
 def average_batchnorm(model: nn.Module) -> None:
     """Average the running statistics of all BatchNorm layers over the processes."""
     if is_distributed():
-        layers = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-        all_reduce_params([stat for m in layers for stat in (m.running_mean, m.running_var)], op='mean')
+        all_reduce_params(running_statistics(model), op='mean')

@@ -1,6 +1,7 @@
 """Checkpoints that no kill, no full disk and no other run can take away."""
 
 import hashlib
+import time
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from glc.checkpoints import load_checkpoint_file, write_checkpoint_file
 from glc.engine.console import DETAIL
-from glc.engine.work_dir import POINTER, checkpoints_in, point_to
+from glc.engine.loop import EpochLoop, batches_done, state_within_epoch
+from glc.engine.work_dir import POINTER, WITHIN_EPOCH, checkpoints_in, point_to
 from glc.registry import HOOKS
 from glc.utils.files import unfinished_files
 
@@ -27,18 +29,33 @@ class CheckpointHook(_CheckpointHook):
     A checkpoint is written again, in one step, when its evaluation is over. A run that is resumed from one whose
     evaluation was cut off begins with that evaluation.
 
+    Within an epoch too a run can be saved, and goes on bit for bit on a CPU: every so many ``iterations`` or
+    ``minutes``, and when a signal ends it. That file, ``within_epoch_N.pth``, goes when a newer one of either kind is
+    there. It needs :class:`~glc.engine.EpochLoop`, which :class:`~glc.engine.ReIDRunner` has by itself. With
+    ``by_epoch=False``, the checkpoints of the interval are such ones.
+
     Args:
         interval: Epochs or iterations from one checkpoint to the next.
+        iterations: Iterations of an epoch from one checkpoint within it to the next; None counts none.
+        minutes: Save within an epoch where the last checkpoint is as old as this, labeling included; None never does.
         **kwargs: Other arguments of mmengine's ``CheckpointHook``.
 
     Raises:
-        ValueError: If the checkpoints should go to a remote store.
+        ValueError: If the checkpoints should go to a remote store, or ``iterations`` or ``minutes`` are not positive.
 
     Example:
         >>> hook = CheckpointHook(interval=1, max_keep_ckpts=1, save_best='reid/mAP', rule='greater')
     """
 
-    def __init__(self, interval: int = -1, **kwargs: Any) -> None:
+    def __init__(
+        self, interval: int = -1, iterations: int | None = None, minutes: float | None = 15, **kwargs: Any
+    ) -> None:
+        for name, value in (('iterations', iterations), ('minutes', minutes)):
+            if value is not None and value <= 0:
+                raise ValueError(f'default_hooks.checkpoint.{name} must be positive or None, got {value}')
+        self.iterations = iterations
+        self.minutes = minutes
+        self._saved = 0.0
         for name in ('out_dir', 'backend_args', 'file_client_args'):
             value = kwargs.get(name)
             if value and (name != 'out_dir' or '://' in str(value)):
@@ -57,6 +74,7 @@ class CheckpointHook(_CheckpointHook):
         """Finish what was cut off: remove what is left over, and make up for the evaluation."""
         self._folder = self.folder(runner)
         runner.logger.info(f"Checkpoints will be saved to '{self._folder}'.", extra=DETAIL)
+        self._saved = time.monotonic()
         step = self._step(runner)
         own = self._folder / self.filename_tmpl.format(step)
         self.last_ckpt = str(own) if own.is_file() else None
@@ -64,7 +82,8 @@ class CheckpointHook(_CheckpointHook):
             for name in ('*.pth', POINTER):
                 for path in unfinished_files(self._folder / name):
                     path.unlink(missing_ok=True)
-            self._remove(self.filename_tmpl, step, self.max_keep_ckpts)
+            if own.is_file():
+                self._remove(self.filename_tmpl, step, self.max_keep_ckpts)
         if self.save_best == ['auto'] and 'best_key' in runner.message_hub.runtime_info:
             self._init_rule(self.rules, [runner.message_hub.runtime_info['best_key']])
         for key in self.key_indicators if self.save_best else ():
@@ -78,23 +97,53 @@ class CheckpointHook(_CheckpointHook):
             )
             runner.val_loop.run()
 
+    def due_within_epoch(self, runner: Runner, batch_idx: int) -> bool:
+        """Return whether a checkpoint is due after this batch of an epoch; processes may differ in it."""
+        if not self.by_epoch:
+            last = self.save_last and self.is_last_train_iter(runner)
+            return last or self.every_n_train_iters(runner, self.interval, self.save_begin)
+        late = self.minutes is not None and time.monotonic() - self._saved >= 60 * self.minutes
+        due = late or (self.iterations is not None and (batch_idx + 1) % self.iterations == 0)
+        return due and batch_idx + 1 < len(runner.train_dataloader)
+
+    def save_within_epoch(self, runner: Runner, batch_idx: int) -> None:
+        """Save what goes on after this batch of an epoch; to be called on all processes."""
+        if not isinstance(runner.train_loop, EpochLoop):
+            return
+        state = state_within_epoch(runner, batch_idx + 1)
+        meta = {'epoch': runner.epoch, 'iter': runner.iter + 1, 'within_epoch': state}
+        if self.by_epoch:
+            self._write(runner, WITHIN_EPOCH, runner.epoch + 1, 1, meta)
+        else:
+            self._save_checkpoint_with_step(runner, runner.iter + 1, meta)
+
+    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        """Save as mmengine does where no epochs are counted; within an epoch, ``SignalHook`` asks for it."""
+        if not isinstance(runner.train_loop, EpochLoop):
+            super().after_train_iter(runner, *args, **kwargs)
+
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         """Write a checkpoint, point to it, then remove older ones."""
-        path = self._folder / self.filename_tmpl.format(step)
-        self.last_ckpt = str(path)
+        self.last_ckpt = str(self._folder / self.filename_tmpl.format(step))
         with getattr(runner, 'uninterrupted', nullcontext)():
-            runner.save_checkpoint(
-                str(self._folder),
-                path.name,
-                save_optimizer=self.save_optimizer,
-                save_param_scheduler=self.save_param_scheduler,
-                meta=meta,
-                by_epoch=self.by_epoch,
-                **self.args,
-            )
-            if is_main_process():
-                point_to(path)
-                self._remove(self.filename_tmpl, step, self.max_keep_ckpts)
+            self._write(runner, self.filename_tmpl, step, self.max_keep_ckpts, meta)
+            self._remove(WITHIN_EPOCH, meta['epoch'] + 1, 1)
+
+    def _write(self, runner: Runner, template: str, number: int, keep: int, meta: dict) -> None:
+        path = self._folder / template.format(number)
+        runner.save_checkpoint(
+            str(self._folder),
+            path.name,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            **self.args,
+        )
+        self._saved = time.monotonic()
+        if is_main_process():
+            point_to(path)
+            self._remove(template, number, keep)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         """Write the best checkpoints, then the state that knows the evaluation, then remove earlier ones."""
@@ -161,7 +210,12 @@ class CheckpointHook(_CheckpointHook):
         """Whether an evaluation is due at this step, and the checkpoint does not know of it."""
         done, loop = _progress(runner), runner.train_loop
         known = isinstance(loop, (EpochBasedTrainLoop, IterBasedTrainLoop)) and runner.val_loop is not None
-        if not known or not done or runner.message_hub.runtime_info.get('evaluated') == done:
+        if (
+            not known
+            or not done
+            or batches_done(runner)
+            or runner.message_hub.runtime_info.get('evaluated') == done
+        ):
             return False
         loop._decide_current_val_interval()
         last = loop.max_epochs if isinstance(loop, EpochBasedTrainLoop) else loop.max_iters

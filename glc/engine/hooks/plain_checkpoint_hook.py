@@ -3,8 +3,8 @@
 from typing import Any
 
 import numpy as np
-from mmengine.hooks import CheckpointHook, Hook
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
 from glc.engine.resume import training_set_of
 from glc.registry import HOOKS
@@ -24,15 +24,6 @@ class PlainCheckpointHook(Hook):
 
     def __init__(self) -> None:
         self._training_set: dict[str, Any] | None = None
-
-    def before_train(self, runner: Runner) -> None:
-        """Warn of checkpoints that cannot be resumed."""
-        within = any(isinstance(hook, CheckpointHook) and not hook.by_epoch for hook in runner.hooks)
-        if within and isinstance(runner.train_loop, EpochBasedTrainLoop):
-            runner.logger.warning(
-                'default_hooks.checkpoint.by_epoch=False writes checkpoints within epochs, which --resume refuses: set '
-                'default_hooks.checkpoint.by_epoch=True and its interval in epochs'
-            )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Replace ``checkpoint['message_hub']`` by its plain part, and add ``checkpoint['meta']['training_set']``."""

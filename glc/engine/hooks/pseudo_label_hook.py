@@ -12,11 +12,13 @@ from mmengine.runner import Runner
 from glc.core.correctors import BaseCorrector
 from glc.core.labelers import BaseLabeler
 from glc.core.labels import PseudoLabels
+from glc.core.memories import BaseMemory
 from glc.engine.checks import check_cameras, check_train_dataloader
 from glc.engine.clusters import labelings_in, write_clusters, write_labeling
 from glc.engine.console import DETAIL
 from glc.engine.feature_extractor import FeatureExtractor, deterministic_pipeline
 from glc.engine.labeling import LabelEngine, TooFewClustersError
+from glc.engine.loop import batches_done
 from glc.engine.unwrap import unwrap
 from glc.registry import HOOKS, LABEL_CORRECTORS, PSEUDO_LABELERS
 
@@ -30,7 +32,8 @@ class PseudoLabelHook(Hook):
     In an epoch that is due: features of all images with the test pipeline, labels from the labeler, corrected labels
     from the corrector, centroids. In every epoch the model's memory bank is reset to the current labels. Labels and
     centroids, and the features where the memory needs them, go into the checkpoint, since epochs that do not label
-    need them after a resume. With a :class:`MeanTeacherHook` the features are those of the teacher.
+    need them after a resume. The memory bank itself goes into a checkpoint within an epoch only. With a
+    :class:`MeanTeacherHook` the features are those of the teacher.
 
     The work is done by :class:`glc.engine.labeling.LabelEngine`. Ground truth, where the data set has it, is scored in
     the log and used for nothing else.
@@ -96,6 +99,7 @@ class PseudoLabelHook(Hook):
         # What the log has of the labeling of this epoch; empty where the labels were kept.
         self.report: dict[str, float] = {}
         self._epoch_end: list[int] = []
+        self._bank: dict[str, torch.Tensor] = {}
 
     def labels_anew(self, epoch: int) -> bool:
         """Return whether this 0-based epoch extracts features and labels."""
@@ -108,7 +112,8 @@ class PseudoLabelHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Check sampler and data set before any long work."""
-        if runner.epoch == 0:
+        begun = batches_done(runner) > 0
+        if runner.epoch == 0 and not begun:
             # load_from brings the labels of another run.
             self.pseudo = None
             self.labeler.load_state_dict({})
@@ -125,18 +130,21 @@ class PseudoLabelHook(Hook):
             )
         if self.save_clusters and is_main_process():
             for epoch, path in labelings_in(runner.work_dir).items():
-                if epoch > runner.epoch:  # of another run, or made again
+                if epoch > runner.epoch + begun:  # of another run, or made again
                     path.unlink(missing_ok=True)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Label if this epoch is due; assign the labels to model and sampler."""
         self.report = {}
-        if self.labels_anew(runner.epoch) or self.pseudo is None:
+        begun = batches_done(runner)
+        if self.pseudo is None or (self.labels_anew(runner.epoch) and not begun):
             self.pseudo = self._label(runner)
         cam_ids = torch.from_numpy(runner.train_dataloader.dataset.cam_ids)
         for receiver in (unwrap(runner.model), runner.train_dataloader.sampler):
             receiver.assign_pseudo_labels(replace(self.pseudo, cam_ids=cam_ids))
-        self._epoch_end = [runner.epoch + 1, runner.iter + len(runner.train_dataloader)]
+        if begun:
+            self._fill(unwrap(runner.model).memory)
+        self._epoch_end = [runner.epoch + 1, runner.iter - begun + len(runner.train_dataloader)]
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Carry labels, centroids, features if the memory needs them, the labeler's state, and where the epoch ends."""
@@ -145,14 +153,33 @@ class PseudoLabelHook(Hook):
             parts = {name: getattr(self.pseudo, name) for name in ('labels', 'centroids', 'features')}
             checkpoint['pseudo_labels'] = {name: part for name, part in parts.items() if part is not None}
             checkpoint['labeler'] = self.labeler.state_dict()
+            if 'within_epoch' in checkpoint['meta']:
+                bank = unwrap(runner.model).memory.named_buffers()
+                checkpoint['memory'] = {name: value.cpu() for name, value in bank}
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Take what a run that is being resumed carried."""
         self.labeler.load_state_dict(checkpoint.get('labeler', {}))
+        self._bank = checkpoint.get('memory', {})
         if 'pseudo_labels' in checkpoint:
             self.pseudo = PseudoLabels(
                 **{name: value.cpu() for name, value in checkpoint['pseudo_labels'].items()}
             )
+
+    def _fill(self, memory: BaseMemory) -> None:
+        """Put the memory bank back to where it was within the epoch."""
+        bank = dict(memory.named_buffers())
+        found, stored = (
+            {name: tuple(value.shape) for name, value in part.items()} for part in (bank, self._bank)
+        )
+        if found != stored:
+            raise RuntimeError(
+                f'the checkpoint was written within an epoch, with another memory bank: {stored} in the checkpoint, '
+                f'{found} in this run. Take the memory of the checkpoint (model.head.memory)'
+            )
+        for name, value in bank.items():
+            value.copy_(self._bank[name])
+        self._bank = {}
 
     def _label(self, runner: Runner) -> PseudoLabels:
         """Make new pseudo labels, the same on every process, or keep those of the last labeling."""

@@ -7,6 +7,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch.optim import Optimizer
 
+from glc.engine.loop import batches_done
 from glc.engine.unwrap import unwrap
 from glc.registry import HOOKS
 
@@ -39,18 +40,19 @@ class RestartHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Remember the initial state, or check that a resumed run brought it."""
-        if runner.epoch == 0:
+        begun = batches_done(runner) > 0
+        if runner.epoch == 0 and not begun:
             weights = {name: value.cpu().clone() for name, value in unwrap(runner.model).state_dict().items()}
             self._initial = {'weights': weights, 'optimizer': deepcopy(runner.optim_wrapper.state_dict())}
-        elif runner.epoch <= self.epoch and self._initial is None:
+        elif runner.epoch + begun <= self.epoch and self._initial is None:
             raise RuntimeError(
                 f'cannot restart at epoch {self.epoch}: the checkpoint of epoch {runner.epoch} holds no initial '
                 'weights because it was written without RestartHook; resume without the hook, or start anew'
             )
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Restart if this is the epoch for it."""
-        if runner.epoch != self.epoch:
+        """Restart if this is the epoch for it, unless a resumed run has done so."""
+        if runner.epoch != self.epoch or batches_done(runner):
             return
         assert self._initial is not None
         model = unwrap(runner.model)

@@ -17,6 +17,8 @@ from mmengine.runner import Runner
 
 from glc.registry import HOOKS
 
+from .checkpoint_hook import CheckpointHook
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
@@ -32,9 +34,12 @@ class StoppedBySignalError(SystemExit):
 class SignalHook(Hook):
     """Hook that ends a training on SIGTERM, SIGINT (Ctrl-C) or SIGUSR1 (Slurm's before it takes the machine away).
 
-    A run is resumed exactly from its newest checkpoint, which is on the disk already, so nothing more is written. One
-    process stops at once, or when the checkpoint is complete that it is writing. Several stop together, after the
-    iteration or evaluation that they are in. A second signal ends the process at once.
+    While an epoch is trained, the run is saved after the iteration (:meth:`CheckpointHook.save_within_epoch`), and goes
+    on from there. Elsewhere its newest checkpoint is on the disk already, so one process stops at once, or when the
+    checkpoint is complete that it is writing. Several stop together, after the iteration or evaluation that they are
+    in. A second signal ends the process at once.
+
+    The processes agree on a checkpoint that is due within an epoch in the same way.
 
     :class:`~glc.engine.ReIDRunner` has this hook by itself.
     """
@@ -95,18 +100,30 @@ class SignalHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
     ) -> None:
-        """Stop if any process has received a signal."""
-        self._agree()
+        """Save if a checkpoint is due; save and stop if any process has received a signal."""
+        if (runner.iter + 1) % getattr(runner.optim_wrapper, '_accumulative_counts', 1):
+            return  # gradients that are not used yet are in no checkpoint
+        savers = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
+        due = any(hook.due_within_epoch(runner, batch_idx) for hook in savers)
+        received, wanted = self._agree(self._received, due)
+        if received or wanted:
+            for hook in savers:
+                hook.save_within_epoch(runner, batch_idx)
+        if received:
+            self._agree()  # the first process has written: a launcher ends it when another one has ended
+            self._stop(received)
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Stop if any process has received a signal."""
-        self._agree()
+        self._stop(*self._agree(self._received))
 
-    def _agree(self) -> None:
-        received = torch.tensor(self._received)
+    def _agree(self, *numbers: int) -> list[int]:
+        """Return the largest numbers of all processes."""
+        largest = torch.tensor(numbers, dtype=torch.int64)
         if is_distributed():
-            dist.all_reduce(received, dist.ReduceOp.MAX, self._group)
-        self._stop(int(received))
+            dist.all_reduce(largest, dist.ReduceOp.MAX, self._group)
+        found: list[int] = largest.tolist()
+        return found
 
     def _stop(self, number: int) -> None:
         if number:

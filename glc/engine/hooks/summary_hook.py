@@ -58,7 +58,7 @@ class SummaryHook(Hook):
         if self._bar is None:
             quiet = None if is_main_process() else True  # None: a bar on a terminal only
             total = len(runner.train_dataloader)
-            self._bar = tqdm(desc=_place(runner), total=total, disable=quiet, leave=False)
+            self._bar = tqdm(desc=_place(runner), total=total, initial=batch_idx, disable=quiet, leave=False)
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None

@@ -16,7 +16,7 @@ class Run:
 
     def __init__(self, hook: RestartHook) -> None:
         torch.manual_seed(0)
-        self.hook, self.epoch = hook, 0
+        self.hook, self.epoch, self.train_loop = hook, 0, None
         self.model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
         first, *rest = self.model.parameters()
         groups = [{'params': [first], 'lr': 0.2}, {'params': rest}]

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -14,7 +15,9 @@ from glc.engine.hooks import signal_hook
 from glc.engine.hooks.signal_hook import SIGNALS, SignalHook
 from glc.engine.runner import _how_to_go_on
 from glc.registry import HOOKS
-from tests.runs import assert_same, state, tiny_config, train, train_by_command
+from tests.runs import ROOT, assert_same, state, tiny_config, train
+
+RUNNER = SimpleNamespace(iter=0, optim_wrapper=None, hooks=[])
 
 
 @HOOKS.register_module()
@@ -71,8 +74,8 @@ def test_a_swallowed_stop_comes_again():
         with suppress(BaseException):
             os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(SystemExit, match='130'):
-            hook.after_train_iter(None, 0)
-    SignalHook().after_train_iter(None, 0)
+            hook.after_train_iter(RUNNER, 0)
+    SignalHook().after_train_iter(RUNNER, 0)
 
 
 @pytest.mark.parametrize('stage', ['after_train_iter', 'after_val_epoch'])
@@ -86,12 +89,12 @@ def test_several_processes_stop_together(monkeypatch, stage):
         os.kill(os.getpid(), signal.SIGUSR1)
         time.sleep(0.01)
         with pytest.raises(SystemExit, match=str(128 + signal.SIGUSR1)):
-            getattr(first, stage)(None, 0)
+            getattr(first, stage)(RUNNER, 0)
     second = SignalHook()
-    getattr(second, stage)(None, 0)
+    getattr(second, stage)(RUNNER, 0)
     others[0] = int(signal.SIGTERM)
     with pytest.raises(SystemExit, match='143'):
-        getattr(second, stage)(None, 0)
+        getattr(second, stage)(RUNNER, 0)
 
 
 def test_a_second_signal_ends_at_once_and_a_repeated_one_does_not(monkeypatch):
@@ -172,19 +175,36 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(images, tmp_path, monkeypat
         with pytest.raises(SystemExit, match='143'):
             train(cfg)
     (text,) = (path.read_text() for path in (tmp_path / 'stopped').glob('*/*.log'))
-    assert f"SIGTERM in epoch 2: stopped; it goes on from '{tmp_path}/stopped/epoch_1.pth'" in text
+    assert f"SIGTERM in epoch 2: stopped; it goes on from '{tmp_path}/stopped/within_epoch_2.pth'" in text
     cfg.resume = 'auto'
     assert_same(state(train(cfg)), whole)
 
 
 @pytest.mark.slow
 @pytest.mark.distributed
-def test_two_processes_end_by_a_signal_to_one(images, tmp_path):
+def test_two_processes_end_by_a_signal_to_one_and_are_started_again(images, tmp_path):
+    """By torchrun, which starts them once more; they go on without ``--resume``."""
     cfg = tiny_config(images, tmp_path / 'run', train_cfg__max_epochs=2)
     cfg.custom_imports = dict(imports=['tests.runs', 'tests.test_engine.test_hooks.test_signal'])
     cfg.custom_hooks = [dict(type='KillingHook', iteration=3, rank=1)]
     cfg.dump(tmp_path / 'config.py')
-    words = [tmp_path / 'config.py', '--work-dir', tmp_path / 'run']
-    codes, printed = train_by_command(words, 2, tmp_path / 'printed.txt')
-    assert codes == [143, 143], printed[-3000:]
-    assert f"SIGTERM in epoch 2: stopped; it goes on from '{tmp_path}/run/epoch_1.pth'" in printed
+    command = [
+        sys.executable,
+        '-m',
+        'torch.distributed.run',
+        '--standalone',
+        '--nproc_per_node=2',
+        '--max-restarts=1',
+        'tools/train.py',
+    ]
+    command += [str(tmp_path / 'config.py'), '--work-dir', str(tmp_path / 'run'), '--launcher', 'pytorch']
+    env = {**os.environ, 'PYTHONPATH': str(ROOT), 'CUDA_VISIBLE_DEVICES': ''}
+    done = subprocess.run(
+        command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=200, check=False
+    )
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output[-3000:]
+    assert f"SIGTERM in epoch 2: stopped; it goes on from '{tmp_path}/run/within_epoch_2.pth'" in output
+    assert 'exitcode: 143' in output
+    assert f'resumed epoch: 1, iter: 3, from {tmp_path}/run/within_epoch_2.pth' in output
+    assert not list(tmp_path.glob('run/within*'))
