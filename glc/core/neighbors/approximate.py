@@ -191,9 +191,11 @@ def _compete(best: Tensor, found: Tensor, rows: Tensor, similarities: Tensor, im
         images: Their numbers, int32 (L,).
     """
     if best.device.type == 'cpu':
-        arrays = (part.numpy() for part in (best, found, rows, similarities, images))
+        kernel = partial(
+            _push, best.numpy(), found.numpy(), rows.numpy(), similarities.numpy(), images.numpy()
+        )
         share = -(-len(rows) // torch.get_num_threads())
-        list(parallel_rows(partial(_push, *arrays), range(len(rows)), max(1, share)))
+        list(parallel_rows(kernel, range(len(rows)), max(1, share)))
         return
     both = torch.cat([similarities, best[rows]], dim=1)
     everyone = torch.cat([images.expand(len(rows), -1), found[rows]], dim=1)
