@@ -1,5 +1,6 @@
 """Settings for all tests, and fixtures that many share. Helpers called by name: tests/runs.py and tests/utils.py."""
 
+import gc
 import os
 
 # The tests are small: a second thread costs more than it brings, most of all beside other processes. The libraries
@@ -13,6 +14,15 @@ import torch
 
 from glc.registry import MODELS
 from tests.runs import tiny_config, write_images
+
+
+def pytest_collection_finish() -> None:
+    """Take modules and tests out of garbage collections: each looks through them for half a second.
+
+    mmengine collects for every data set.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope='session')

@@ -106,6 +106,12 @@ def test_label_quality_of_all_pairs_and_a_document(run, features, tmp_path):
     assert noisy['true'][2:] == [perfect, perfect, '1.000', '2', '0']
     kept = noisy['true, 50 % outliers']
     assert kept[2:] == [perfect, perfect, '1.000', '2', '20']
+    summary = rows(printed.partition('by corrector')[2])
+    assert summary[:2] == [['labels', *correctors], ['**two**', '', '']]
+    assert summary[2:4] == [
+        [labelers[0], '1.000 / 1.000', 'failed'],
+        ['true', '1.000 / 1.000', 'failed'],
+    ]
 
 
 def test_label_quality_of_made_up_features(run):
@@ -113,7 +119,7 @@ def test_label_quality_of_made_up_features(run):
     options = ('--synthetic', 300, '--labelers', 'JaccardDBSCAN', '--correctors', corrector)
     printed = run('benchmarks/bench_label_quality', *options)
     assert '## made-up features: 300 images' in printed
-    assert [row[1] for row in rows(printed)] == ['corrector', corrector] * 2
+    assert [row[1] for row in rows(printed)][:-1] == ['corrector', corrector] * 2 + [corrector, '']
 
 
 @pytest.fixture
@@ -182,3 +188,20 @@ def test_curves_are_means_by_epoch_and_the_later_log_counts(run, tmp_path):
     assert '| 2 | 1.500 | 0.500 | 41.250 | 60.000 |' in run('analysis_tools/print_curves', tmp_path)
     with pytest.raises(SystemExit, match='is it the work dir of a training'):
         run('analysis_tools/print_curves', tmp_path / 'empty')
+
+
+def test_seconds_of_epochs(monkeypatch):
+    monkeypatch.syspath_prepend(TOOLS / 'benchmarks')
+    from bench_epoch import STAGES, WHOLE, table
+
+    extract, label, correct = STAGES
+    scalars = {
+        WHOLE: {1: 40.0, 2: 20.0},
+        extract: {1: 5.0, 2: 3.0},
+        label: {1: 4.0, 2: 2.0},
+        correct: {2: 5.0},
+    }
+    assert rows(table(scalars))[1:] == [
+        ['1', '40.0', '5.0', '4.0', '0.0', '31.0', '22 %'],
+        ['2', '20.0', '3.0', '2.0', '5.0', '10.0', '50 %'],
+    ]

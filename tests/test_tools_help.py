@@ -13,11 +13,7 @@ import glc.cli
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = sorted(path for path in (ROOT / 'tools').rglob('*.py') if 'ArgumentParser(' in path.read_text())
-COMMANDS = sorted(
-    path.stem
-    for path in Path(glc.cli.__file__).parent.glob('[!_]*.py')
-    if 'ArgumentParser(' in path.read_text() or 'epilog' in path.read_text()
-)
+COMMANDS = sorted(path.stem for path in Path(glc.cli.__file__).parent.glob('[!_]*.py'))
 SCRIPTS = sorted(path for path in (ROOT / 'tools').glob('*.sh') if not path.name.startswith('_'))
 
 

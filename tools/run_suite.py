@@ -14,6 +14,8 @@ the work dir tell what there is after every run. A suite is a YAML file:
       NAME: {config: FILE, options: {...}}            # options of this setting only; may be left out
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import os
@@ -25,23 +27,19 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / 'analysis_tools'))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import yaml
-from matplotlib.figure import Figure
-from mmengine.config import Config
-from mmengine.registry import DefaultScope
 from print_curves import curves_table, read_epochs
 
-import glc.datasets  # noqa: F401
-from glc.apis import share_batch
-from glc.engine.work_dir import checkpoints_in, pointed_to
-from glc.registry import DATASETS
 from glc.utils.files import atomic_file
 from glc.utils.scalars import pass_over
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
 SCORES = ['reid/mAP', 'reid/rank1']
@@ -114,6 +112,8 @@ class Run:
     @property
     def epochs(self) -> int:
         """Epochs whose checkpoint was written."""
+        from glc.engine.work_dir import checkpoints_in, pointed_to
+
         written = checkpoints_in(self.folder, 'epoch_{}.pth')
         named = pointed_to(self.folder)
         return next((epoch for epoch, path in written.items() if path.name == named), max(written, default=0))
@@ -142,6 +142,8 @@ def plan(args: argparse.Namespace) -> list[Run]:
     Raises:
         ValueError: If the suite is not understood.
     """
+    from mmengine.config import Config  # after --help: it takes seconds
+
     suite = yaml.safe_load(args.suite.read_text())
     settings = suite.get('settings') if isinstance(suite, dict) else None
     if not settings or not set(suite) <= {'merge', 'options', 'settings'}:
@@ -186,6 +188,8 @@ def choose(runs: list[Run], settings: list[str] | None) -> list[Run]:
 
 def make_config(path: str, overlays: list[dict[str, Any]], seed: int) -> Config:
     """Make the config of a run; it has two checkpoints, for the case that one is damaged."""
+    from mmengine.config import Config
+
     cfg = Config.fromfile(path)
     own = {
         'randomness.seed': seed,
@@ -205,6 +209,13 @@ def check(runs: list[Run], processes: int) -> None:
         RuntimeError: If a data set is incomplete, or a folder holds a run of another config.
         ValueError: If a batch cannot be shared by the processes.
     """
+    from mmengine.config import Config
+    from mmengine.registry import DefaultScope
+
+    import glc.datasets  # noqa: F401
+    from glc.apis import share_batch
+    from glc.registry import DATASETS
+
     data: list[dict] = []
     for run in runs:
         share_batch(Config(run.cfg.to_dict()), processes)
@@ -218,7 +229,8 @@ def check(runs: list[Run], processes: int) -> None:
             dataset = {**loader.dataset.to_dict(), 'pipeline': []}
             if dataset not in data:
                 data.append(dataset)
-                DATASETS.build(dataset)
+                with DefaultScope.overwrite_default_scope('glc'):
+                    DATASETS.build(dataset)
         if run.config.is_file() and Config.fromfile(run.config).to_dict() != run.cfg.to_dict():
             raise RuntimeError(
                 f"'{run.folder}' holds a run of another config: delete or move it, or take another --work-dir"
@@ -329,6 +341,8 @@ def results(runs: list[Run]) -> str:
 
 def report(runs: list[Run], folder: Path) -> None:
     """Write the table, the curves and their picture."""
+    from matplotlib.figure import Figure
+
     with atomic_file(folder / 'RESULTS.md') as path:
         path.write_text(results(runs))
     figure = Figure(figsize=(8, 5))
@@ -365,8 +379,7 @@ def main() -> int:
     try:
         runs = plan(args)
         chosen = choose(runs, args.settings)
-        with DefaultScope.overwrite_default_scope('glc'):
-            check(chosen, args.processes)
+        check(chosen, args.processes)
     except (OSError, RuntimeError, ValueError, yaml.YAMLError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2

@@ -27,6 +27,8 @@ env_cfg = dict(
 )
 randomness = dict(seed=0)
 resize_backend = 'pillow'  # the bicubic of the published numbers; 'cv2' is faster and a little different
+# Decoded training images, the same pixels: 'auto' in memory where they fit, 'off', or a folder ('/data/cache').
+image_cache = 'auto'
 # TensorBoard is left out where it is not installed. W&B and MLflow: docs/watching.md.
 visualizer = dict(
     type='Visualizer', vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]

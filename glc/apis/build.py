@@ -82,7 +82,7 @@ def prepare_config(
         launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``. The process group is initialized here, with
             gloo where there is no GPU, and from then on the processes end together
             (:class:`~glc.engine.processes.ProcessWatch`).
-        amp: Whether to train in mixed precision (float16 on a GPU, bfloat16 on a CPU).
+        amp: Whether to train in mixed precision: bfloat16, or float16 on a GPU that lacks it.
         training: Whether the config trains; otherwise nothing of its training is checked, nor its batch shared.
         evaluating: Whether it is evaluated on its test set, which must be complete then.
 
@@ -107,12 +107,13 @@ def prepare_config(
         _init_processes(launcher, dist_cfg)
         stall_timeout = cfg.get('env_cfg', {}).get('stall_timeout')
         ProcessWatch(launched=launcher == 'pytorch', stall_timeout=stall_timeout).start()
-    if is_distributed() and not torch.cuda.is_available() and cfg.get('model_wrapper_cfg') is None:
-        cfg.model_wrapper_cfg = {
-            'type': 'MMDistributedDataParallel',
-            'device_ids': None,
-            'broadcast_buffers': False,
-        }
+    if is_distributed() and cfg.get('model_wrapper_cfg') is None:
+        _wrap_for_processes(cfg)
+    if cfg.get('sync_bn') and training and cfg.model.get('bn_group_size'):
+        raise ConfigError(
+            f'sync_bn={cfg.sync_bn!r} takes the statistics of all images, model.bn_group_size='
+            f'{cfg.model.bn_group_size} those of so many: set one of them to None'
+        )
     if cfg.get('sync_bn') and not torch.cuda.is_available():
         cfg.pop('sync_bn')
         print_log(
@@ -121,6 +122,7 @@ def prepare_config(
     if amp or (cfg.get('optim_wrapper') or {}).get('type') == 'AmpOptimWrapper':
         _set_precision(cfg.optim_wrapper)
     if training:
+        _set_fused(cfg.get('optim_wrapper'))
         share_batch(cfg, get_world_size())
     _set_resize_backend(cfg)
     return cfg
@@ -245,10 +247,31 @@ def _leave_out_unused_stages(cfg: Config) -> None:
             cfg[loader] = cfg[loop] = cfg[evaluator] = None
 
 
+def _wrap_for_processes(cfg: Config) -> None:
+    """Let every iteration use the same parameters, and gradients lie in the buffers that are sent."""
+    cfg.model_wrapper_cfg = {
+        'type': 'MMDistributedDataParallel',
+        'broadcast_buffers': False,
+        'find_unused_parameters': cfg.get('find_unused_parameters', False),
+        'static_graph': not cfg.get('find_unused_parameters', False),
+        'gradient_as_bucket_view': True,
+    }
+    if not torch.cuda.is_available():
+        cfg.model_wrapper_cfg.device_ids = None
+
+
 def _set_precision(wrapper: ConfigDict) -> None:
-    """Choose mixed precision for the device; a CPU has no loss scaling, and one type."""
+    """Choose mixed precision for the device, float16 where the config has it.
+
+    bfloat16 needs no loss scaling, for which the CPU would wait.
+    """
     if torch.cuda.is_available():
-        wrapper.type = 'AmpOptimWrapper'
+        if wrapper.get('type') != 'AmpOptimWrapper':
+            wrapper.type = 'AmpOptimWrapper'
+            bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+            wrapper.setdefault('dtype', 'bfloat16' if bf16 else 'float16')
+        if wrapper.get('dtype') == 'bfloat16':
+            wrapper.loss_scale = {'enabled': False}
     else:
         wrapper.type = 'CPUAmpOptimWrapper'
         if _CPUINFO.is_file() and 'bf16' not in _CPUINFO.read_text():  # avx512_bf16, amx_bf16, bf16
@@ -260,6 +283,15 @@ def _set_precision(wrapper: ConfigDict) -> None:
             )
         for key in ('loss_scale', 'dtype'):
             wrapper.pop(key, None)
+
+
+def _set_fused(wrapper: ConfigDict | None) -> None:
+    """Let one kernel update all weights of a GPU, unless gradients of float16 have to be unscaled before."""
+    if wrapper is None or not torch.cuda.is_available():
+        return
+    scaled = wrapper.get('type') == 'AmpOptimWrapper' and wrapper.get('dtype') != 'bfloat16'
+    if not scaled and wrapper.optimizer.get('type') in ('SGD', 'Adam', 'AdamW'):
+        wrapper.optimizer.setdefault('fused', True)
 
 
 def _set_resize_backend(cfg: Config) -> None:

@@ -57,6 +57,10 @@ _RULES: Rules = {
     'env_cfg.stall_timeout': [Interval(Real, 0, None, closed='neither'), None],
     'randomness.seed': [*_COUNT, None],
     'resize_backend': [StrOptions({'pillow', 'cv2'}), None],
+    'image_cache': [str, os.PathLike],
+    'compile': ['boolean', dict, None],
+    'find_unused_parameters': ['boolean'],
+    'sync_bn': [StrOptions({'torch'}), None],
     'log_level': [StrOptions({'CRITICAL', 'ERROR', 'WARNING', 'INFO', 'DEBUG', 'NOTSET'})],
     'load_from': [str, os.PathLike, None],
     'resume': ['boolean', StrOptions({'auto'}), None],
@@ -65,9 +69,13 @@ _RULES: Rules = {
 # What is read at the top of a config.
 _TOP_KEYS = (
     *inspect.signature(Runner).parameters,
+    'image_cache',
     'mixed_image_sizes',
     'resize_backend',
     'model_wrapper_cfg',
+    'find_unused_parameters',
+    'sync_bn',
+    'compile',
     'test_pipeline',
 )
 _PARTS = {
@@ -317,19 +325,25 @@ def _missing_parts(cfg: Config, required: Mapping[str, bool]) -> Iterator[str]:
 
 def _paths_to(cfg: Config, key: str) -> str:
     """Suggest the keys of that name further down."""
-    paths = [path for root in cfg for path, _ in _walk(root, cfg[root]) if path.endswith(f'.{key}')][:3]
+    paths = [path for path in _nodes(cfg) if path.endswith(f'.{key}')][:3]
     return f'; did you mean {" or ".join(map(repr, paths))}?' if paths else ''
 
 
 def _unknown_keys(cfg: Config, found: Mapping[str, Any]) -> Iterator[str]:
     """Find keys that nothing reads: in plain dicts, and misspelt ones at the top, where own names may be."""
+    nodes = _nodes(cfg)
     for key, value in cfg.items():
         if key in _TOP_KEYS or key.startswith('_'):
             continue
         close = get_close_matches(key, _TOP_KEYS, n=1, cutoff=0.85)
-        # A variable of the file was read where its value is found; a number that is found nowhere has no effect.
-        deeper = [node for path, node in found.items() if path.endswith(f'.{key}')]
-        unused = isinstance(value, Real) and deeper and value not in deeper
+        # A variable of the file was read where its value is found: a number as it is, text within any other text.
+        deeper = [node for path, node in nodes.items() if path.endswith(f'.{key}')]
+        texts = [node for path, node in nodes.items() if path != key and isinstance(node, str)]
+        unused = deeper and (
+            not any(value in text for text in texts)
+            if isinstance(value, str)
+            else isinstance(value, Real) and value not in deeper
+        )
         hint = f"; did you mean '{close[0]}'?" if close else _paths_to(cfg, key) if unused else ''
         if hint:
             yield f'{key}: nothing reads this key{hint} (a name of your own begins with _)'
@@ -601,6 +615,11 @@ def _hints(function: Callable) -> dict[str, Any]:
 
 def _built_class(parts: registry.Registry, node: Mapping) -> Any:
     return parts.get(node['type']) if isinstance(node['type'], str) else node['type']
+
+
+def _nodes(cfg: Config) -> dict[str, Any]:
+    """Everything in a config, by its path."""
+    return {path: node for key in cfg for path, node in _walk(key, cfg[key])}
 
 
 def _walk(path: str, node: Any) -> Iterator[tuple[str, Any]]:

@@ -31,7 +31,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='go on from a checkpoint, without a value from the newest one in the work dir',
     )
     parser.add_argument(
-        '--amp', action='store_true', help='mixed precision (float16 on a GPU, bfloat16 on a CPU)'
+        '--amp', action='store_true', help='mixed precision (bfloat16; float16 on a GPU that lacks it)'
     )
     parser.add_argument('--no-validate', action='store_true', help='do not evaluate during training')
     parser.add_argument(

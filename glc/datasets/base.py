@@ -19,6 +19,7 @@ from tqdm import tqdm
 from glc.registry import TRANSFORMS
 
 from .checks import warn_of_shared_images
+from .image_cache import ImageCache
 from .lookup import absolute, locate
 from .transforms import LoadReIDImage
 from .walk import image_endings, walk
@@ -165,6 +166,7 @@ class BaseReIDDataset(BaseDataset):
         self._columns: dict[str, np.ndarray] = {}
         self._passed_over: dict[str, str] = {}
         self._found: dict[str, Counts] = {}
+        self._cache: ImageCache | None = None
         super().__init__(data_root=str(data_root), pipeline=_built(pipeline), **kwargs)
 
     def scan(self, part: str) -> Sequence[Record]:
@@ -248,7 +250,36 @@ class BaseReIDDataset(BaseDataset):
         """
         other = copy.copy(self)
         other.pipeline = Compose(_built(pipeline))
+        if self._cache is not None:
+            other.pipeline = self._cache.before(other.pipeline)
         return other
+
+    def cache_images(self, where: str | os.PathLike = 'auto') -> None:
+        """Decode and resize each image only once from now on, for all pipelines that begin with the same two steps.
+
+        It works where the pipeline begins with ``LoadReIDImage`` and ``Resize`` to one size; the images are the same as
+        without. What is done, and the size, is in the log.
+
+        Args:
+            where: 'auto' keeps them in memory that the worker processes share, if they take at most a quarter of what
+                is available. A path with a slash is a folder for a file of them, which all processes and all trainings
+                share that use these images; it may be deleted at any time that none runs. 'off' keeps none.
+
+        Raises:
+            ValueError: If ``where`` is none of them.
+        """
+        if where not in ('auto', 'off') and not os.path.dirname(where):
+            raise ValueError(
+                f"image_cache={where!r} is neither 'auto' nor 'off' nor a folder, which is written with a slash: "
+                f"'./{where}'"
+            )
+        if where == 'off' or self._cache is not None:
+            return
+        self.full_init()
+        paths = [self.get_data_info(index)['img_path'] for index in range(len(self))]
+        self._cache = ImageCache.of(self.pipeline, paths, where, f'{type(self).__name__} {self.split}')
+        if self._cache is not None:
+            self.pipeline: Compose = self._cache.before(self.pipeline)
 
     @property
     def pids(self) -> np.ndarray:

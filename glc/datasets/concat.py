@@ -1,8 +1,9 @@
 """Several data sets as one."""
 
+import copy
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -59,6 +60,18 @@ class ConcatDataset(BaseReIDDataset):
         _check_each_once(self.datasets)
         self._metainfo['dataset_name'] = ' + '.join(map(_name, self.datasets))
         return _Joined(self.datasets)
+
+    def with_pipeline(self, pipeline: Sequence[dict | Callable]) -> Self:
+        """Return the same images under another pipeline, which all data sets have."""
+        other = copy.copy(self)
+        other.pipeline = _PipelineByPart([part.with_pipeline(pipeline).pipeline for part in self.datasets])
+        return other
+
+    def cache_images(self, where: str | os.PathLike = 'auto') -> None:
+        """Decode and resize each image only once from now on, in every data set."""
+        for dataset in self.datasets:
+            dataset.cache_images(where)
+        self.pipeline = _PipelineByPart([dataset.pipeline for dataset in self.datasets])
 
     def summary(self) -> list[str]:
         """Describe the data sets, in a line for each."""

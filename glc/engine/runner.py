@@ -46,6 +46,14 @@ class ReIDRunner(Runner):
     console shows a summary of it. See docs/watching.md.
     """
 
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """Build the training loop as mmengine does, with the images of its data set cached as ``image_cache`` says."""
+        built = super().build_train_loop(loop)
+        dataset = built.dataloader.dataset
+        if isinstance(dataset, BaseReIDDataset):
+            dataset.cache_images(self.cfg.get('image_cache', 'auto'))
+        return built
+
     def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """Build the evaluation loop as mmengine does; during a training, warn of files that are in both sets."""
         built = super().build_val_loop(loop)
@@ -123,6 +131,15 @@ class ReIDRunner(Runner):
                 self.logger.info('no curves in TensorBoard, which is not installed: pip install tensorboard')
                 visualizer = {**visualizer, 'vis_backends': kept}
         return super().build_visualizer(visualizer)
+
+    def _maybe_compile(self, target: str) -> None:
+        """Compile the backbone where the config has ``compile=True`` or options of ``torch.compile``.
+
+        mmengine would compile the whole step, which looks at data samples and is compiled again and again.
+        """
+        options = self.cfg.get('compile')
+        if options and target == 'train_step':
+            unwrap(self.model).compile(**({} if options is True else options))
 
     @staticmethod
     def build_dataloader(

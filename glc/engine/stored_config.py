@@ -13,7 +13,7 @@ NOT_SET = 'not set'
 # checkpoints, evaluation, the length and the schedule.
 _NEUTRAL = re.compile(
     r'(work_dir|load_from|resume|launcher|experiment_name|log_\w+|visualizer|vis_backends|env_cfg|model_wrapper_cfg'
-    r'|default_scope|custom_imports|_\w+|train_cfg|val_\w+|test_\w+|param_scheduler'
+    r'|compile|image_cache|default_scope|custom_imports|_\w+|train_cfg|val_\w+|test_\w+|param_scheduler'
     r'|default_hooks\.(runtime_info|timer|logger|checkpoint|plain_checkpoint|param_scheduler|sampler_seed|time_budget'
     r'|finite)'
     r'|train_dataloader\.(?!sampler|dataset)\w+'

@@ -63,6 +63,11 @@ class PASSPretraining(BaseModel):
         )
         self.teacher.load_state_dict(self.student.state_dict())
 
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile both backbones, as ``torch.nn.Module.compile`` does."""
+        for network in (self.student, self.teacher):
+            network['backbone'].compile(*args, **kwargs)
+
     def init_weights(self) -> None:
         """Initialize the student, then give the teacher the same weights."""
         super().init_weights()

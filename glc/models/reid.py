@@ -13,6 +13,7 @@ from glc.core.labels import PseudoLabels
 from glc.core.memories import BaseMemory
 from glc.models.layers import Domains, convert_batchnorm, separate_domains
 from glc.registry import MODELS
+from glc.utils.transfer import to_device
 
 
 class BaseReID(BaseModel):
@@ -59,6 +60,10 @@ class BaseReID(BaseModel):
         if self.domains is not None:
             self.backbone = separate_domains(self.backbone, self.domains)
             self.neck = separate_domains(self.neck, self.domains)
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile the backbone, as ``torch.nn.Module.compile`` does; the rest of a step looks at data samples."""
+        self.backbone.compile(*args, **kwargs)
 
     @property
     def needs_samples(self) -> bool:
@@ -153,18 +158,16 @@ class UnsupervisedReID(BaseReID):
     """A network with a contrast head; trained on pseudo labels.
 
     Pseudo labels live here, in a table indexed by ``sample_idx``: the workers of a data loader never see what is
-    written into the data set of the parent process.
+    written into the data set of the parent process. The table stays on the CPU, where the batch is known, too.
 
     Args:
         *args: As in :class:`BaseReID`; the memory bank of the head is reset with every labeling.
         **kwargs: As in :class:`BaseReID`.
     """
 
-    pseudo_labels: Tensor
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.register_buffer('pseudo_labels', torch.empty(0, dtype=torch.int64), persistent=False)
+        self.pseudo_labels = torch.empty(0, dtype=torch.int64)
 
     @property
     def memory(self) -> BaseMemory:
@@ -173,18 +176,19 @@ class UnsupervisedReID(BaseReID):
 
     def assign_pseudo_labels(self, pseudo: PseudoLabels) -> None:
         """Train on these labels from now on, with the memory bank reset to them."""
-        self.pseudo_labels = pseudo.labels.to(self.pseudo_labels.device, torch.int64)
+        self.pseudo_labels = pseudo.labels.to('cpu', torch.int64)
         self.memory.reset(pseudo)
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
         """Compute the losses of a batch; its pseudo labels are looked up by ``sample_idx``."""
         if not len(self.pseudo_labels):
             raise RuntimeError('no pseudo labels yet: is PseudoLabelHook among the hooks?')
-        indices = torch.tensor([sample.sample_idx for sample in data_samples], device=inputs.device)
+        indices = torch.tensor([sample.sample_idx for sample in data_samples])
         labels = self.pseudo_labels[indices]
         if not self.memory.takes_outliers and (labels < 0).any():
             raise RuntimeError(
                 'an outlier (label -1) was drawn: sampler and model hold different pseudo labels, or the sampler has '
                 f'outlier_groups, of which {type(self.memory).__name__} cannot learn (HybridMemory can)'
             )
+        labels, indices = to_device(torch.stack([labels, indices]), inputs.device)
         return self.head.loss(F.normalize(self.extract_feat(inputs, data_samples)), labels, indices)

@@ -11,6 +11,7 @@ from glc.core.memories.base import gather_batch
 from glc.models.layers import global_batch
 from glc.models.reid import BaseReID
 from glc.registry import MODELS
+from glc.utils.transfer import to_device
 
 
 @MODELS.register_module()
@@ -47,7 +48,7 @@ class SupervisedReID(BaseReID):
         """Compute the losses of the global batch, on every process; identities are looked up by ``sample_idx``."""
         if not len(self.identities):
             raise RuntimeError('no identities yet: is IdentityLabelHook among the hooks?')
-        indices = torch.tensor([sample.sample_idx for sample in data_samples], device=inputs.device)
+        indices = to_device(torch.tensor([sample.sample_idx for sample in data_samples]), inputs.device)
         tokens = global_batch(self.neck.tokens(self.encode(inputs, data_samples)))
         if self.domains is not None:
             self.domains.gather()

@@ -3,7 +3,18 @@
 import numpy as np
 from PIL import Image, ImageOps
 
-__all__ = ['as_rgb']
+__all__ = ['as_rgb', 'check_depth']
+
+
+def check_depth(image: Image.Image) -> None:
+    """Refuse an image whose pixels have 32 bits: which of their values is white stands nowhere.
+
+    Raises:
+        ValueError: The pixels are floats or integers of 32 bits.
+    """
+    if image.mode in ('F', 'I') and image.format != 'PNG':  # older PIL opens PNG of 16 bits as I
+        kind = 'floats' if image.mode == 'F' else 'integers'
+        raise ValueError(f'its pixels are {kind} of 32 bits: scale them to 0..255, and save 8 bits')
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
@@ -12,11 +23,15 @@ def as_rgb(image: Image.Image) -> Image.Image:
     Cameras write into EXIF how an image is to be turned; PIL leaves that to its user. And PIL makes nearly everything
     white in gray images of 16 bits, whose lower 8 bits are left out here.
 
+    Raises:
+        ValueError: The pixels have 32 bits.
+
     Example:
         >>> as_rgb(Image.fromarray(np.full((4, 2), 25700, np.uint16))).getpixel((0, 0))
         (100, 100, 100)
     """
+    check_depth(image)
     image = ImageOps.exif_transpose(image)
-    if image.mode.startswith('I;16'):
+    if image.mode.startswith('I'):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     return image.convert('RGB')

@@ -104,6 +104,11 @@ WRONG_VALUES = [
     ('train_dataloder', dict(batch_size=4), "nothing reads this key; did you mean 'train_dataloader'"),
     ('max_epochs', 77, "max_epochs: nothing reads this key; did you mean 'train_cfg.max_epochs'"),
     (
+        'data_root',
+        'data/other',
+        "nothing reads this key; did you mean 'train_dataloader.dataset.data_root' or '",
+    ),
+    (
         f'{HOOK}.labeler',
         dict(type='JaccardMapEquation'),
         r'eps, min_samples of JaccardDBSCAN.* may be inherited. Add _delete_=True, .*=dict\(_delete_=True, type=',
@@ -173,6 +178,11 @@ def test_small_configs_are_right(config, tmp_path):
             'batch_size': 16,
             'own_number': 5,
         },  # the number is that of test_dataloader, which the file may have read
+        {
+            'interpolation': 'bicubic',
+            'data_root': 'data',
+            'own_text': 'data/market1501',
+        },  # the file read both
         {'param_scheduler': None},
         {'param_scheduler': dict(_delete_=True, type='StepLR', step_size=3)},
         {'val_cfg': None, 'val_dataloader': None, 'val_evaluator': None},
@@ -230,6 +240,12 @@ class OwnDataset(BaseDataset):
 
     def __init__(self, split: 'Literal["train"]', **kwargs):  # noqa: F821
         super().__init__(**kwargs)
+
+
+def test_a_number_of_the_training_may_stand_at_the_top_of_an_evaluation(tmp_path):
+    cfg = tiny_config(tmp_path, tmp_path, batch_size=16, test_dataloader__batch_size=5)
+    cfg.val_dataloader = None
+    check_config(cfg, training=False)
 
 
 def test_components_of_users_are_checked_as_far_as_they_are_known(tmp_path):

@@ -2,10 +2,13 @@
 
 import runpy
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from glc.datasets import SyntheticSpec
 
 from .layouts import write_cuhk03, write_image, write_market, write_market_like, write_msmt
 
@@ -30,6 +33,11 @@ def run(monkeypatch, capsys):
         return Result(caught.value.code, *capsys.readouterr())
 
     return call
+
+
+def test_the_numbers_of_a_drawing_have_the_defaults_of_its_class():
+    numbers = runpy.run_path(str(TOOLS / 'make_synthetic.py'))['NUMBERS']
+    assert {name: default for name, (default, _) in numbers.items()} == asdict(SyntheticSpec())
 
 
 def test_make_then_verify(run, tmp_path):
@@ -106,6 +114,6 @@ def test_verify_a_plain_folder(run, tmp_path):
 def test_verify_an_unknown_name(run, tmp_path):
     result = run('verify_dataset', 'nonsense', tmp_path)
     assert result.returncode == 2
-    for name in ('market1501', 'dukemtmcreid', 'occludedduke', 'veri776', 'personx', 'cuhk03', 'msmt17'):
+    for name in ('Market1501', 'DukeMTMCreID', 'OccludedDuke', 'VeRi776', 'PersonX', 'CUHK03', 'MSMT17'):
         assert name in result.stderr
-    assert 'concatdataset' not in result.stderr
+    assert 'ConcatDataset' not in result.stderr

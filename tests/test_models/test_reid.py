@@ -3,10 +3,10 @@ import pytest
 import torch
 
 from glc.core.labels import PseudoLabels
-from glc.models import ReIDDataPreprocessor, SupervisedReID, UnsupervisedReID
+from glc.models import PASSViT, ReIDDataPreprocessor, SupervisedReID, UnsupervisedReID
 from glc.models.reid import features_for_test
 from glc.structures import ReIDDataSample
-from tests.runs import TinyBackbone
+from tests.runs import PASS_BACKBONE, TinyBackbone
 
 MEAN, STD, FILL = (120.0, 110.0, 100.0), (60.0, 50.0, 40.0), (0.485, 0.456, 0.406)
 
@@ -69,6 +69,15 @@ def test_labels_are_looked_up_by_sample_index():
     assert not torch.equal(net.head.memory.bank, bank), 'the memory learns from the batch'
     with pytest.raises(RuntimeError, match='an outlier'):
         net.loss(inputs, samples(0, 1, 2, 3))
+
+
+def test_the_backbone_is_compiled_in_one_graph():
+    net, graphs = model(), []
+    net.backbone = PASSViT(PASS_BACKBONE['arch'], (32, 16), 8, 8).eval()
+    expected = net.encode(torch.ones(2, 3, 32, 16))
+    net.compile(backend=lambda graph, inputs: graphs.append(graph) or graph.forward)
+    torch.testing.assert_close(net.encode(torch.ones(2, 3, 32, 16)), expected)
+    assert len(graphs) == 1
 
 
 def test_loss_is_of_unit_features():

@@ -53,3 +53,19 @@ def test_every_reader_sees_the_image_of_the_pipeline(write, kind):
     for image in seen:
         assert np.abs(np.asarray(image).astype(int) - expected).max() <= 2  # decoders of JPEG differ a little
     assert inspect_images([path], aspect=(1.5, 2.5)) == []
+
+
+@pytest.mark.parametrize(('dtype', 'kind'), [(np.float32, 'floats'), (np.int32, 'integers')])
+def test_pixels_of_32_bits_are_refused_by_every_reader(tmp_path, dtype, kind):
+    path = str(tmp_path / 'wide.tif')
+    image = Image.fromarray(np.full((64, 32), 9, dtype))
+    image.save(path)
+    message = f'its pixels are {kind} of 32 bits: scale them'
+    with pytest.raises(RuntimeError, match=f'wide.tif.*{message}'):
+        LoadReIDImage()({'img_path': path})
+    with pytest.raises(ValueError, match=message):
+        as_rgb(image)
+    with pytest.raises(ValueError, match=message):
+        next(list_images(image))
+    (problem,) = inspect_images([path])
+    assert (problem.kind, message in problem.detail) == ('corrupt', True)

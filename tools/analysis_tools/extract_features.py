@@ -6,9 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import numpy as np
-
-from glc.apis import ConfigOptions, load_config, training_features
+from glc.apis import ConfigOptions
 from glc.utils.files import atomic_file
 
 
@@ -38,6 +36,11 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Load the weights, extract, write."""
     args = parse_args()
+    # After --help: these take seconds.
+    import numpy as np
+
+    from glc.apis import load_config, training_features
+
     cfg = load_config(args.config, args.cfg_options, args.work_dir)
     features, dataset = training_features(cfg, args.checkpoint)
     out = args.out if args.out.suffix == '.npz' else Path(f'{args.out}.npz')

@@ -10,6 +10,8 @@ L.npz holds labels (N,). Without it JaccardDBSCAN makes them, and GLC gets its v
 time of the neighbors that both use is not in the table. Without features, clusters are drawn at random.
 """
 
+from __future__ import annotations
+
 import argparse
 import multiprocessing
 import resource
@@ -17,23 +19,24 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from glc.core.correctors import GLC
-from glc.core.evaluation import label_quality
-from glc.core.labelers import JaccardDBSCAN
-from glc.core.neighbors import FeatureView
+if TYPE_CHECKING:
+    from glc.core.correctors import GLC
+    from glc.core.neighbors import FeatureView
 
-Data = tuple[FeatureView[np.ndarray], np.ndarray, np.ndarray]
+    Data = tuple[FeatureView[np.ndarray], np.ndarray, np.ndarray]
 
 
 def load(args: argparse.Namespace, correctors: Iterable[GLC]) -> Data:
     """Load features of N images, labels (N,) and true identities (N,)."""
+    from glc.core.labelers import JaccardDBSCAN
+    from glc.core.neighbors import FeatureView
+
     if args.features is None:
         features, truth = synthetic_clusters(args.images)
     else:
@@ -65,6 +68,10 @@ def synthetic_clusters(
 
 def measure(corrector: GLC, data: Data, threads: int | None) -> tuple[dict[str, float], dict[str, float]]:
     """Correct in this process: scores of the result, and what it cost (memory: MiB above the start)."""
+    import torch
+
+    from glc.core.evaluation import label_quality
+
     if threads:
         torch.set_num_threads(threads)
     view, labels, truth = data
@@ -96,6 +103,11 @@ def main() -> None:
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--threads', type=int, help='threads of torch')
     args = parser.parse_args()
+    # After --help: these take seconds.
+    from tqdm import tqdm
+
+    from glc.core.correctors import GLC
+    from glc.core.evaluation import label_quality
 
     schedules = {'default': GLC(seed=args.seed, progress=tqdm)}
     for count in args.published_subgraphs:

@@ -8,6 +8,8 @@ F.npz holds ``pid`` (N,), ``cam`` (N,), and ``features`` (N, D), or ``features_i
 with parameters as in Python: ``JaccardDBSCAN "JaccardDBSCAN(eps=0.5)"``.
 """
 
+from __future__ import annotations
+
 import argparse
 import ast
 import shlex
@@ -17,7 +19,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain, product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -26,11 +28,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from _data import planted_noise, shift_by_camera, synthetic_identities
 
-import glc.engine  # noqa: F401 (registers the components)
-from glc import FeatureView
-from glc.core.evaluation import label_quality
-from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS, Registry
 from glc.utils.files import atomic_file
+
+if TYPE_CHECKING:
+    from glc import FeatureView
+    from glc.registry import Registry
 
 KINDS_OF_NOISE = ('merged', 'split', 'outliers')
 SCORES = 'pairwise P / R / F | BCubed P / R / F | NMI'
@@ -97,9 +99,8 @@ def attempt(step: Callable[[], np.ndarray]) -> tuple[np.ndarray | None, str]:
         return None, f'{type(error).__name__}: {error}'.replace('|', '\\|').replace('\n', ' ')
 
 
-def scores(labels: np.ndarray, pids: np.ndarray, outliers: str) -> str:
+def scores(found: dict[str, float]) -> str:
     """Cells of ``SCORES``, then clusters and outliers."""
-    found = label_quality(labels, pids, outliers)
     triples = (
         ' / '.join(f'{found[f"{kind}_{part}"]:.3f}' for part in ('precision', 'recall', 'f'))
         for kind in ('pairwise', 'bcubed')
@@ -120,8 +121,14 @@ def score_pairs(
     pids: np.ndarray,
     sources: dict[str, Callable[[], np.ndarray]],
     correctors: dict[str, Any],
+    summary: list[str],
 ) -> Iterator[str]:
-    """The two tables of one input, line by line; lines of the first come when their labels are there."""
+    """The two tables of one input, line by line; lines of the first come when their labels are there.
+
+    Every labels' line of the summary, pairwise F / BCubed F by corrector, is added to ``summary``.
+    """
+    from glc.core.evaluation import label_quality
+
     yield from table(
         'Outliers as clusters of their own:', f'{SCORES} | clusters | outliers | label s | correct s'
     )
@@ -131,14 +138,19 @@ def score_pairs(
         if labels is None:
             yield f'| {labels_name} | | {label_seconds} |'
             continue
+        cells = []
         for name, corrector in correctors.items():
             corrected, seconds = attempt(partial(corrector, view, labels))
             row = f'| {labels_name} | {name} |'
             if corrected is None:
                 yield f'{row} {seconds} |'
+                cells.append('failed')
                 continue
-            yield f'{row} {scores(corrected, pids, "singletons")} | {label_seconds} | {seconds} |'
-            kept.append(f'{row} {scores(corrected, pids, "dropped")} |')
+            found = label_quality(corrected, pids, 'singletons')
+            yield f'{row} {scores(found)} | {label_seconds} | {seconds} |'
+            kept.append(f'{row} {scores(label_quality(corrected, pids, "dropped"))} |')
+            cells.append(f'{found["pairwise_f"]:.3f} / {found["bcubed_f"]:.3f}')
+        summary.append(f'| {labels_name} | {" | ".join(cells)} |')
     yield from kept
 
 
@@ -172,12 +184,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--synthetic', type=int, metavar='N', help='made-up features of N images (without --features: 3000)'
     )
-    parser.add_argument(
-        '--labelers', nargs='*', default=sorted(PSEUDO_LABELERS.module_dict), help='default: all of them'
-    )
-    parser.add_argument(
-        '--correctors', nargs='*', default=sorted(LABEL_CORRECTORS.module_dict), help='default: all of them'
-    )
+    parser.add_argument('--labelers', nargs='*', metavar='LABELER', help='default: all of them')
+    parser.add_argument('--correctors', nargs='*', metavar='CORRECTOR', help='default: all of them')
     parser.add_argument(
         '--published',
         nargs='*',
@@ -201,14 +209,25 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Print the tables of every input."""
     args = parse_args()
+    # After --help: these take seconds.
+    import glc.engine  # noqa: F401 (registers the components)
+    from glc import FeatureView
+    from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS
+
     published = [f'GLC.published(subgraphs_per_epoch={count // 2})' for count in args.published]  # two epochs
-    correctors = {text: build(LABEL_CORRECTORS, text) for text in [*args.correctors, *published]}
-    labelers = {text: build(PSEUDO_LABELERS, text) for text in args.labelers}
+    chosen = [
+        sorted(registry.module_dict) if names is None else names
+        for registry, names in ((PSEUDO_LABELERS, args.labelers), (LABEL_CORRECTORS, args.correctors))
+    ]
+    correctors = {text: build(LABEL_CORRECTORS, text) for text in [*chosen[1], *published]}
+    labelers = {text: build(PSEUDO_LABELERS, text) for text in chosen[0]}
     inputs = {name: load(path) for name, _, path in (item.partition('=') for item in args.features)}
     if args.synthetic or not inputs:
         inputs['made-up features'] = make_up(args.synthetic or 3000, args.seed)
 
     lines = []
+    head = f'| labels | {" | ".join(correctors)} |'
+    summary = ['', '## Pairwise F / BCubed F by corrector', '', head, '|---' * (len(correctors) + 1) + '|']
     for name, data in inputs.items():
         expected_k = max(part.expected_k for part in chain(labelers.values(), correctors.values()))
         view = FeatureView(data.features, data.cams, expected_k=expected_k)
@@ -219,9 +238,12 @@ def main() -> None:
             noisy = partial(planted_noise, data.pids, kind, share, args.seed)
             sources[f'true, {100 * share:g} % {kind}'] = noisy
         title = f'{name}: {len(data.pids):,} images, {len(np.unique(data.pids)):,} identities'
-        for line in chain(['', f'## {title}'], score_pairs(view, data.pids, sources, correctors)):
+        summary.append(f'| **{name}** |{" |" * len(correctors)}')
+        for line in chain(['', f'## {title}'], score_pairs(view, data.pids, sources, correctors, summary)):
             lines.append(line)
             print(line, flush=True)
+    lines += summary
+    print('\n'.join(summary))
     if args.output:
         with atomic_file(args.output) as path:
             path.write_text(DOCUMENT.format(command=command_line(), tables='\n'.join(lines)))

@@ -21,15 +21,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from glc.core.clusterers import DBSCANClusterer
-from glc.core.evaluation import evaluate_ranking, label_quality
-from glc.core.labelers import JaccardDBSCAN, MultiScaleConsensus
-from glc.core.neighbors import FeatureView
 from glc.utils.files import atomic_file
 
 EPS = (0.4, 0.5, 0.6, 0.7)
@@ -50,6 +44,9 @@ def make(checkpoint: str, root: str, split: str, people: range) -> dict[str, np.
     Returns:
         Arrays of the file of tokens.
     """
+    import torch
+    import torch.nn.functional as F
+
     from glc.datasets import Market1501
     from glc.models import ReIDDataPreprocessor
     from glc.models.backbones import OSNet
@@ -96,6 +93,8 @@ def fused(cls: np.ndarray, parts: np.ndarray, fusion: str) -> np.ndarray:
 
 def retrieval(features: np.ndarray, pids: np.ndarray, cams: np.ndarray) -> float:
     """Compute the mAP of one query per person and camera, against all images."""
+    from glc.core.evaluation import evaluate_ranking
+
     _, queries = np.unique(np.stack([pids, cams]), axis=1, return_index=True)
     return evaluate_ranking(features[queries], features, pids[queries], pids, cams[queries], cams)['mAP']
 
@@ -121,6 +120,11 @@ def centroid_accuracy(features: np.ndarray, pids: np.ndarray, seed: int = 0) -> 
 
 def rows(tokens: dict[str, np.ndarray]) -> Iterator[tuple[str, str, str, int, int, float, float]]:
     """Yield fusion, labeler, scale of the features, clusters, outliers, pairwise F and BCubed F of the labels."""
+    from glc.core.clusterers import DBSCANClusterer
+    from glc.core.evaluation import label_quality
+    from glc.core.labelers import JaccardDBSCAN, MultiScaleConsensus
+    from glc.core.neighbors import FeatureView
+
     for fusion in FUSIONS:
         features = fused(tokens['cls'], tokens['parts'], fusion)
         view = FeatureView(features)

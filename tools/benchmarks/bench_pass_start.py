@@ -16,31 +16,29 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-from mmengine.hooks import Hook
-from mmengine.runner import Runner
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from glc.apis import ConfigOptions, build_runner, load_config, prepare_config
-
-
-class LossHook(Hook):
-    """Hook that keeps the loss of every iteration, by epoch."""
-
-    def __init__(self) -> None:
-        self.losses: dict[int, list[float]] = {}
-
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: object = None, outputs: dict | None = None
-    ) -> None:
-        """Keep the loss."""
-        assert outputs is not None
-        self.losses.setdefault(runner.epoch, []).append(float(outputs['loss']))
+from glc.apis import ConfigOptions
 
 
 def train(config: str, options: dict, rows: float) -> list[float]:
     """Train with first rows of so many times the usual length; return the mean loss of every epoch."""
+    import torch
+    from mmengine.hooks import Hook
+
+    from glc.apis import build_runner, load_config, prepare_config
+
+    losses: dict[int, list[float]] = {}
+
+    class LossHook(Hook):
+        """Keeps the loss of every iteration, by epoch."""
+
+        def after_train_iter(
+            self, runner: object, batch_idx: int, data_batch: object = None, outputs: dict | None = None
+        ) -> None:
+            losses.setdefault(runner.epoch, []).append(float(outputs['loss']))
+
     with tempfile.TemporaryDirectory() as folder:
         cfg = load_config(config, options, folder)
         cfg.experiment_name = f'rows_{rows}'
@@ -48,10 +46,9 @@ def train(config: str, options: dict, rows: float) -> list[float]:
         with torch.no_grad():
             for head in runner.model.student['heads']:
                 head.last_weight *= rows
-        kept = LossHook()
-        runner.register_hook(kept)
+        runner.register_hook(LossHook())
         runner.train()
-    return [float(np.mean(losses)) for losses in kept.losses.values()]
+    return [float(np.mean(values)) for values in losses.values()]
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -9,6 +9,8 @@ keeps float32 matrices of all images by all images and runs up to ``--dense-limi
 the distances of some queries.
 """
 
+from __future__ import annotations
+
 import argparse
 import multiprocessing
 import resource
@@ -18,14 +20,10 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from _data import synthetic_identities
-
-from glc.core.evaluation import KReciprocalReranking
-from glc.core.evaluation.ranking import query_blocks
 
 WARM_UP = 40, 200
 COMPARED = 20  # queries whose distances are compared
@@ -61,6 +59,11 @@ def dense_distance(
 
 def sparse_distance(query: np.ndarray, gallery: np.ndarray) -> np.ndarray:
     """Compute all distances in blocks, as the evaluation takes them; return those of the compared queries."""
+    import torch
+
+    from glc.core.evaluation import KReciprocalReranking
+    from glc.core.evaluation.ranking import query_blocks
+
     queries, others = torch.from_numpy(query), torch.from_numpy(gallery)
     distance = KReciprocalReranking()(queries, others)
     for block in query_blocks(queries, others):
@@ -92,6 +95,7 @@ def main() -> None:
     parser.add_argument('--dim', type=int, default=384)
     parser.add_argument('--dense-limit', type=int, default=8000, help='most images for the dense baseline')
     args = parser.parse_args()
+    import torch  # after --help: it takes seconds
 
     print(f'{torch.get_num_threads()} threads, {args.dim} channels')
     print('| queries + gallery | work | s | CPU s | GiB over the features | largest difference |')

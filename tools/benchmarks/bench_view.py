@@ -8,23 +8,25 @@ The training of GLC shares nothing, so it is cut down to ``--subgraphs`` sub-gra
 images does not count as a full one. The labels must not depend on the way.
 """
 
+from __future__ import annotations
+
 import argparse
 import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 from unittest.mock import Mock, patch
 
 import numpy as np
-import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from _data import shift_by_camera, synthetic_identities
 
-from glc.core.correctors import GLC, BaseCorrector
-from glc.core.labelers import BaseLabeler, MultiScaleConsensus
-from glc.core.neighbors import FeatureView
+if TYPE_CHECKING:
+    from glc.core.correctors import BaseCorrector
+    from glc.core.labelers import BaseLabeler
 
 WARM_UP = 500
 
@@ -47,6 +49,8 @@ def on_one_view(
     labeler: BaseLabeler, corrector: BaseCorrector, features: np.ndarray, cam_ids: np.ndarray
 ) -> np.ndarray:
     """Label and correct as a training does."""
+    from glc.core.neighbors import FeatureView
+
     expected_k = max(labeler.expected_k, corrector.expected_k)
     view = FeatureView(features, cam_ids, expected_k=expected_k)
     return corrector(view, labeler(view))
@@ -73,6 +77,11 @@ def main() -> None:
     parser.add_argument('--subgraphs', type=int, default=1, help='sub-graphs that GLC is trained on')
     parser.add_argument('--seed', type=int, default=0)
     args = parser.parse_args()
+    # After --help: these take seconds.
+    import torch
+
+    from glc.core.correctors import GLC
+    from glc.core.labelers import MultiScaleConsensus
 
     parts = MultiScaleConsensus(use_cameras=True), GLC(epochs=1, subgraphs_per_epoch=args.subgraphs)
     plain, _ = synthetic_identities(args.images, args.dim, args.seed)

@@ -34,19 +34,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'analysis_tools'))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
-import torch
 from print_curves import read_epochs
 from tqdm import tqdm
 
-from glc.checkpoints import load_checkpoint_file
-from glc.datasets import SyntheticSpec, make_synthetic
 from glc.utils.files import atomic_file, unfinished_files
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = 'configs/cluster_contrast/demo_synthetic.py'
 EPOCHS = 3
 SCORES = ['reid/mAP', 'reid/rank1']
-SPEC = SyntheticSpec(train_ids=12, train_images=6, test_ids=6, test_images=4, distractors=2, junk=2)
+IMAGES = {'train_ids': 12, 'train_images': 6, 'test_ids': 6, 'test_images': 4, 'distractors': 2, 'junk': 2}
 OPTIONS = [
     'train_dataloader.batch_size=16',
     'train_dataloader.sampler.num_ids=4',
@@ -141,6 +138,8 @@ def complete(folder: Path) -> list[Path]:
 
 def outcome(folder: Path) -> dict[str, Any]:
     """Return what two runs must have in common: scores, and the checkpoints but for names and times."""
+    from glc.checkpoints import load_checkpoint_file
+
     last = read_epochs(folder, SCORES).get(EPOCHS, {})
     found: dict[str, Any] = {'scores': [last.get(name) for name in SCORES]}  # logged losses are smoothed
     for path in complete(folder):
@@ -154,6 +153,8 @@ def outcome(folder: Path) -> dict[str, Any]:
 
 def same(first: Any, second: Any) -> bool:
     """Whether two contents are equal, tensors bit for bit."""
+    import torch
+
     if isinstance(first, torch.Tensor):
         return isinstance(second, torch.Tensor) and torch.equal(first, second)
     if isinstance(first, dict):
@@ -260,9 +261,11 @@ def table(trials: list[dict[str, Any]]) -> str:
 def main() -> int:
     """Run the trials that are left, and print the table."""
     args = parse_args()
+    from glc.datasets import SyntheticSpec, make_synthetic  # after --help: it takes seconds
+
     work = args.work_dir.resolve()
     work.mkdir(parents=True, exist_ok=True)
-    make_synthetic(work / 'images', SPEC, workers=1)
+    make_synthetic(work / 'images', SyntheticSpec(**IMAGES), workers=1)
     print('the uninterrupted training ...', flush=True)
     whole = uninterrupted(work)
     run = partial(trial, work, args.seed, whole)

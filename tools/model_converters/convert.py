@@ -9,35 +9,25 @@ Examples:
     python tools/model_converters/convert.py epoch_50.pth --domain 1 --config CONFIG_WITHOUT_DOMAINS --out market.pth
 """
 
+from __future__ import annotations
+
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from mmengine.config import Config
-from torch import Tensor, nn
-
-import glc.models  # noqa: F401
 from glc.apis import ConfigOptions
-from glc.checkpoints import (
-    LAYOUTS,
-    convert_state_dict,
-    link_predictor_for,
-    load_checkpoint_file,
-    one_domain,
-    recognize_layout,
-    unwrap_state_dict,
-    write_checkpoint_file,
-)
-from glc.registry import MODELS
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 def parse_args() -> argparse.Namespace:
     """Parse the command line."""
-    layouts = '\n'.join(f'    {name:<10}{layout.about}' for name, layout in LAYOUTS.items())
     parser = argparse.ArgumentParser(
-        description=f'{__doc__}\nLayouts:\n{layouts}', formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
         'checkpoints', nargs='+', type=Path, metavar='FILE', help='published file; two for the GCN'
@@ -45,7 +35,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--config', help='config of the model; not needed for the GCN')
     parser.add_argument('--out', type=Path, required=True, metavar='FILE', help='file to write')
     parser.add_argument(
-        '--layout', default='auto', choices=['auto', *LAYOUTS], help='default: recognized by the keys'
+        '--layout',
+        default='auto',
+        help='layout of the file, as docs/checkpoints.md has them (default: recognized by the keys)',
     )
     parser.add_argument(
         '--hw-ratio',
@@ -66,6 +58,12 @@ def parse_args() -> argparse.Namespace:
 
 def build_model(args: argparse.Namespace, layout: str, state: dict[str, Tensor]) -> nn.Module:
     """Build the model of the config, or the network of GLC."""
+    from mmengine.config import Config
+
+    import glc.models  # noqa: F401
+    from glc.checkpoints import link_predictor_for
+    from glc.registry import MODELS
+
     if layout == 'gcn':
         return link_predictor_for({key.removeprefix('module.'): value for key, value in state.items()})
     if args.config is None:
@@ -80,9 +78,22 @@ def convert(args: argparse.Namespace) -> None:
 
     Raises:
         RuntimeError: If a file cannot be read, nothing matches, or shapes differ.
-        ValueError: If the config is needed, or the output is the input.
+        ValueError: If the config is needed, the output is the input, or the layout is unknown.
         FileNotFoundError: If a file does not exist.
     """
+    from glc.checkpoints import (
+        LAYOUTS,
+        convert_state_dict,
+        load_checkpoint_file,
+        one_domain,
+        recognize_layout,
+        unwrap_state_dict,
+        write_checkpoint_file,
+    )
+
+    if args.layout not in ('auto', *LAYOUTS):
+        layouts = ''.join(f'\n    {name:<10}{layout.about}' for name, layout in LAYOUTS.items())
+        raise ValueError(f"there is no layout '{args.layout}', but:{layouts}")
     if args.out.resolve() in [path.resolve() for path in args.checkpoints]:
         raise ValueError(f"'{args.out}' would be overwritten: name another --out")
     state: dict[str, Tensor] = {}

@@ -10,8 +10,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from glc.checkpoints import load_checkpoint_file, write_checkpoint_file
-
 PREFIX = 'teacher.'
 
 
@@ -30,6 +28,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Read, select, write."""
     args = parse_args()
+    from glc.checkpoints import load_checkpoint_file, write_checkpoint_file  # after --help: it takes seconds
+
     state = load_checkpoint_file(args.checkpoint).get('state_dict', {})
     start = f'{PREFIX}backbone.'
     teacher = {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(start)}

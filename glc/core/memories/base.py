@@ -1,12 +1,18 @@
 """The interface of memory banks, and what they have in common."""
 
+import functools
+import os
+import shutil
 import warnings
-from typing import ClassVar
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from glc.core.labels import PseudoLabels
 from glc.core.parameters import SHARE, Rules, StrOptions, checked
@@ -23,12 +29,23 @@ def gather_batch(rows: Tensor) -> Tensor:
     Returns:
         (world_size * B, ...), without gradient.
     """
-    rows = rows.detach()
+    return gather_batches(rows)[0]
+
+
+def gather_batches(*tensors: Tensor) -> list[Tensor]:
+    """Gather several tensors as :func:`gather_batch` does, all at the same time."""
+    detached = [rows.detach() for rows in tensors]
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-        return rows
-    parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, rows.contiguous())
-    return torch.cat(parts)
+        return detached
+    gathered = [rows.new_empty(dist.get_world_size() * len(rows), *rows.shape[1:]) for rows in detached]
+    running = [
+        dist.all_gather_into_tensor(everything, rows.contiguous(), async_op=True)
+        for everything, rows in zip(gathered, detached, strict=True)
+    ]
+    for work in running:
+        assert work is not None, 'only processes outside of the group get None'
+        work.wait()
+    return gathered
 
 
 @checked(**UPDATE)
@@ -56,25 +73,110 @@ def momentum_rows(
     if features.ndim != 2 or features.shape[1:] != bank.shape[1:]:
         raise ValueError(f'features must be (B, {bank.shape[1]}), got {tuple(features.shape)}')
     targets = row_numbers(targets, len(features), 'targets', len(bank))
-    if mode == 'hard':
-        similarities = (features * bank[targets]).sum(1)
-        # The least similar instance of each row: order by similarity, then (stably) by row.
-        order = similarities.argsort(stable=True)
-        order = order[targets[order].argsort(stable=True)]
-    else:
-        order = targets.argsort(stable=True)
-    hit, counts = targets[order].unique_consecutive(return_counts=True)
-    starts = counts.cumsum(0) - counts
-    rows = bank[hit]
-    for nth in range(1 if mode == 'hard' else int(counts.max())):
-        has_nth = counts > nth
-        instances = features[order[(starts + nth)[has_nth]]]
-        rows[has_nth] = F.normalize(momentum * rows[has_nth] + (1 - momentum) * instances)
+    hit, group = targets.unique(return_inverse=True)
+    rows = torch.empty_like(bank[hit])
+    rows[group] = moved_rows(bank, features, targets, momentum, mode)
     return hit, rows
 
 
+def moved_rows(bank: Tensor, features: Tensor, targets: Tensor, momentum: float, mode: str) -> Tensor:
+    """Compute the update of :func:`momentum_rows` for every instance, without waiting for a GPU.
+
+    Args:
+        bank: As in :func:`momentum_rows`.
+        features: Likewise.
+        targets: Likewise, checked.
+        momentum: Likewise.
+        mode: Likewise.
+
+    Returns:
+        The new vector of the row of each instance (B, D); instances of one row have the same.
+    """
+    rows = bank[targets]
+    if mode == 'hard':
+        chosen = leading_instances(targets, (features * rows).sum(1))
+        return F.normalize(momentum * rows + (1 - momentum) * features[chosen])
+    if rows.is_cuda and _has_triton():
+        from glc.core.memories.momentum_triton import apply_in_turn_
+
+        apply_in_turn_(rows, features.contiguous(), targets, momentum)
+        return rows
+    hit, group = targets.unique(return_inverse=True)
+    rows = bank[hit]
+    order = group.argsort(stable=True)
+    nth = torch.arange(len(order), device=order.device) - torch.searchsorted(group[order], group[order])
+    for step in range(int(nth.max()) + 1):
+        instances = order[nth == step]
+        mine = group[instances]
+        rows[mine] = F.normalize(momentum * rows[mine] + (1 - momentum) * features[instances])
+    return rows[group]
+
+
+@functools.cache
+def _has_triton() -> bool:
+    """Say whether kernels can be compiled: triton comes with torch for GPUs, a C compiler does not."""
+    compiler = os.environ.get('CC') or shutil.which('gcc') or shutil.which('clang')
+    return compiler is not None and find_spec('triton') is not None
+
+
+def leading_instances(targets: Tensor, values: Tensor) -> Tensor:
+    """Find, for every instance, the one of the least value among those of its target.
+
+    Args:
+        targets: (B,) integers.
+        values: (B,); of equal ones, the first in the batch counts as less.
+
+    Returns:
+        int64 numbers of instances (B,), in [0, B).
+    """
+    order = values.argsort(stable=True)
+    order = order[targets[order].argsort(stable=True)]
+    return order[torch.searchsorted(targets[order], targets)]
+
+
+class _SimilarityLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, features: Tensor, bank: Tensor, temperature: float, loss_of: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        similarities = (features / temperature) @ bank.T
+        if not ctx.needs_input_grad[0]:
+            return loss_of(similarities)
+        with torch.enable_grad():
+            loss = loss_of(similarities.requires_grad_())
+        (gradient,) = torch.autograd.grad(loss, similarities)
+        ctx.save_for_backward(gradient @ bank / temperature)
+        return loss.detach()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        (of_features,) = ctx.saved_tensors
+        return gradient * of_features, None, None, None
+
+
+def similarity_loss(
+    features: Tensor, bank: Tensor, temperature: float, loss_of: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Compute a loss of the similarities ``x bank^T / temperature``, in float32, also under autocast.
+
+    The gradient is computed at once, so the bank may change before the backward pass, and needs no copy.
+
+    Args:
+        features: (B, D).
+        bank: (R, D) float32.
+        temperature: Divisor of the similarities.
+        loss_of: Turns the similarities (B, R) into a scalar.
+
+    Returns:
+        Scalar; it can be differentiated once, by the features.
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        return _SimilarityLoss.apply(features.float(), bank, temperature, loss_of)
+
+
 def replace_rows(bank: Tensor, hit: Tensor, rows: Tensor) -> Tensor:
-    """Return a copy of the bank with new rows; the backward pass needs the old bank."""
+    """Return a copy of the bank with new rows."""
     bank = bank.clone()
     bank[hit] = rows
     return bank

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from glc.core.labels import PseudoLabels, as_labels, cluster_centroids
-from glc.core.memories.base import UPDATE, gather_batch, momentum_rows, replace_rows
+from glc.core.memories.base import UPDATE, gather_batches, moved_rows, similarity_loss
 from glc.core.memories.cluster import ClusterMemory
 from glc.core.parameters import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, checked
 
@@ -63,6 +63,8 @@ class CameraMemory(ClusterMemory):
     """(Q,) camera of each proxy."""
     image_proxies: Tensor
     """(N,) proxy of each image, -1 = outlier."""
+    siblings: Tensor
+    """(Q, M) the proxies of the cluster of each proxy, filled up with the proxy itself; M is those of the largest."""
 
     @checked(
         temperature=POSITIVE,
@@ -92,7 +94,7 @@ class CameraMemory(ClusterMemory):
         self.inter_weight = inter_weight
         self.cluster_weight = cluster_weight
         self.register_buffer('proxies', torch.empty(0, 0), persistent=False)
-        for name in ('proxy_clusters', 'proxy_cameras', 'image_proxies'):
+        for name in ('proxy_clusters', 'proxy_cameras', 'image_proxies', 'siblings'):
             self.register_buffer(name, torch.empty(0, dtype=torch.int64), persistent=False)
 
     def extra_repr(self) -> str:
@@ -124,18 +126,26 @@ class CameraMemory(ClusterMemory):
         pairs = torch.stack([labels, cam_ids], 1)[clustered]
         groups, proxies = pairs.unique(dim=0, return_inverse=True)
         self.proxy_clusters, self.proxy_cameras = groups.unbind(1)
+        sizes = self.proxy_clusters.bincount()
+        nth = torch.arange(int(sizes.max()), device=device)
+        firsts = (sizes.cumsum(0) - sizes)[self.proxy_clusters, None]
+        filler = torch.arange(len(groups), device=device)[:, None]
+        self.siblings = torch.where(nth < sizes[self.proxy_clusters, None], firsts + nth, filler)
         self.image_proxies = torch.full_like(labels, -1).masked_scatter(clustered, proxies)
         self.proxies = cluster_centroids(pseudo.features.to(device), self.image_proxies)
 
     def forward(self, features: Tensor, labels: Tensor, indices: Tensor | None = None) -> Tensor:
         """Compute the weighted sum of the losses; see :meth:`BaseMemory.forward`."""
         own = self._own(features, indices)
-        with torch.autocast(features.device.type, enabled=False):
-            similarities = features.float() @ self.proxies.T / self.temperature
-            loss = self.intra_weight * intra_camera_loss(similarities, own, self.proxy_cameras)
-            loss = loss + self.inter_weight * inter_camera_loss(
-                similarities, own, self.proxy_clusters, self.proxy_cameras, self.num_negatives
+
+        def loss_of(similarities: Tensor) -> Tensor:
+            intra = intra_camera_loss(similarities, own, self.proxy_cameras)
+            inter = inter_camera_loss(
+                similarities, own, self.proxy_clusters, self.siblings, self.num_negatives
             )
+            return self.intra_weight * intra + self.inter_weight * inter
+
+        loss = similarity_loss(features, self.proxies, self.temperature, loss_of)
         if self.cluster_weight:
             loss = loss + self.cluster_weight * super().forward(features, labels)
         return loss
@@ -145,9 +155,8 @@ class CameraMemory(ClusterMemory):
         """Apply the momentum update of the global batch; see :meth:`BaseMemory.update`."""
         if self.cluster_weight:
             super().update(features, labels)
-        own = gather_batch(self._own(features, indices))
-        rows = momentum_rows(self.proxies, gather_batch(features.float()), own, self.momentum, self.mode)
-        self.proxies = replace_rows(self.proxies, *rows)
+        features, own = gather_batches(features.float(), self._own(features, indices))
+        self.proxies[own] = moved_rows(self.proxies, features, own, self.momentum, self.mode)
 
     def _own(self, features: Tensor, indices: Tensor | None) -> Tensor:
         """Return the proxy (B,) of every image; an outlier has none, which is an error."""
@@ -179,7 +188,7 @@ def intra_camera_loss(similarities: Tensor, own: Tensor, cameras: Tensor) -> Ten
 
 
 def inter_camera_loss(
-    similarities: Tensor, own: Tensor, clusters: Tensor, cameras: Tensor, num_negatives: int
+    similarities: Tensor, own: Tensor, clusters: Tensor, siblings: Tensor, num_negatives: int
 ) -> Tensor:
     r"""Contrast the cluster's proxies in other cameras with the hardest proxies of other clusters.
 
@@ -191,18 +200,21 @@ def inter_camera_loss(
         similarities: (B, Q) similarities to all proxies, divided by the temperature.
         own: (B,) int64 proxy of each image.
         clusters: (Q,) cluster of each proxy.
-        cameras: (Q,) camera of each proxy.
+        siblings: (Q, M) the proxies of the cluster of each proxy, filled up with the proxy itself.
         num_negatives: Largest number of negatives per image.
 
     Returns:
         Mean over the batch, images without positives included.
     """
-    same_cluster = clusters == clusters[own][:, None]
-    positive = same_cluster & (cameras != cameras[own][:, None])
+    same = siblings[own]
+    positive = same != own[:, None]
+    # Of so many, M at most are of the own cluster, so the hardest negatives are among them.
+    nearest = similarities.detach().topk(min(num_negatives + same.shape[1], similarities.shape[1])).indices
+    negative = clusters[nearest] != clusters[own][:, None]
+    negative &= negative.cumsum(1) <= num_negatives  # in falling order
+    s = similarities.gather(1, torch.cat([same, nearest], 1))
     usable = positive.any(1)
-    s, positive = similarities[usable], positive[usable]
-    others = s.masked_fill(same_cluster[usable], -torch.inf)
-    hardest = others.topk(min(num_negatives, others.shape[1]), dim=1).values
-    total = torch.cat([s.masked_fill(~positive, -torch.inf), hardest], 1).logsumexp(1)
-    positives = (s * positive).sum(1) / positive.sum(1)
-    return (total - positives).sum() / len(similarities)
+    # Images without positives keep all, for a finite sum: the gradient of an empty one is undefined.
+    total = s.masked_fill(usable[:, None] & ~torch.cat([positive, negative], 1), -torch.inf).logsumexp(1)
+    mean = (s[:, : same.shape[1]] * positive).sum(1) / positive.sum(1).clamp(min=1)
+    return torch.where(usable, total - mean, 0).mean()

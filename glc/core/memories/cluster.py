@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from glc.core.memories.base import UPDATE, BaseMemory, gather_batch, momentum_rows, replace_rows
+from glc.core.memories.base import UPDATE, BaseMemory, gather_batches, moved_rows, similarity_loss
 from glc.core.parameters import POSITIVE, checked
 
 
@@ -55,11 +55,10 @@ class ClusterMemory(BaseMemory):
     def update(self, features: Tensor, labels: Tensor, indices: Tensor | None = None) -> None:
         """Apply the momentum update of the global batch; see :meth:`BaseMemory.update`."""
         labels = self._rows(features, labels, 'labels', len(self.bank))
-        features, labels = gather_batch(features.float()), gather_batch(labels)
-        self.bank = replace_rows(
-            self.bank, *momentum_rows(self.bank, features, labels, self.momentum, self.mode)
-        )
+        features, labels = gather_batches(features.float(), labels)
+        self.bank[labels] = moved_rows(self.bank, features, labels, self.momentum, self.mode)
 
     def _cross_entropy(self, features: Tensor, rows: Tensor) -> Tensor:
-        with torch.autocast(features.device.type, enabled=False):
-            return F.cross_entropy(features.float() @ self.bank.T / self.temperature, rows)
+        return similarity_loss(
+            features, self.bank, self.temperature, lambda logits: F.cross_entropy(logits, rows)
+        )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from glc.core.labels import PseudoLabels, as_labels, as_unit_features
-from glc.core.memories.base import gather_batch, momentum_rows, replace_rows
+from glc.core.memories.base import gather_batches, leading_instances, moved_rows
 from glc.core.memories.cluster import ClusterMemory
 from glc.core.parameters import POSITIVE, SHARE, checked
 
@@ -98,13 +98,15 @@ class HybridMemory(ClusterMemory):
     def update(self, features: Tensor, labels: Tensor, indices: Tensor | None = None) -> None:
         """Apply the momentum update of the global batch; see :meth:`BaseMemory.update`."""
         images = self._rows(features, indices, 'indices', len(self.classes))
-        features, images = gather_batch(features.float()), gather_batch(images)
-        images, rows = momentum_rows(self.instances, features, images, self.momentum, self.mode)
+        features, images = gather_batches(features.float(), images)
+        rows = moved_rows(self.instances, features, images, self.momentum, self.mode)
+        numbers = torch.arange(len(images), device=images.device)
+        first = leading_instances(images, numbers) == numbers  # an image that was drawn twice moves once
         classes = self.classes[images]
-        self._sums.index_add_(0, classes, rows.double() - self.instances[images].double())
+        moves = rows.double() - self.instances[images].double()
+        self._sums.index_add_(0, classes, moves * first[:, None])
         self.instances[images] = rows
-        changed = classes.unique()
-        self.bank = replace_rows(self.bank, changed, self._means(changed))
+        self.bank[classes] = self._means(classes)
 
     def _means(self, classes: Tensor) -> Tensor:
         return (self._sums[classes] / self._sizes[classes, None]).float()

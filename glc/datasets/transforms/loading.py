@@ -12,6 +12,7 @@ from mmengine import fileio
 from PIL import Image, UnidentifiedImageError
 
 from glc.registry import TRANSFORMS
+from glc.utils.images import check_depth
 
 _MOST_PIXELS = 178_956_970  # PIL opens no more
 _MOST_BYTES = 8  # of a pixel: four channels of 16 bits
@@ -31,7 +32,8 @@ class LoadReIDImage(LoadImageFromFile):
         **kwargs: Arguments of mmcv's ``LoadImageFromFile``.
 
     Raises:
-        RuntimeError: If the file is missing, no regular file, truncated, no image, or an image of too many pixels.
+        RuntimeError: If the file is missing, no regular file, truncated, no image, or an image of too many pixels or
+            of pixels of 32 bits.
         ValueError: If ``max_pixels`` is no integer from 1 to 178,956,970, the most that PIL opens.
 
     Example:
@@ -96,6 +98,7 @@ class LoadReIDImage(LoadImageFromFile):
         with image:
             if image.width * image.height > self.max_pixels:
                 self._refuse(f'{image.width} x {image.height} pixels')
+            check_depth(image)
         decoded = None
         if image.format != 'AVIF':  # which OpenCV does not turn as EXIF says
             decoded = mmcv.imfrombytes(content, flag=self.color_type, backend=self.imdecode_backend)

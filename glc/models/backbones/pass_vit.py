@@ -189,6 +189,10 @@ class PASSViT(BaseBackbone):
         self.norm = norm_layer(dim)
         self._initialize()
 
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile the blocks, as ``torch.nn.Module.compile`` does; tokens before them depend on data samples."""
+        self.blocks.compile(*args, **kwargs)
+
     def forward(self, inputs: Tensor, data_samples: Sequence[BaseDataElement] = ()) -> Tensor:
         """Turn images (B, 3, H, W) into normalized cls and part tokens (B, 1 + P, D).
 
