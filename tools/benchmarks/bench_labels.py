@@ -10,8 +10,8 @@ A corrector corrects the labels of JaccardDBSCAN and gets its view of the featur
 adds. ``--growth`` takes several sizes of one D and fits the exponent of N for every stage; of the search of neighbors
 only with ``--backend approximate``. ``--plot`` draws it. On a GPU the features are made and kept there, in float16:
 
-    python tools/benchmarks/bench_labels.py --device cuda --sizes 1000000x384 --cameras 6 --repeats 1 \
-        --labelers JaccardDBSCAN AdaptiveConsensus --dense-limit 0 --backend torch --tf32
+    python tools/benchmarks/bench_labels.py --device cuda --sizes 1000000x384 --labelers JaccardDBSCAN --backend torch \
+        --tf32 --dense-limit 0 --repeats 1
 """
 
 import argparse
