@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _IDENTITIES_PER_BLOCK = 512
 _IMAGES_PER_BLOCK = 2**17
@@ -98,6 +101,8 @@ def device_identities(num_images: int, dim: int, seed: int, device: str) -> tupl
     Returns:
         Features of about unit length, float16 (N, D), and cameras, int64 (N,), images in random order.
     """
+    import torch
+
     generator = torch.Generator(device).manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:

@@ -13,28 +13,33 @@ candidates to 10 bits; the candidates are ordered in float64 either way:
     python tools/benchmarks/bench_graph.py --device cuda --images 4200000
 """
 
+from __future__ import annotations
+
 import argparse
 import resource
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from _data import device_identities, isotropic_noise, synthetic_identities
-
-from glc.core.labels import as_unit_features
-from glc.core.neighbors.knn import knn_graph
 
 _BASE_ROWS = 2**18
 
 
 def load(args: argparse.Namespace) -> Tensor:
     """Load unit features, float32 (N, D), on the device."""
+    import torch
+
+    from glc.core.labels import as_unit_features
+
     if args.features is None and args.device != 'cpu':
         return as_unit_features(device_identities(args.images, args.dim, args.seed, args.device)[0])
     return torch.from_numpy(load_array(args)).to(args.device)
@@ -45,6 +50,8 @@ def load_array(args: argparse.Namespace) -> np.ndarray:
     if args.features is None:
         make = isotropic_noise if args.noise else synthetic_identities
         return make(args.images, args.dim, args.seed)[0]
+    from glc.core.labels import as_unit_features
+
     with np.load(args.features) as file:
         features = file['features'] if 'features' in file else file['features_int8']
         scale = file['feature_scale'][:, None] if 'feature_scale' in file else 1
@@ -53,6 +60,8 @@ def load_array(args: argparse.Namespace) -> np.ndarray:
 
 def true_neighbors(x: Tensor, queries: Tensor, k: int) -> np.ndarray:
     """Find the k nearest images (Q, k) of the ``queries``, each itself included, by comparison with all."""
+    import torch
+
     best = torch.empty(len(queries), 0, device=x.device)
     found = torch.empty(len(queries), 0, dtype=torch.int64, device=x.device)
     for start in range(0, len(x), _BASE_ROWS):
@@ -78,6 +87,11 @@ def main() -> None:
     parser.add_argument('--device', default='cpu', help='for example cuda')
     parser.add_argument('--tf32', action='store_true', help='products with factors of 10 bits, on a GPU')
     args = parser.parse_args()
+
+    import torch
+
+    from glc.core.neighbors.knn import knn_graph
+
     on_gpu = args.device != 'cpu'
     start = time.perf_counter()
     features = load(args)

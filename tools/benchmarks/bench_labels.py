@@ -14,6 +14,8 @@ only with ``--backend approximate``. ``--plot`` draws it. On a GPU the features 
         --tf32 --dense-limit 0 --repeats 1
 """
 
+from __future__ import annotations
+
 import argparse
 import multiprocessing
 import resource
@@ -23,22 +25,16 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import torch
-from sklearn.cluster import DBSCAN
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from _data import device_identities, shift_by_camera, synthetic_identities
-
-import glc.engine  # noqa: F401
-from glc.core.labelers import JaccardDBSCAN
-from glc.core.neighbors import FeatureView
-from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS
-from glc.utils.files import atomic_file
 
 Result = TypeVar('Result')
 
@@ -48,6 +44,8 @@ CAMERA_SHIFT = 0.15
 
 def dense_labels(x: np.ndarray, k1: int = 30, k2: int = 6, eps: float = 0.6) -> np.ndarray:
     """Compute the k-reciprocal Jaccard distance and DBSCAN with dense matrices and a loop."""
+    from sklearn.cluster import DBSCAN
+
     similarity = x @ x.T
     ranks = np.argsort(-similarity, axis=1)[:, :k1]
     half = ranks[:, : round(k1 / 2) + 1]
@@ -72,6 +70,11 @@ def dense_labels(x: np.ndarray, k1: int = 30, k2: int = 6, eps: float = 0.6) -> 
 
 def run(kind: str, x: Tensor, cam_ids: Tensor | None, backend: str) -> dict[str, float]:
     """Measure the seconds of the stages of one method."""
+    import glc.engine  # noqa: F401
+    from glc.core.labelers import JaccardDBSCAN
+    from glc.core.neighbors import FeatureView
+    from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS
+
     start, cpu = time.perf_counter(), time.process_time()
 
     def total() -> dict[str, float]:
@@ -95,11 +98,9 @@ def run(kind: str, x: Tensor, cam_ids: Tensor | None, backend: str) -> dict[str,
 def made_up(num_images: int, dim: int, seed: int, cameras: int) -> tuple[np.ndarray, np.ndarray]:
     """Features (N, D) and cameras (N,)."""
     features = synthetic_identities(num_images, dim, seed)[0]
-    return (
-        shift_by_camera(features, cameras, CAMERA_SHIFT, seed)
-        if cameras
-        else (features, np.zeros(num_images, int))
-    )
+    if not cameras:
+        return features, np.zeros(num_images, int)
+    return shift_by_camera(features, cameras, CAMERA_SHIFT, seed)
 
 
 def make(path: str, num_images: int, dim: int, cameras: int) -> None:
@@ -110,6 +111,8 @@ def make(path: str, num_images: int, dim: int, cameras: int) -> None:
 
 def load(path: str, num_images: int, dim: int, cameras: int, device: str) -> tuple[Tensor, Tensor | None]:
     """Features (N, D) and cameras (N,) from files, or made on a GPU."""
+    import torch
+
     if device == 'cpu':
         features, cam_ids = (
             torch.from_numpy(np.load(f'{path}/{part}.npy')) for part in ('features', 'cameras')
@@ -131,6 +134,8 @@ def measure(
     tf32: bool,
 ) -> dict[str, float]:
     """Measure the median seconds of the stages, and peak memory above the features in GiB."""
+    import torch
+
     torch.set_float32_matmul_precision('high' if tf32 else 'highest')
     small, small_cameras = map(torch.from_numpy, made_up(WARM_UP, dim, 1, cameras))
     run(kind, small.to(device), small_cameras if cameras else None, backend)
@@ -178,6 +183,8 @@ def exponents(results: dict[tuple[str, int], dict[str, float]], backend: str, pl
         matplotlib.use('Agg')
         from matplotlib import pyplot
 
+        from glc.utils.files import atomic_file
+
         for stage, points in lines.items():
             pyplot.loglog(*zip(*points, strict=True), marker='o', label=stage)
         pyplot.xlabel('images')
@@ -204,6 +211,8 @@ def main() -> None:
     parser.add_argument('--growth', action='store_true', help='fit the exponent of N')
     parser.add_argument('--plot', help='file for the picture of --growth')
     args = parser.parse_args()
+
+    import torch
 
     results: dict[tuple[str, int], dict[str, float]] = {}
     print(f'{torch.get_num_threads()} threads, device {args.device}')
