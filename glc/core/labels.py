@@ -33,7 +33,7 @@ def as_unit_features(features: Any, name: str = 'features') -> Tensor:
         ValueError: The input is empty, is not of shape (N, D), holds no real numbers, or has rows with NaN or infinite
             values.
     """
-    x = as_tensor(features, name)
+    x = given = as_tensor(features, name)
     if x.ndim != 2 or 0 in x.shape:
         raise ValueError(f'{name} must be a non-empty (N, D) array, got shape {tuple(x.shape)}')
     if x.is_complex():
@@ -52,7 +52,7 @@ def as_unit_features(features: Any, name: str = 'features') -> Tensor:
     if ((norms - 1).abs().lt(_UNIT_TOLERANCE) | norms.eq(0)).all():
         return x
     divisors = norms.where(norms > 0, 1.0)[:, None]
-    unit = torch.empty_like(x)
+    unit = torch.empty_like(x) if x is given else x  # what was converted is ours already
     blocks = (part.split(_BLOCK_ROWS) for part in (x, divisors, unit))
     for rows, divisor, result in zip(*blocks, strict=True):
         result.copy_(rows / divisor)

@@ -1,5 +1,7 @@
 """The engine of one labeling, without a network."""
 
+import gc
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,9 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from glc import JaccardDBSCAN
+from glc import GLC, AdaptiveConsensus, JaccardDBSCAN
+from glc.core.neighbors import view as view_module
+from glc.engine import labeling as labeling_module
 from glc.engine.labeling import LabelEngine
-from tests.test_core.oracles import clustered_features
+from tests.test_core.oracles import clustered_features, seen_by_cameras
 
 
 class Extractor:
@@ -37,3 +41,32 @@ def test_centroids_are_means_of_what_the_labeler_sees(unit):
         torch.testing.assert_close(centroid, nn.functional.normalize(mean, dim=0).float())
         cosines = (nn.functional.normalize(members) @ centroid.to(members)).float()
         torch.testing.assert_close(labeling.certainty[pseudo.labels == cluster], cosines)
+
+
+def test_one_labeling_searches_once_and_keeps_nothing(monkeypatch):
+    searched, views = [], []
+    search, make = view_module.unit_knn_graph, labeling_module.FeatureView
+
+    def counted(x, k, *args, **kwargs):
+        searched.append(k)
+        return search(x, k, *args, **kwargs)
+
+    def watched(*args, **kwargs):
+        view = make(*args, **kwargs)
+        views.append(weakref.ref(view))
+        return view
+
+    monkeypatch.setattr(view_module, 'unit_knn_graph', counted)
+    monkeypatch.setattr(labeling_module, 'FeatureView', watched)
+    features, cams, _ = seen_by_cameras()
+    extract = Extractor(torch.from_numpy(features))
+    extract.dataset.cam_ids = cams
+    corrector = GLC(
+        linking='communities', subgraphs_per_epoch=1, epochs=1, steps_per_subgraph=2, device='cpu'
+    )
+    labeler = AdaptiveConsensus()
+    labeling = LabelEngine(labeler, corrector)(extract, nn.Identity(), correct=True)
+    assert labeling.corrected
+    gc.collect()  # imports within leave frames in cycles
+    assert [view() for view in views] == [None]
+    assert searched == [2 * max(labeler.expected_k, corrector.expected_k)]

@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from _data import device_identities, isotropic_noise, synthetic_identities
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 _BASE_ROWS = 2**18
 
@@ -47,11 +47,11 @@ def load(args: argparse.Namespace) -> Tensor:
 
 def load_array(args: argparse.Namespace) -> np.ndarray:
     """Load unit features, float32 (N, D)."""
-    from glc.core.labels import as_unit_features
-
     if args.features is None:
         make = isotropic_noise if args.noise else synthetic_identities
         return make(args.images, args.dim, args.seed)[0]
+    from glc.core.labels import as_unit_features
+
     with np.load(args.features) as file:
         features = file['features'] if 'features' in file else file['features_int8']
         scale = file['feature_scale'][:, None] if 'feature_scale' in file else 1
@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument('--device', default='cpu', help='for example cuda')
     parser.add_argument('--tf32', action='store_true', help='products with factors of 10 bits, on a GPU')
     args = parser.parse_args()
-    # After --help: these take seconds.
+
     import torch
 
     from glc.core.neighbors.knn import knn_graph

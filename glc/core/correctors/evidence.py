@@ -16,6 +16,7 @@ from torch import Tensor
 
 from glc.core.correctors.whitening import within_class_whitening
 from glc.core.evaluation.label_quality import label_quality
+from glc.core.evaluation.ranking import score_queries
 from glc.core.labelers.adaptive import consensus, consensus_distance
 from glc.core.labels import as_unit_features, compact_labels, unit_centroids, with_singletons
 from glc.core.neighbors.view import FeatureView
@@ -303,13 +304,10 @@ def _advantage(
 
 
 def _average_precisions(x: Tensor, labels: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    """Average precision (Q,) of the images of the same label among all others."""
-    similarity = x[torch.from_numpy(queries)] @ x.T
-    similarity[torch.arange(len(queries)), torch.from_numpy(queries)] = -torch.inf
-    order = similarity.argsort(dim=1, descending=True)[:, :-1].cpu().numpy()
-    hits = labels[order] == labels[queries][:, None]
-    precision = hits.cumsum(1) / np.arange(1, hits.shape[1] + 1)
-    return (precision * hits).sum(1) / np.maximum(hits.sum(1), 1)
+    """Average precision (Q,) of the images of the same label among all others, 0 without any."""
+    everyone = np.arange(len(x))  # an image of the query's label and camera is ignored: itself
+    scores = score_queries(x[torch.from_numpy(queries)], x, labels[queries], labels, queries, everyone)
+    return np.nan_to_num(scores['ap'])
 
 
 def _inside(links: sparse.csr_array, labels: np.ndarray) -> sparse.csr_array:

@@ -232,7 +232,9 @@ class LinkTraining(CheckedFields):
         rows, cols = (torch.from_numpy(ends).long().to(features.device) for ends in (edges.row, edges.col))
 
         def loss_of(chosen: slice | Tensor) -> Tensor:
-            return focal_loss(trained.network(inputs, rows[chosen], cols[chosen]), same[chosen], self.gamma)
+            # Only the images of these edges go through the network.
+            images, ends = torch.stack([rows[chosen], cols[chosen]]).unique(return_inverse=True)
+            return focal_loss(trained.network(inputs[images], *ends), same[chosen], self.gamma)
 
         batches = shuffled_batches(len(same), round(1 / self.batch_fraction), rng)
         if self.patience is not None:

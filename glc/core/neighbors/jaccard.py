@@ -153,7 +153,10 @@ def unit_jaccard_distance(
         encoding
         for x, graph in views
         for encoding in _encodings(
-            x[order], KNNGraph(place[graph.indices[order]], graph.similarities[order]), scales
+            x,
+            KNNGraph(place[graph.indices[order]], graph.similarities[order]),
+            scales,
+            images=order.numpy(),
         )
     ]
     distance = encoding_distance(encodings, max_distance, workers)[place.numpy()][:, place.numpy()]
@@ -268,10 +271,14 @@ def _encodings(
     half: int | None = None,
     scale: np.ndarray | None = None,
     power: float = 1.0,
+    images: np.ndarray | None = None,
 ) -> list[Encoding]:
-    encode = _encoding if x.device.type == 'cpu' else encode_rows
+    """Do the work of :func:`reciprocal_encodings`; on the CPU, ``images`` (N,) are the features' rows in the graph."""
     ranks = graph.first(max(scales)[0]).indices.to(x.device).int()
-    return [encode(x, ranks, k1, k2, half, scale, power) for k1, k2 in scales]
+    if x.device.type != 'cpu':
+        return [encode_rows(x, ranks, k1, k2, half, scale, power) for k1, k2 in scales]
+    images = np.arange(len(x)) if images is None else images
+    return [_encoding(x, images, ranks, k1, k2, half, scale, power) for k1, k2 in scales]
 
 
 def _order_of_neighbors(graph: KNNGraph) -> Tensor:
@@ -284,7 +291,7 @@ def _order_of_neighbors(graph: KNNGraph) -> Tensor:
 def _near_pairs(encodings: list[sparse.csr_array], max_distance: float, rows: range) -> Iterator[Rows]:
     """Do the work of :func:`glc.core.neighbors.jaccard_torch.near_pairs` on the CPU."""
     by_row = [
-        (m.indptr.astype(np.int64), m.indices.astype(np.uint32, copy=False), m.data)
+        (m.indptr.astype(np.int64), m.indices.astype(np.int32, copy=False).view(np.uint32), m.data)
         for m in sorted(encodings, key=lambda matrix: matrix.nnz)
     ]
     inverted = num_inverted(len(by_row), max_distance)
@@ -296,6 +303,7 @@ def _near_pairs(encodings: list[sparse.csr_array], max_distance: float, rows: ra
 
 def _encoding(
     features: Tensor,
+    images: np.ndarray,
     neighbors: Tensor,
     k1: int,
     k2: int,
@@ -311,7 +319,9 @@ def _encoding(
     blocks = list(parallel_rows(partial(expanded_sets, *reciprocal, *halved), rows))
     sizes, columns = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     indptr = np.concatenate([[0], sizes.cumsum()])
-    weights = np.concatenate(list(parallel_rows(partial(gaussian_rows, vectors, indptr, columns), rows)))
+    weights = np.concatenate(
+        list(parallel_rows(partial(gaussian_rows, vectors, images, indptr, columns), rows))
+    )
     if scale is not None:
         weights **= np.repeat(1 / scale, sizes)
     if power != 1:

@@ -345,12 +345,13 @@ def shared_weights(
 
 @compiled(fastmath=True)
 def gaussian_rows(
-    features: np.ndarray, indptr: np.ndarray, columns: np.ndarray, start: int, stop: int
+    features: np.ndarray, images: np.ndarray, indptr: np.ndarray, columns: np.ndarray, start: int, stop: int
 ) -> np.ndarray:
     """Compute ``exp(2 <x_i, x_j> - 2)`` of the listed pairs, products summed in float64.
 
     Args:
         features: Unit rows (N, D), float32.
+        images: Which of them (N,) the i and j are.
         indptr: Row starts (N + 1,) of the pairs.
         columns: The j of every pair (i, j).
         start: First row i.
@@ -361,9 +362,11 @@ def gaussian_rows(
     """
     result = np.empty(indptr[stop] - indptr[start])
     for i in range(start, stop):
+        own = features[images[i]]
         for entry in range(indptr[i], indptr[i + 1]):
+            other = features[images[columns[entry]]]
             product = 0.0
             for channel in range(features.shape[1]):
-                product += np.float64(features[i, channel]) * np.float64(features[columns[entry], channel])
+                product += np.float64(own[channel]) * np.float64(other[channel])
             result[entry - indptr[start]] = np.exp(2 * product - 2)
     return result

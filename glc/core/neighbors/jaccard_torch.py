@@ -99,7 +99,11 @@ def near_pairs(encodings: list[CompressedRows], max_distance: float, rows: range
     """
     num_images = len(encodings[0].starts) - 1
     lists = [_by_column(encoding) for encoding in encodings]
-    for block in _blocks_of_products(encodings, lists, rows):
+    products = [
+        _row_sums(matrix, columns.ends[matrix.columns] - columns.following)
+        for matrix, columns in zip(encodings, lists, strict=True)
+    ]
+    for block in _blocks_of_items(torch.stack(products).sum(dim=0), rows):
         parts = []
         for matrix, columns in zip(encodings, lists, strict=True):
             pairs, shared = _shared(matrix, columns, block)
@@ -171,7 +175,7 @@ def _averaged(weights: CompressedRows, nearest: Tensor) -> CompressedRows:
     num_images, k = nearest.shape
     sizes = weights.starts.diff()
     parts = []
-    for block in _blocks(range(num_images), _ITEM_BYTES * k * int(sizes.max())):
+    for block in _blocks_of_items(sizes[nearest].sum(dim=1), range(num_images)):
         lists = nearest[block.start : block.stop].flatten()
         owner, place = _spread(weights.starts[lists], sizes[lists])
         keys = owner // k * num_images + weights.columns[place]
@@ -191,21 +195,6 @@ def _by_column(matrix: CompressedRows) -> _Lists:
     following[order] = torch.arange(1, len(order) + 1, device=order.device)
     ends = matrix.columns.bincount(minlength=num_images).cumsum(0)
     return _Lists(ends, rows, matrix.values[order], following)
-
-
-def _blocks_of_products(encodings: list[CompressedRows], lists: list[_Lists], rows: range) -> Iterator[range]:
-    """Cut rows into blocks of about equally many products; a row is never cut."""
-    if not rows:
-        return
-    products = torch.zeros(len(encodings[0].starts) - 1, dtype=torch.int64, device=encodings[0].starts.device)
-    for matrix, columns in zip(encodings, lists, strict=True):
-        ends = (columns.ends[matrix.columns] - columns.following).cumsum(0)
-        products += torch.cat([ends.new_zeros(1), ends])[matrix.starts].diff()
-    total = products[rows.start : rows.stop].cumsum(0)
-    step = BLOCK_BYTES // _ITEM_BYTES
-    full = torch.arange(1, int(total[-1]) // step + 1, device=total.device) * step
-    cuts = [rows.start, *(torch.searchsorted(total, full) + rows.start).unique().tolist(), rows.stop]
-    yield from (range(start, stop) for start, stop in pairwise(cuts) if start < stop)
 
 
 def _shared(matrix: CompressedRows, columns: _Lists, block: range) -> tuple[Tensor, Tensor]:
@@ -243,6 +232,23 @@ def _joined(parts: list[tuple[Tensor, Tensor, Tensor]]) -> CompressedRows:
     """Stack blocks of rows: sizes, columns and values."""
     sizes, columns, values = (torch.cat(blocks) for blocks in zip(*parts, strict=True))
     return CompressedRows(torch.cat([sizes.new_zeros(1), sizes.cumsum(0)]), columns, values)
+
+
+def _row_sums(matrix: CompressedRows, values: Tensor) -> Tensor:
+    """Add the integers (E,) that belong to the entries of each row: int64 (N,)."""
+    ends = values.cumsum(0)
+    return torch.cat([ends.new_zeros(1), ends])[matrix.starts].diff()
+
+
+def _blocks_of_items(items: Tensor, rows: range) -> Iterator[range]:
+    """Cut rows, which have ``items`` (N,), into blocks of about :data:`BLOCK_BYTES`; a row is never cut."""
+    if not rows:
+        return
+    total = items[rows.start : rows.stop].cumsum(0)
+    step = BLOCK_BYTES // _ITEM_BYTES
+    full = torch.arange(1, int(total[-1]) // step + 1, device=total.device) * step
+    cuts = [rows.start, *(torch.searchsorted(total, full) + rows.start).unique().tolist(), rows.stop]
+    yield from (range(start, stop) for start, stop in pairwise(cuts) if start < stop)
 
 
 def _blocks(rows: range, bytes_per_row: int) -> Iterator[range]:

@@ -36,9 +36,9 @@ def pair_similarities(
     """
     others = features if others is None else others
     if features.device.type == 'cpu':
-        arrays = (part.contiguous().numpy() for part in (features, others, rows, columns))
-        blocks = list(parallel_rows(partial(_products, *arrays), range(len(rows)), _PAIRS_PER_BLOCK))
-        return torch.from_numpy(np.concatenate([np.empty(0), *blocks])).to(dtype)
+        x, y, i, j = (part.contiguous().numpy() for part in (features, others, rows, columns))
+        products = parallel_rows(partial(_products, x, y, i, j), range(len(i)), _PAIRS_PER_BLOCK)
+        return torch.from_numpy(np.concatenate([np.empty(0), *products])).to(dtype)
     pairs_per_block = max(1, _BLOCK_PAIR_VALUES // features.shape[1])
     result = torch.empty(len(rows), dtype=dtype, device=features.device)
     blocks = (x.split(pairs_per_block) for x in (rows, columns, result))

@@ -41,6 +41,23 @@ def test_finds_most_neighbors_at_their_exact_similarities():
     assert (found.similarities <= exact.similarities).all()
 
 
+@pytest.mark.parametrize('count', [1, 2, 5, 30])
+def test_the_best_of_several_rounds_are_kept(count):
+    rng = np.random.default_rng(count)
+    similarities = torch.from_numpy(rng.permuted(np.tile(np.arange(64.0), (9, 1)), axis=1).astype('f4'))
+    best, found = approximate._nothing_found(9, count, torch.device('cpu'))
+    for images in torch.arange(64, dtype=torch.int32).split(25):
+        for rows in torch.tensor([3, 0, 8, 5, 1, 7, 2]).split(4):
+            approximate._compete(best, found, rows, similarities[rows][:, images.long()].contiguous(), images)
+    expected = similarities.topk(count, dim=1)
+    for row in range(9):
+        if row in (4, 6):
+            assert (found[row] == -1).all()
+        else:
+            assert set(best[row].tolist()) == set(expected.values[row].tolist())
+            assert set(found[row].tolist()) == set(expected.indices[row].tolist())
+
+
 @pytest.mark.parametrize('num_images', [1, 7, 90])
 def test_is_exact_when_all_lists_are_searched(num_images):
     features = clustered_features(num_images, 6)

@@ -6,7 +6,8 @@ from sklearn.cluster import DBSCAN
 from sklearn.metrics import adjusted_rand_score
 
 import glc.core.neighbors.jaccard_numba
-from glc.core.neighbors.jaccard import as_scales, jaccard_distance
+from glc.core.neighbors.jaccard import as_scales, encoding_distance, jaccard_distance, reciprocal_encodings
+from glc.core.neighbors.jaccard_numba import averaged_rows
 from glc.core.neighbors.knn import KNNGraph, knn_graph
 from tests.test_core.oracles import clustered_features, naive_jaccard
 from tests.utils import shared_data
@@ -80,6 +81,32 @@ def test_symmetric_positive_and_the_same_for_any_block(monkeypatch):
     assert distance.data.min() > 0
     monkeypatch.setattr(glc.core.neighbors.jaccard_numba, '_ROWS_PER_BLOCK', 7)
     np.testing.assert_array_equal(distance.toarray(), jaccard_distance(features, 15, 4, 0.7).toarray())
+
+
+@pytest.mark.parametrize('max_distance', [0.3, 0.5, 0.7, 0.75, 0.9])
+def test_pairs_that_only_some_matrices_join_are_not_lost(max_distance):
+    """Far pairs are given up before the last matrices are looked at, which must not show."""
+    features = [clustered_features(90, 6, 0.4, seed=seed) for seed in (0, 1)]
+    scales = ((3, 1), (6, 2), (12, 3), (20, 5))
+    encodings = [v for x in features for k1, k2 in scales for v in reciprocal_encodings(x, k1, k2)]
+    expected = np.zeros((90, 90))
+    for encoding in encodings:
+        v = encoding.toarray().astype(np.float64)
+        shared = np.minimum(v[:, None], v[None]).sum(axis=2)
+        expected += (1 - shared / (2 - shared)) / len(encodings)
+    far = expected > max_distance
+    assert 0 < far.mean() < 1
+    np.testing.assert_allclose(
+        as_dense(encoding_distance(encodings, max_distance)), np.where(far, 1, expected), atol=1e-6
+    )
+
+
+def test_averages_hold_no_zeros():
+    """A weight too small for float32 would be met again and again where pairs are summed."""
+    ranks = np.array([[0, 1], [1, 0]], np.int32)
+    starts, columns, values = np.array([0, 2, 3]), np.array([0, 1, 1]), np.array([1.0, 1e-50, 1.0])
+    sizes, found, means = averaged_rows(ranks, 1, starts, columns, values, 0, 2)
+    assert (sizes.tolist(), found.tolist(), means.tolist()) == ([1, 1], [0, 1], [1, 1])
 
 
 def test_a_given_graph_is_used():
