@@ -13,7 +13,7 @@ SCRIPTS = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']['scrip
 HEAVY = {'torch', 'mmengine', 'sklearn', 'faiss', 'networkit', 'numba', 'timm', 'matplotlib', 'scipy', 'cv2'}
 
 # Tools of those who work on this project may take their time; the benchmarks among them are full of networks.
-NETWORKS = ('bench_memory', 'bench_scaling', 'bench_step')
+NETWORKS = ('bench_data', 'bench_memory', 'bench_scaling', 'bench_step', 'soak')
 QUICK = [
     str(path)
     for path in TOOLS

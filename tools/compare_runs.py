@@ -11,24 +11,22 @@ Losses are means over the iterations between two lines of the log. Such a mean b
 the first losses after that may differ in runs that are equal otherwise.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import torch
-
-from glc.apis.run_folder import RunFolder
-from glc.checkpoints import load_checkpoint_file
-from glc.engine.hooks.run_record_hook import RECORD
-from glc.engine.stored_config import differences, parse_config
-from glc.engine.work_dir import checkpoints_in
 from glc.utils.scalars import read_records
+
+if TYPE_CHECKING:
+    from glc.apis.run_folder import RunFolder
 
 PLACES = re.compile(r'(work_dir|experiment_name|resume|visualizer|vis_backends|log_level)(\.|$)')
 PARTS = ('settings', 'seed', 'processes', 'device', 'versions', 'training_set', 'command')
@@ -45,11 +43,15 @@ def parse_args() -> argparse.Namespace:
 
 def settings(run: RunFolder) -> dict[str, Any]:
     """Read the config without running it."""
+    from glc.engine.stored_config import parse_config
+
     return parse_config(run.config_file.read_text()) if run.config_file else {}
 
 
 def starts(run: RunFolder) -> dict[str, list[Any]]:
     """Read what the starts of a run were made of: the different values of every part."""
+    from glc.engine.hooks.run_record_hook import RECORD
+
     found: dict[str, list[Any]] = {}
     for path in sorted(run.work_dir.glob(f'*/{RECORD}')):
         for part, value in json.loads(path.read_text()).items():
@@ -81,6 +83,10 @@ def different_labels(one: RunFolder, other: RunFolder, epoch: int) -> str | None
 
 def different_weights(one: Path, other: Path) -> str | None:
     """Compare the weights of two checkpoints."""
+    import torch
+
+    from glc.checkpoints import load_checkpoint_file
+
     first, second = (load_checkpoint_file(path)['state_dict'] for path in (one, other))
     if first.keys() != second.keys():
         return f'only one has {", ".join(sorted(first.keys() ^ second.keys())[:3])}'
@@ -96,6 +102,8 @@ def different_weights(one: Path, other: Path) -> str | None:
 
 def by_epoch(one: RunFolder, other: RunFolder) -> Iterator[tuple[int, str, str | None]]:
     """Compare epoch by epoch; yield the 1-based epoch, what was compared, and how it differs."""
+    from glc.engine.work_dir import checkpoints_in
+
     first, second = losses(one), losses(other)
     files = [checkpoints_in(run.work_dir, 'epoch_{}.pth') for run in (one, other)]
     labeled = set(one.epochs) & set(other.epochs)
@@ -115,6 +123,8 @@ def by_epoch(one: RunFolder, other: RunFolder) -> Iterator[tuple[int, str, str |
 
 def compare(one: RunFolder, other: RunFolder) -> Iterator[tuple[str, str | None]]:
     """Compare two runs in the order in which things happen; yield what was compared, and how it differs."""
+    from glc.engine.stored_config import differences
+
     changes = differences(settings(one), settings(other), PLACES)
     for key, first, second in changes:
         yield f'setting {key}', f'{first!r} and {second!r}'
@@ -131,7 +141,10 @@ def compare(one: RunFolder, other: RunFolder) -> Iterator[tuple[str, str | None]
 
 def main() -> int:
     """Print what differs, and what is equal."""
-    one, other = (RunFolder(path) for path in parse_args().runs)
+    runs = parse_args().runs
+    from glc.apis.run_folder import RunFolder  # after --help: it loads torch
+
+    one, other = map(RunFolder, runs)
     equal, first = dict.fromkeys(('settings', *PARTS[1:], 'labels', 'losses', 'weights'), 0), None
     told = set[str]()
     for what, how in compare(one, other):

@@ -19,7 +19,7 @@ from mmengine.dataset import Compose
 from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 
-from glc.utils.memory import available_memory
+from glc.utils.available_memory import available_memory
 
 from .transforms import LoadReIDImage
 

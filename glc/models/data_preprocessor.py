@@ -8,6 +8,7 @@ from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
 from glc.registry import MODELS
+from glc.utils.transfer import to_device
 
 
 @MODELS.register_module()
@@ -98,7 +99,7 @@ def _erase_at_once(inputs: Tensor, erased: _Erased, fill: Tensor) -> None:
     if noisy:
         noise = [_noise(seed, *box[2:]).flatten() for _, box, seed in noisy]
         mask = _inside(inputs, [(place, box) for place, box, _ in noisy]).expand_as(inputs)
-        inputs.masked_scatter_(mask, torch.cat(noise).to(inputs.device))
+        inputs.masked_scatter_(mask, to_device(torch.cat(noise), inputs.device))
 
 
 def _inside(inputs: Tensor, boxes: Sequence[tuple[int, tuple[int, int, int, int]]]) -> Tensor:
@@ -106,7 +107,7 @@ def _inside(inputs: Tensor, boxes: Sequence[tuple[int, tuple[int, int, int, int]
     count, _, height, width = inputs.shape
     table = torch.zeros(count, 4, dtype=torch.int64)
     table[[place for place, _ in boxes]] = torch.tensor([box for _, box in boxes])
-    tops, lefts, heights, widths = table.to(inputs.device)[..., None].unbind(1)
+    tops, lefts, heights, widths = to_device(table, inputs.device)[..., None].unbind(1)
     y, x = (torch.arange(size, device=inputs.device) for size in (height, width))
     rows = (y >= tops) & (y < tops + heights)
     columns = (x >= lefts) & (x < lefts + widths)

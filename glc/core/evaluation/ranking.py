@@ -24,7 +24,9 @@ SAME_CAMERA = [StrOptions({'drop', 'keep'})]
 
 _RULES: Rules = {'same_camera': SAME_CAMERA, 'distance': [callable, None]}
 _BLOCK_SIMILARITIES = 2**23  # 32 MiB; where they are sorted, twice that for the indices
-_MANY_MATCHES = 1000  # per query; where there are more, a sort of the gallery takes less time than counts
+_MANY_MATCHES = (
+    1000  # per query; where there are more, or on a GPU, a sort of the gallery takes less time than counts
+)
 
 
 @checked(ranks=[Several(Integral, 1, None, closed='left', empty=True)], **_RULES)
@@ -284,22 +286,13 @@ def _match_ranks(
 
 def _ranks(nearness: Tensor, queries: Tensor, images: Tensor) -> Tensor:
     """Find the ranks (M,), from 1, of gallery images (M,) in rows (M,) of ``nearness`` (B, G)."""
-    num_gallery = nearness.shape[1]
-    numbers = torch.arange(num_gallery, device=nearness.device)
-    if len(queries) > _MANY_MATCHES * len(nearness):
-        order = nearness.argsort(dim=1, descending=True, stable=True)
-        return torch.empty_like(order).scatter_(1, order, numbers.expand_as(order))[queries, images] + 1
-    if nearness.device.type == 'cpu' and len(queries):
+    if nearness.device.type == 'cpu' and 0 < len(queries) <= _MANY_MATCHES * len(nearness):
         kernel = partial(count_ranks, nearness.numpy(), queries.numpy(), images.numpy())
         share = -(-len(queries) // torch.get_num_threads())
         return torch.from_numpy(np.concatenate(list(parallel_rows(kernel, range(len(queries)), share))))
-    at_once = max(1, _BLOCK_SIMILARITIES // num_gallery)
-    ranks = []
-    for some, image in zip(queries.split(at_once), images[:, None].split(at_once), strict=True):
-        row = nearness[some]
-        level = row.gather(1, image)
-        ranks.append(((row > level) | ((row == level) & (numbers < image))).sum(dim=1) + 1)
-    return torch.cat(ranks)
+    order = nearness.argsort(dim=1, descending=True, stable=True)
+    numbers = torch.arange(order.shape[1], device=order.device)
+    return torch.empty_like(order).scatter_(1, order, numbers.expand_as(order))[queries, images] + 1
 
 
 def _nearness(query: Tensor, gallery: Tensor, block: range, distance: BlockDistance | None) -> Tensor:
