@@ -41,12 +41,12 @@ class Use(NamedTuple):
 
 
 def memory(process: int | str) -> float:
-    """Return the memory of a process in megabytes, what it shares with others by its share; 0 where it has ended."""
+    """Return the memory of a process in megabytes, without files, and by its share of what is common; 0 at its end."""
     try:
         lines = Path(f'/proc/{process}/smaps_rollup').read_text().splitlines()
     except OSError:
         return 0.0
-    return next(int(line.split()[1]) for line in lines if line.startswith('Pss:')) / 1024
+    return next(int(line.split()[1]) for line in lines if line.startswith('Pss_Anon:')) / 1024
 
 
 def children() -> list[str]:
