@@ -27,7 +27,7 @@ from glc.core.correctors.linking import LinkScorer
 from glc.core.correctors.whitening import within_class_whitening
 from glc.core.evaluation import label_quality
 from glc.core.labelers import JaccardDBSCAN
-from glc.core.labelers.adaptive import LOOSEST, consensus, consensus_distance, scales_for
+from glc.core.labelers.adaptive import consensus, consensus_distance, scales_for
 from glc.core.labels import as_unit_features, compact_labels
 from glc.core.neighbors.jaccard import mean_jaccard_distance
 from glc.core.timing import Timings
@@ -423,22 +423,24 @@ def test_consensus_linking_weighs_the_graph_of_the_consensus():
     view = FeatureView(features, cams)
     glc = GLC(k=12, **NETWORK).fit(view, labels=truth)
     scorer = LinkScorer(glc.network_, glc.training, view.centered, view.neighbors(12))
-    weighted = scorer.weighted(consensus_distance(view))
-    linking, timings = ConsensusLinking(label_weight=0.4, min_cluster_size=3), Timings()
+    linking, timings = ConsensusLinking(link_weight=0.3, label_weight=0.9, min_cluster_size=3), Timings()
     clusterer = RelativeMapEquationClusterer(min_cluster_size=3)
+    k1, k2 = scales_for(consensus(view).sizes[-1])
+    distance = view.distance(k1, k2, clusterer.reach)
+    weighted = scorer.weighted(distance, 0.3, relative=True)
+    np.testing.assert_allclose(np.median(1 - weighted.data), np.median(1 - distance.data), atol=0.02)
     np.testing.assert_array_equal(linking(view, scorer, None, 0, timings), clusterer(weighted))
     halves = 2 * truth + np.arange(len(truth)) % 2
     metric = within_class_whitening(view.centered, torch.from_numpy(halves), 0.3)
     learned = view.with_features((view.centered - view.centered.mean(0)) @ metric)
-    k1, k2 = scales_for(consensus(view).sizes[-1])
     graphs = [(seen.centered, graph) for seen in (view, learned) for graph in seen.graphs(k1[-1])]
-    both = scorer.weighted(mean_jaccard_distance(graphs, k1, k2, LOOSEST))
-    penalized = penalize_different_labels(both, halves, 0.4)
+    both = scorer.weighted(mean_jaccard_distance(graphs, k1, k2, clusterer.reach), 0.3, relative=True)
+    penalized = penalize_different_labels(both, halves, 0.9)
     leaning = linking(view, scorer, halves, 0, timings)
     np.testing.assert_array_equal(leaning, clusterer(penalized))
     assert (leaning != linking(view, scorer, None, 0, timings)).any()
     assert {'links', 'cluster'} <= set(timings)
-    for wrong in ({'label_weight': 1.5}, {'min_cluster_size': 0}):
+    for wrong in ({'label_weight': 1.5}, {'link_weight': -0.1}, {'min_cluster_size': 0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             ConsensusLinking(**wrong)
 
