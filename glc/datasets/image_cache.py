@@ -76,6 +76,9 @@ class ImageCache:
                 processes of a training; else the folder of the file.
             name: What the log and the file call the data set.
         """
+        if not hasattr(os, 'memfd_create'):
+            _say_none(name, 'it needs Linux')
+            return None
         steps = pipeline.transforms[:2]
         if not paths or not _cacheable(steps):
             reason = 'its pipeline does not begin with LoadReIDImage and Resize to one size'
