@@ -13,11 +13,21 @@ import pytest
 from PIL import Image
 
 from glc.cli import draw_augmentations, draw_curves, draw_labels, draw_map, draw_ranked, draw_schedule, report
+from glc.core.correctors import BaseCorrector
+from glc.registry import LABEL_CORRECTORS
 from glc.utils.scalars import read_scalars
 from glc.visualization.report_page import Code, Picture, Section, Table, Text, report_page
 from tests.runs import tiny_config, train
 
-GLC = dict(type='GLC', k=6, epochs=1, subgraphs_per_epoch=4, min_nodes=10, min_cluster_size=2, careful=False)
+
+@LABEL_CORRECTORS.register_module()
+class SplitsOne(BaseCorrector):
+    """Cuts the first cluster into halves, so that a report has a change to tell."""
+
+    def _correct(self, view, labels):
+        halves = labels.copy()
+        halves[np.flatnonzero(labels == 0)[::2]] = labels.max() + 1
+        return halves
 
 
 class Page(HTMLParser):
@@ -66,7 +76,7 @@ def run(images, tmp_path_factory):
     """Work dir of a run of three epochs, of which the last two correct their labels."""
     folder = tmp_path_factory.mktemp('report') / 'a_run'
     cfg = tiny_config(images, folder, train_cfg__max_epochs=3, train_cfg__val_interval=1)
-    hook = dict(corrector=GLC, correct_begin=1)
+    hook = dict(corrector=dict(type='SplitsOne'), correct_begin=1)
     cfg.merge_from_dict({f'default_hooks.pseudo_label.{name}': value for name, value in hook.items()})
     train(cfg)
     return folder

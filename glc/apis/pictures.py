@@ -96,6 +96,9 @@ def extract_quietly(cfg: Config, checkpoint: str | None, *datasets: BaseReIDData
     with tempfile.TemporaryDirectory() as folder:
         cfg = copy.deepcopy(cfg)
         cfg.work_dir, cfg.log_level = folder, 'WARNING'
+        cfg.experiment_name = Path(
+            folder
+        ).name  # or a second runner of the same second takes what belongs to the first
         model = build_for_test(cfg, checkpoint).model
     batch, workers = loader.get('batch_size', 1), loader.get('num_workers', 0)
     return [FeatureExtractor(dataset.with_pipeline(pipeline), batch, workers)(model) for dataset in datasets]

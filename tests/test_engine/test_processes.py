@@ -38,7 +38,7 @@ dist.init_process_group('gloo', rank=rank, world_size=size)
 ProcessWatch(stall_timeout=3 if case == 'hang' else None).start()
 loader = iter(DataLoader(range(1000), num_workers=1))
 next(loader)
-print('ready', flush=True)
+os.write(1, b'ready\\n')  # in one piece, beside those of the others
 if rank == 1 and case == 'error':
     raise ZeroDivisionError('only here')
 if case == 'launcher' or (rank == 1 and case == 'hang'):

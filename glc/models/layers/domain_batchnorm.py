@@ -78,7 +78,7 @@ class DomainBatchNorm(nn.Module):
         >>> layer = DomainBatchNorm(nn.BatchNorm1d(4), domains)
         >>> domains.of_images = torch.tensor([0, 1, 0, 1])
         >>> y = layer(torch.randn(4, 4) + 9 * domains.of_images[:, None])
-        >>> bool((y[::2].mean(0).abs() < 1e-5).all() and (y[1::2].mean(0).abs() < 1e-5).all())
+        >>> bool((y[::2].mean(0).abs() < 1e-2).all() and (y[1::2].mean(0).abs() < 1e-2).all())
         True
     """
 
