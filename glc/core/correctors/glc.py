@@ -24,6 +24,7 @@ from glc.core.correctors.linking import (
     Linking,
     LinkScorer,
 )
+from glc.core.labelers.adaptive import consensus
 from glc.core.labelers.base import as_view
 from glc.core.labels import ArrayOrTensor, as_labels, compact_labels, with_class_scores
 from glc.core.neighbors.knn import unit_knn_graph
@@ -273,10 +274,13 @@ class GLC(BaseCorrector):
     def _correct(self, view: FeatureView[Any], labels: np.ndarray) -> np.ndarray:
         self._fit(view, labels)
         proposal = self._predict(view, labels)
-        if not self.careful:
+        seen = self._seen(view)
+        # As in MetricConsensus: labels of this graph hold nothing that clustering it anew could lose.
+        of_graph = isinstance(self.linking, ConsensusLinking)
+        if not self.careful or (of_graph and np.array_equal(labels, consensus(seen, self.seed).labels)):
             return proposal
         with self.timings_.stage('evidence'):
-            return accept_changes(self._seen(view), labels, proposal, self.seed)
+            return accept_changes(seen, labels, proposal, self.seed)
 
     def _fit(self, view: FeatureView[Any], labels: np.ndarray) -> None:
         with self.timings_.stage('fit'):
