@@ -8,12 +8,14 @@ import traceback
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import get_world_size, init_dist, is_distributed
 from mmengine.logging import print_log
 from mmengine.runner import Runner
+from torch.distributed.rendezvous import rendezvous
 
 from glc.apis.config_checks import (
     ConfigError,
@@ -201,14 +203,28 @@ def _leave_out_tensorboard(cfg: Config) -> None:
 
 
 def _init_processes(launcher: str, dist_cfg: dict) -> None:
+    store = _store_of_restart() if launcher == 'pytorch' else {}
     if launcher == 'pytorch' and dist_cfg.get('backend') == 'gloo':
         # mmengine selects a GPU first, which fails where there is none.
         timeout = dist_cfg.get('timeout')
         torch.distributed.init_process_group(
-            'gloo', timeout=None if timeout is None else timedelta(seconds=timeout)
+            'gloo', timeout=None if timeout is None else timedelta(seconds=timeout), **store
         )
     else:
-        init_dist(launcher, **dist_cfg)
+        init_dist(launcher, **dist_cfg, **store)
+
+
+def _store_of_restart() -> dict[str, Any]:
+    """Return a store of its own for processes that torchrun has started again; empty at the first start.
+
+    torchrun keeps the store of the start before, in which a fast process would find the addresses of dead ones.
+    """
+    attempt = os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')
+    if attempt == '0':
+        return {}
+    store, rank, world_size = next(rendezvous('env://'))
+    prefixed = torch.distributed.PrefixStore(f'start_{attempt}', store)  # type: ignore[attr-defined]
+    return {'store': prefixed, 'rank': rank, 'world_size': world_size}
 
 
 def share_batch(cfg: Config, world_size: int) -> None:
