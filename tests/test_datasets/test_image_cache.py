@@ -189,6 +189,7 @@ def test_no_cache_where_it_does_not_fit_or_the_pipeline_begins_otherwise(
 
 
 def test_memory_is_given_back(folder):
+    gc.collect()  # what other tests have left
     before = len(os.listdir('/proc/self/fd'))
     dataset = market(folder, TEST, 'auto')
     dataset[0]
