@@ -429,6 +429,10 @@ def test_consensus_linking_weighs_the_graph_of_the_consensus():
     distance = view.distance(k1, k2, clusterer.reach)
     weighted = scorer.weighted(distance, 0.3, relative=True)
     np.testing.assert_allclose(np.median(1 - weighted.data), np.median(1 - distance.data), atol=0.02)
+    rows, cols = sparse.triu(distance, k=1).nonzero()
+    links = (scorer.probabilities(rows, cols) + scorer.probabilities(cols, rows)) / 2
+    expected = (1 - distance[rows, cols]) * (links / np.median(links)) ** 0.3
+    np.testing.assert_allclose(1 - weighted[rows, cols], np.minimum(expected, 1), rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(linking(view, scorer, None, 0, timings), clusterer(weighted))
     halves = 2 * truth + np.arange(len(truth)) % 2
     metric = within_class_whitening(view.centered, torch.from_numpy(halves), 0.3)
