@@ -32,7 +32,7 @@ from glc.engine.loop import EpochLoop, batches_done
 from glc.engine.resume import check_resumable
 from glc.engine.schedule import resume_schedulers
 from glc.engine.unwrap import unwrap
-from glc.engine.work_dir import TEMPLATES, locked, pointed_to, starting_point
+from glc.engine.work_dir import TEMPLATES, locked, own_stamp, pointed_to, starting_point
 from glc.utils.files import atomic_file
 from glc.utils.versions import versions
 
@@ -50,6 +50,11 @@ class ReIDRunner(Runner):
     docs/reliability.md. The log begins with the versions of the software, and says what is found of each data set. The
     console shows a summary of it. See docs/watching.md.
     """
+
+    def setup_env(self, env_cfg: dict) -> None:
+        """Set up the processes as mmengine does, and name the run by a time that no other run has."""
+        super().setup_env(env_cfg)
+        self._timestamp = _on_first_process(lambda: own_stamp(self.work_dir, self._timestamp))
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """Build the training loop as mmengine does.

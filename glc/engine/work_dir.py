@@ -10,6 +10,7 @@ import time
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ __all__ = [
     'checkpoints_in',
     'locked',
     'newest_checkpoint',
+    'own_stamp',
     'point_to',
     'pointed_to',
     'starting_point',
@@ -33,6 +35,34 @@ LOCK = '.lock'
 WITHIN_EPOCH = 'within_epoch_{}.pth'  # of the epoch that has begun, from 1
 # Names of epochs and of iterations; a run may have other ones.
 TEMPLATES = ('epoch_{}.pth', 'iter_{}.pth', WITHIN_EPOCH)
+
+STAMP = '%Y%m%d_%H%M%S'
+_STAMPS: set[str] = set()  # of the runs of this process
+
+
+def own_stamp(folder: str | Path, stamp: str) -> str:
+    """Make a run's folder for logs, whose name is the time at which the run began.
+
+    Its name is a second later, or more, where another run has it: one in the same work dir would write into the same
+    log, and one of the same process would share its message hub.
+
+    Args:
+        folder: The work dir.
+        stamp: The time now, as ``20261126_072143``.
+
+    Returns:
+        The name.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    while True:
+        try:
+            if stamp not in _STAMPS:
+                Path(folder, stamp).mkdir()
+                _STAMPS.add(stamp)
+                return stamp
+        except FileExistsError:
+            pass
+        stamp = (datetime.strptime(stamp, STAMP) + timedelta(seconds=1)).strftime(STAMP)
 
 
 def checkpoints_in(folder: str | Path, template: str) -> dict[int, Path]:

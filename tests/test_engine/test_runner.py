@@ -3,7 +3,9 @@
 import errno
 import os
 import signal
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from mmengine.runner import Runner
@@ -74,3 +76,16 @@ def test_log_begins_with_versions_and_says_which_data_were_found(images, tmp_pat
     ):
         assert sum(line.endswith(f' {found}') for line in lines) == 1
     assert sum(line.endswith(f"Market1501 in '{images}'") for line in lines) == 2
+
+
+def test_runs_that_begin_in_one_second_have_logs_of_their_own(images, tmp_path, monkeypatch):
+    clock = SimpleNamespace(time=lambda: 1e9, strftime=time.strftime, localtime=time.localtime)
+    monkeypatch.setattr('mmengine.runner.runner.time', clock)
+    runs = []
+    for folder in ('a', 'a', 'b'):
+        cfg = tiny_config(images, tmp_path / folder)
+        cfg.experiment_name = 'same'
+        runs.append(build_runner(prepare_config(cfg)))
+    assert len({run.timestamp for run in runs}) == 3
+    assert len({id(run.message_hub) for run in runs}) == 3
+    assert all(Path(run.log_dir, f'{run.timestamp}.log').is_file() for run in runs)
