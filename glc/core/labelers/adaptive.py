@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from scipy import sparse
+from torch import Tensor
 
 from glc.core.clusterers import RelativeMapEquationClusterer
 from glc.core.labelers.base import BaseLabeler
@@ -49,6 +50,7 @@ class AdaptiveConsensus(BaseLabeler):
     Neighborhoods that fit the images per person matter more than any cut. Neighborhoods start with those for three
     images. They grow until they fit the cluster of the median image, or the clusters hardly respond to a step. Where
     they fit, one step beyond is tried. It counts if they fit there too, since small neighborhoods may find pieces only.
+    It counts too, and is the last one, where clusters are of one camera each: other cameras are farther away.
     The median follows neither a few giant clusters nor many small pieces. The labeler assumes nothing about the data
     set: not how many images a person has, how good the features are, or how many images belong to nobody else.
 
@@ -130,14 +132,18 @@ def _consensus(view: FeatureView[Any], seed: int, timings: Timings) -> Consensus
     labels = _cluster_at(view, _SMALLEST, seed, timings)
     most = max(_BEYOND * _SMALLEST, len(view) / _FEWEST_PEOPLE)
     while (size := sizes[-1]) < most:
-        alone = (labels < 0).mean() > 0.5
-        wanted = _LARGEST_STEP if alone else typical_size(labels) / size
+        mostly_alone = (labels < 0).mean() > 0.5
+        wanted = _LARGEST_STEP if mostly_alone else typical_size(labels) / size
         growing = wanted >= _TOLERANCE
         largest = _LARGEST_STEP if size > _SMALLEST else _BEYOND
-        following = min(min(max(wanted, _SMALLEST_STEP), largest) * size if growing else _BEYOND * size, most)
+        step = min(max(wanted, _SMALLEST_STEP), largest) if growing else _BEYOND
+        following = min(step * size, most)
         found = _cluster_at(view, following, seed, timings)
         response = log(mean_size(found) / mean_size(labels)) / log(following / size)
-        if response < _LEAST_RESPONSE or not (growing or _TOLERANCE * typical_size(found) >= following):
+        fits = growing or _TOLERANCE * typical_size(found) >= following
+        if response >= _LEAST_RESPONSE and not fits and mostly_of_one_camera(labels, view.cam_ids):
+            return Consensus((*sizes, following), found)
+        if response < _LEAST_RESPONSE or not fits:
             return Consensus((*sizes, following, size), labels)
         sizes.append(following)
         labels = found
@@ -175,6 +181,22 @@ def typical_size(labels: np.ndarray) -> float:
     """
     clustered = labels[labels >= 0]
     return float(np.median(np.bincount(clustered)[clustered])) if len(clustered) else 1.0
+
+
+def mostly_of_one_camera(labels: np.ndarray, cam_ids: Tensor | None) -> bool:
+    """Tell whether most clustered images are in clusters of one camera; False where cameras are unknown.
+
+    Example:
+        >>> from torch import tensor
+        >>> mostly_of_one_camera(np.array([0, 0, 0, 1, 1, -1]), tensor([2, 2, 2, 1, 2, 1]))
+        True
+    """
+    if cam_ids is None or labels.max() < 0:
+        return False
+    known = labels >= 0
+    clustered, cameras = labels[known], cam_ids.cpu().numpy()[known]
+    cameras_of = np.bincount(np.unique(np.stack([clustered, cameras]), axis=1)[0])
+    return bool((cameras_of[clustered] == 1).mean() > 0.5)
 
 
 def scales_for(size: float) -> tuple[list[int], list[int]]:
