@@ -10,7 +10,8 @@ public programs of re-identification use them, and what this project did before:
 transposes and mirror images, and a normalization of the whole batch in five copies. The limits are the decoding alone,
 and the copy of a decoded image with its normalization. The second table is what a batch from a worker costs the main
 process. The third is the time of the features of all images in loader and network: torchvision's transforms, the first
-extraction of a training, a later one, the network alone. It is processor time without workers, else time on the clock.
+extraction of a training, a later one in float32 and in half precision, the network alone. It is processor time without
+workers, else time on the clock.
 """
 
 from __future__ import annotations
@@ -229,16 +230,31 @@ def measure_extraction(
     inputs = network.data_preprocessor({'inputs': batch})['inputs']
     timed(lambda: features(iter([inputs])))
     whole = timed(torchvision)
+    found: dict[bool, Tensor] = {}
+
+    def extraction(amp: bool) -> float:
+        extractor.amp = amp
+        return timed(lambda: found.update({amp: extractor(network)}))
+
+    def alone(amp: bool) -> float:
+        batches = iter([inputs] * -(-count // batch_size))
+        with torch.autocast(device.type, torch.bfloat16 if device.type == 'cpu' else torch.float16, amp):
+            return timed(lambda: features(batches))
+
     rows = {
         'torchvision, one by one': whole,
-        'first extraction of a training': timed(lambda: extractor(network)),
-        'later extraction (`image_cache`)': timed(lambda: extractor(network)),
-        'limit: the network alone': timed(lambda: features(iter([inputs] * -(-count // batch_size)))),
+        'first extraction of a training': extraction(False),
+        'later extraction (`image_cache`)': extraction(False),
+        'the same in half precision (`pseudo_label.amp`)': extraction(True),
+        'limit: the network alone': alone(False),
+        'limit: the network alone, in half precision': alone(True),
     }
     print(f'\n| features of {count:,} images, {workers} workers | seconds | times torchvision |')
     print('|---|---|---|')
     for name, seconds in rows.items():
         print(f'| {name} | {seconds:.1f} | {whole / seconds:.2f} |')
+    distance = 1 - torch.cosine_similarity(found[True], found[False])
+    print(f'\ncosine distance of half precision to float32: {distance.mean():.1e}, at most {distance.max():.1e}')
 
 
 def main(argv: Sequence[str] | None = None) -> None:
