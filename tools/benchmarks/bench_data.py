@@ -254,7 +254,9 @@ def measure_extraction(
     for name, seconds in rows.items():
         print(f'| {name} | {seconds:.1f} | {whole / seconds:.2f} |')
     distance = 1 - torch.cosine_similarity(found[True], found[False])
-    print(f'\ncosine distance of half precision to float32: {distance.mean():.1e}, at most {distance.max():.1e}')
+    print(
+        f'\ncosine distance of half precision to float32: {distance.mean():.1e}, at most {distance.max():.1e}'
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
