@@ -21,12 +21,11 @@ LOOSEST = 0.75
 _K1_PER_IMAGE = np.array([0.7, 1.2, 1.8, 2.6])
 _K2_PER_K1 = 0.25
 _SMALLEST = 3.0
-_SECOND = 4.0
-_PER_MEAN = 1.2
+_TOLERANCE = 1.04
+_SMALLEST_STEP = 1.15
+_BEYOND = 4 / 3
 _LARGEST_STEP = 1.5
-_SMALLEST_STEP = 1.04
 _LEAST_RESPONSE = 0.2
-_STRONG_RESPONSE = 0.7
 _FEWEST_PEOPLE = 8
 _EXPECTED_SIZE = 24
 
@@ -48,9 +47,9 @@ class AdaptiveConsensus(BaseLabeler):
     """Multi-scale Jaccard communities whose neighborhoods follow the number of images per person.
 
     Neighborhoods that fit the images per person matter more than any cut. Neighborhoods start with those for three
-    images and grow as long as the clusters grow with them: up to 1.2 times the mean size of the clusters, and not by a
-    step to which the clusters hardly respond. One step beyond is tried, since small neighborhoods may find pieces only.
-    It counts where the clusters grow nearly as much as the neighborhoods. The labeler assumes nothing about the data
+    images. They grow until they fit the cluster of the median image, or the clusters hardly respond to a step. Where
+    they fit, one step beyond is tried. It counts if they fit there too, since small neighborhoods may find pieces only.
+    The median follows neither a few giant clusters nor many small pieces. The labeler assumes nothing about the data
     set: not how many images a person has, how good the features are, or how many images belong to nobody else.
 
     - Scales: k1 = 0.7, 1.2, 1.8 and 2.6 times the images per person, k2 = k1 / 4; the mean of the Jaccard distances,
@@ -129,21 +128,20 @@ def consensus_distance(view: FeatureView[Any], seed: int = 0) -> sparse.csr_arra
 def _consensus(view: FeatureView[Any], seed: int, timings: Timings) -> Consensus:
     sizes = [_SMALLEST]
     labels = _cluster_at(view, _SMALLEST, seed, timings)
-    most = max(_SECOND, len(view) / _FEWEST_PEOPLE)
-    while True:
-        size, mean = sizes[-1], mean_size(labels)
-        largest = _LARGEST_STEP * size if size > _SMALLEST else _SECOND
-        fitting = min(_PER_MEAN * mean, largest)
-        fits = fitting < _SMALLEST_STEP * size
-        following = min(largest if fits else fitting, most)
-        if following <= size:
-            return Consensus(tuple(sizes), labels)
+    most = max(_BEYOND * _SMALLEST, len(view) / _FEWEST_PEOPLE)
+    while (size := sizes[-1]) < most:
+        alone = (labels < 0).mean() > 0.5
+        wanted = _LARGEST_STEP if alone else typical_size(labels) / size
+        growing = wanted >= _TOLERANCE
+        largest = _LARGEST_STEP if size > _SMALLEST else _BEYOND
+        following = min(min(max(wanted, _SMALLEST_STEP), largest) * size if growing else _BEYOND * size, most)
         found = _cluster_at(view, following, seed, timings)
-        response = log(mean_size(found) / mean) / log(following / size)
-        if response < (_STRONG_RESPONSE if fits else _LEAST_RESPONSE):
+        response = log(mean_size(found) / mean_size(labels)) / log(following / size)
+        if response < _LEAST_RESPONSE or not (growing or _TOLERANCE * typical_size(found) >= following):
             return Consensus((*sizes, following, size), labels)
         sizes.append(following)
         labels = found
+    return Consensus(tuple(sizes), labels)
 
 
 def _cluster_at(view: FeatureView[Any], size: float, seed: int, timings: Timings) -> np.ndarray:
@@ -166,6 +164,17 @@ def mean_size(labels: np.ndarray) -> float:
         3.0
     """
     return float((labels >= 0).sum() / (labels.max() + 1)) if labels.max() >= 0 else 1.0
+
+
+def typical_size(labels: np.ndarray) -> float:
+    """Return the size of the cluster of the median image, outliers aside; 1 without clusters.
+
+    Example:
+        >>> typical_size(np.array([0, 0, 1, 1, 1, 1, -1]))
+        4.0
+    """
+    clustered = labels[labels >= 0]
+    return float(np.median(np.bincount(clustered)[clustered])) if len(clustered) else 1.0
 
 
 def scales_for(size: float) -> tuple[list[int], list[int]]:
