@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from glc.registry import MODELS
-from tests.runs import tiny_config, write_images
+from tests.runs import tiny_config, warm_python, write_images
 
 
 def pytest_collection_finish() -> None:
@@ -52,3 +52,10 @@ def network(images, tmp_path_factory):
     return SimpleNamespace(
         config=folder / 'config.py', weights=folder / 'weights.pth', images=images / 'bounding_box_train'
     )
+
+
+@pytest.fixture
+def warm(tmp_path):
+    """Path of an interpreter for scripts that has imported everything."""
+    with warm_python(tmp_path) as python:
+        yield python

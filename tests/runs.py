@@ -6,11 +6,15 @@ import itertools
 import json
 import multiprocessing
 import os
+import runpy
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver
+from multiprocessing.connection import Connection, Listener
 from pathlib import Path
+from threading import Thread
 from unittest.mock import patch
 
 import cv2
@@ -22,7 +26,6 @@ from mmengine.runner import Runner
 from torch import nn
 
 from glc.apis import build_runner, prepare_config
-from glc.cli.train import main
 from glc.datasets import Market1501
 from glc.models.backbones.base import BaseBackbone
 from glc.registry import DATASETS, MODELS
@@ -53,6 +56,18 @@ HYBRID = {
 PASS_BACKBONE = dict(
     type='PASSViT', arch=dict(dim=24, depth=2, heads=2), img_size=(32, 16), patch_size=8, stride=8
 )
+
+# Asks a process of the tests to run a script, waits for it even where a launcher ends it, and exits as it does.
+WARM_PYTHON = """#!{python} -S
+import os, signal, sys
+from multiprocessing.connection import Client
+
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+with Client({address!r}) as server:
+    output = [f'/proc/{{os.getpid()}}/fd/{{number}}' for number in (1, 2)]
+    server.send((sys.argv[1:], os.getcwd(), dict(os.environ), *output))
+    sys.exit(server.recv())
+"""
 
 
 @MODELS.register_module()
@@ -248,8 +263,9 @@ def train_by_command(words: Sequence[object], processes: int, log: Path) -> tupl
             'MASTER_PORT': str(free_port()),
         }
     context = multiprocessing.get_context(fork_server())
+    words = ['tools/train.py', *words]
     children = [
-        context.Process(target=_command, args=(words, {**environment, 'RANK': str(rank)}, log))
+        context.Process(target=_script, args=(words, ROOT, {**environment, 'RANK': str(rank)}, log, log))
         for rank in range(processes)
     ]
     for child in children:
@@ -260,13 +276,37 @@ def train_by_command(words: Sequence[object], processes: int, log: Path) -> tupl
     return [child.exitcode for child in children], log.read_text()
 
 
-def _command(words: list[str], environment: dict[str, str], log: Path) -> None:
+@contextmanager
+def warm_python(folder: Path) -> Iterator[Path]:
+    """Write an interpreter for scripts, which runs them in processes that are forked from one that has imported all."""
+    context, python = multiprocessing.get_context(fork_server()), folder / 'warm_python'
+    with Listener(str(folder / 'socket'), 'AF_UNIX', backlog=8) as listener:
+
+        def serve(client: Connection) -> None:
+            child = context.Process(target=_script, args=client.recv())
+            child.start()
+            child.join()
+            client.send(child.exitcode)
+
+        def accept() -> None:
+            with suppress(OSError):  # closed
+                while True:
+                    Thread(target=serve, args=(listener.accept(),), daemon=True).start()
+
+        Thread(target=accept, daemon=True).start()
+        python.write_text(WARM_PYTHON.format(python=sys.executable, address=listener.address))
+        python.chmod(0o755)
+        yield python
+
+
+def _script(words: list[str], folder: Path, environment: dict[str, str], out: Path, errors: Path) -> None:
+    """Run a script with its arguments, as an interpreter does."""
+    os.chdir(folder)
     os.environ.update(environment)
-    with log.open('a', buffering=1) as sys.stdout:
-        sys.stderr = sys.stdout
-        sys.argv = ['tools/train.py', *words]
+    with open(out, 'a', buffering=1) as sys.stdout, open(errors, 'a', buffering=1) as sys.stderr:
+        sys.argv = words
         try:
-            main(words)
+            runpy.run_path(words[0], run_name='__main__')
         except Exception:
             sys.excepthook(*sys.exc_info())
             sys.exit(1)

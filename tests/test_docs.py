@@ -126,6 +126,7 @@ def test_tree_of_the_architecture_is_the_tree_of_the_package():
     assert rooms - listed == set()
 
 
+@pytest.mark.slow
 def test_picture_of_an_epoch_is_what_its_script_draws(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', ['draw_epoch.py', '--out', str(tmp_path / 'epoch.png')])
     runpy.run_path(str(ROOT / 'tools/docs/draw_epoch.py'), run_name='__main__')

@@ -215,7 +215,7 @@ def test_stochastic_depth_may_differ(plan_module):
 
 # ---------------------------------------------------------------- all of it
 
-# The real Python, except that it is interrupted where the adaptation should begin while a flag is there.
+# The trainings themselves, except that they are interrupted where the adaptation should begin while a flag is there.
 INTERRUPTED_PYTHON = """#!/usr/bin/env bash
 [[ -e "{flag}" && "$*" == *tools/train.py*_uda.py* ]] && exit 130
 exec "{python}" "$@"
@@ -223,9 +223,9 @@ exec "{python}" "$@"
 
 
 @pytest.mark.slow
-def test_chain_goes_on_after_an_interruption_between_its_stages(data, tmp_path):
+def test_chain_goes_on_after_an_interruption_between_its_stages(data, tmp_path, warm):
     python, flag, runs = tmp_path / 'python', tmp_path / 'flag', tmp_path / 'runs'
-    python.write_text(INTERRUPTED_PYTHON.format(flag=flag, python=sys.executable))
+    python.write_text(INTERRUPTED_PYTHON.format(flag=flag, python=warm))
     python.chmod(0o755)
     small = ['train_cfg.max_epochs=1', 'train_cfg.val_interval=2', 'train_dataloader.batch_size=16']
     small += ['train_dataloader.sampler.num_ids=4', 'train_dataloader.sampler.iterations=2']

@@ -298,8 +298,13 @@ def test_the_small_quickstart_does_nothing_twice(quickstart):
     [
         ('train configs/source', {'make_synthetic': 0, 'train': 3, 'test': 3, 'draw_ranked': 2}),
         ('train configs/glc', {'make_synthetic': 0, 'train': 1, 'test': 1}),
-        ('train configs/cluster_contrast', {'make_synthetic': 0, 'train': 1}),
-        ('draw_ranked', {'make_synthetic': 0, 'train': 0, 'test': 0, 'draw_ranked': 2}),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ('train configs/cluster_contrast', {'make_synthetic': 0, 'train': 1}),
+                ('draw_ranked', {'make_synthetic': 0, 'train': 0, 'test': 0, 'draw_ranked': 2}),
+            )
+        ),
     ],
 )
 def test_quickstart_goes_on_where_it_stopped(quickstart, checkout, stop, left):

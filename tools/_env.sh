@@ -68,7 +68,11 @@ glc_find_python() {
         "install one (Debian: apt-get install python3 python3-venv) or name it: PYTHON=/path/to/python3 bash $0"
 }
 
-glc_pip_install() { "$GLC_PYTHON" -m pip install --disable-pip-version-check --progress-bar off "$@"; }
+# Without compiling all modules, which takes half of the time: those that are used are compiled at their first import.
+glc_pip_install() {
+    "$GLC_PYTHON" -m pip install --disable-pip-version-check --progress-bar off --no-compile "$@"
+}
+export PYTHONDONTWRITEBYTECODE=
 
 # Torch and torchvision without CUDA, or neither. They must be a pair of that index, so pip sees no other place: with
 # another torchvision, torch imports, but has no torchvision::nms.

@@ -4,7 +4,6 @@ import copy
 import hashlib
 import re
 from collections.abc import Iterator
-from contextlib import nullcontext
 from functools import cached_property
 from itertools import islice
 from numbers import Integral
@@ -133,9 +132,8 @@ class ReIDInferencer:
         """
 
         def extracted(dataset: BaseReIDDataset) -> np.ndarray:
-            extract = FeatureExtractor(dataset, batch_size or self.batch_size, num_workers, progress)
-            with torch.autocast(self.device.type, self._half) if amp else nullcontext():
-                return extract(self.model).cpu().numpy()
+            extract = FeatureExtractor(dataset, batch_size or self.batch_size, num_workers, progress, amp)
+            return extract(self.model).cpu().numpy()
 
         if isinstance(inputs, BaseReIDDataset):
             names = [inputs.get_data_info(index)['img_path'] for index in range(len(inputs))]
@@ -175,10 +173,6 @@ class ReIDInferencer:
             features = gallery if isinstance(gallery, ReIDFeatures) else self(gallery, **options)
             gallery = Gallery.of(features)
         return gallery.search(query if isinstance(query, ReIDFeatures) else self(query, **options), topk)
-
-    @property
-    def _half(self) -> torch.dtype:
-        return torch.bfloat16 if self.device.type == 'cpu' else torch.float16
 
 
 def _network(cfg: Config, weights: str | Path | None) -> BaseModel:

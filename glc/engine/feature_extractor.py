@@ -1,6 +1,7 @@
 """Features of a whole data set, in the order of its samples."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from mmengine.config import Config
@@ -26,13 +27,20 @@ class FeatureExtractor:
         batch_size: Images per batch.
         num_workers: Worker processes that load images, per training process.
         progress: Whether a terminal shows a bar.
+        amp: Whether the network computes in half precision: bfloat16 on a CPU, float16 on a GPU.
     """
 
     def __init__(
-        self, dataset: BaseReIDDataset, batch_size: int = 256, num_workers: int = 2, progress: bool = True
+        self,
+        dataset: BaseReIDDataset,
+        batch_size: int = 256,
+        num_workers: int = 2,
+        progress: bool = True,
+        amp: bool = False,
     ) -> None:
         self.dataset = dataset
         self.progress = progress
+        self.amp = amp
         rank, world_size = get_dist_info()
         batches = torch.arange(len(dataset)).split(batch_size)
         self._loader: DataLoader = DataLoader(
@@ -55,19 +63,23 @@ class FeatureExtractor:
         network = unwrap(model)
         was_training = network.training
         network.eval()
+        device = network.data_preprocessor.device
+        half = torch.bfloat16 if device.type == 'cpu' else torch.float16
+        precision = torch.autocast(device.type, half) if self.amp else nullcontext()
         indices, features = [], []
         quiet = True if get_dist_info()[0] or not self.progress else None  # None: a bar on a terminal only
         try:
             for batch in tqdm(self._loader, desc='extract features', disable=quiet, leave=False):
                 batch = network.data_preprocessor(batch, False)
                 samples = batch['data_samples']
-                features.append(features_for_test(network, batch['inputs'], samples).float())
+                with precision:
+                    features.append(features_for_test(network, batch['inputs'], samples).float())
                 indices += [sample.sample_idx for sample in samples]
         finally:
             network.train(was_training)
         dim = torch.tensor(features[0].shape[1] if features else 0)
         all_reduce(dim, op='max')  # a process without a batch does not know D
-        table = torch.zeros(len(self.dataset), int(dim), device=network.data_preprocessor.device)
+        table = torch.zeros(len(self.dataset), int(dim), device=device)
         if features:
             table[torch.tensor(indices)] = torch.cat(features)
         all_reduce(table, op='sum')

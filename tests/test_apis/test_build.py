@@ -110,12 +110,12 @@ def test_checkpoint_of_another_model_is_refused(images, tmp_path):
 
 
 @pytest.mark.slow
-def test_command_line_of_test_py(images, tmp_path):
+def test_command_line_of_test_py(images, tmp_path, warm):
     runner = train(tiny_config(images, tmp_path, train_cfg__max_epochs=1))
     cfg = tiny_config(images, tmp_path)
     cfg.custom_imports = dict(imports=['tests.runs'])
     cfg.dump(tmp_path / 'config.py')
-    command = [sys.executable, 'tools/test.py', str(tmp_path / 'config.py'), str(tmp_path / 'epoch_1.pth')]
+    command = [warm, 'tools/test.py', str(tmp_path / 'config.py'), str(tmp_path / 'epoch_1.pth')]
     out = tmp_path / 'scores.json'
     subprocess.run([*command, '--out', str(out), '--work-dir', str(tmp_path / 'test')], cwd=ROOT, check=True)
     assert json.loads(out.read_text())['reid/mAP'] == pytest.approx(

@@ -37,6 +37,7 @@ METHODS = {
     'voting': lambda device: NeighborVoting(k=8),
     'propagation': lambda device: LabelPropagation(**JACCARD),
 }
+SLOW = ('metric default', 'metric anew')  # 'metric' goes the same way
 
 
 def images():
@@ -56,7 +57,9 @@ def labeled(method, device, features, cam_ids, labels):
     return result.cpu()
 
 
-@pytest.mark.parametrize('method', METHODS)
+@pytest.mark.parametrize(
+    'method', [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in METHODS]
+)
 def test_labels_on_another_device(method):
     inputs = images()
     expected = labeled(method, 'cpu', *inputs)

@@ -64,6 +64,7 @@ def test_market_missing_folder(tmp_path, missing):
     assert f'python tools/dataset_tools/verify_dataset.py Market1501 {root}' in message
 
 
+@pytest.mark.slow
 def test_market_real_archive():
     """The names in the archive of the development data; it has all of the training part."""
     import tarfile

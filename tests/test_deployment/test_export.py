@@ -41,7 +41,6 @@ NETWORKS = {
         dict(pool=dict(type='avg')),
     ),
 }
-QUICK = ('pass', 'plain')
 ONNX = (
     'osnet',
     'pass',
@@ -78,7 +77,7 @@ def pixels(number: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    'name', [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS]
+    'name', [pytest.param(name, marks=[pytest.mark.slow] * (name != 'plain')) for name in NETWORKS]
 )
 def test_every_backbone_exports_with_any_batch(name, tmp_path):
     model = network(name)

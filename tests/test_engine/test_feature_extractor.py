@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from glc import JaccardDBSCAN
 from glc.apis import build_runner, prepare_config
+from glc.core.evaluation import label_quality
 from glc.datasets import Market1501
 from glc.engine import FeatureExtractor
 from tests.runs import assert_same, state, tiny_config, train
@@ -64,3 +66,23 @@ def test_features_of_labels_and_files_are_flip_tested(images, tmp_path):
     mean = (plain + extract(network)) / 2
     torch.testing.assert_close(features, mean / mean.norm(dim=1, keepdim=True))
     assert not torch.allclose(features, plain, atol=1e-3)
+
+
+def test_half_precision_gives_nearly_the_same_features_and_labels(images, tmp_path, monkeypatch):
+    """In a training with ``amp`` of the hook: cosine distance to float32 below 1e-4, pairwise F of the labels 0.95."""
+    cfg = tiny_config(images, tmp_path, train_cfg__max_epochs=1, default_hooks__pseudo_label__amp=True)
+    original, found = FeatureExtractor.__call__, []
+
+    def both(self, model):
+        found.append(original(self, model))
+        self.amp = False
+        found.append(original(self, model))
+        return found[0]
+
+    monkeypatch.setattr(FeatureExtractor, '__call__', both)
+    train(cfg)
+    half, full = found
+    assert half.dtype == torch.float32
+    assert 0 < (1 - torch.cosine_similarity(half, full)).max() < 1e-4
+    labels = [JaccardDBSCAN(k1=6, k2=2, min_samples=2)(features).numpy() for features in found]
+    assert label_quality(*labels)['pairwise_f'] > 0.95

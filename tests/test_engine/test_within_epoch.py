@@ -70,7 +70,9 @@ def config(images, folder, options):
     return cfg
 
 
-@pytest.mark.parametrize('name', RUNS)
+@pytest.mark.parametrize(
+    'name', [pytest.param(name, marks=[pytest.mark.slow] * name.startswith('correction')) for name in RUNS]
+)
 def test_the_rest_of_an_epoch_is_that_of_the_uninterrupted_run(images, tmp_path, monkeypatch, name):
     options, iteration = RUNS[name]
     cfg = config(images, tmp_path / 'whole', options)
@@ -87,7 +89,7 @@ def test_the_rest_of_an_epoch_is_that_of_the_uninterrupted_run(images, tmp_path,
     assert (iteration - 1) // ITERATIONS not in labeled
 
 
-@pytest.mark.parametrize('kind', ['source', 'pass'])
+@pytest.mark.parametrize('kind', ['source', pytest.param('pass', marks=pytest.mark.slow)])
 def test_trainings_without_pseudo_labels_go_on_within_an_epoch(images, tmp_path, kind):
     if kind == 'source':
         cfg = source_config(images, tmp_path / 'whole')

@@ -366,7 +366,7 @@ def test_resnet_ibn_is_the_first_norm_of_the_first_three_stages():
         assert isinstance(module, IBN) == wanted, name
 
 
-@pytest.mark.parametrize('depth', [18, 34, 152])
+@pytest.mark.parametrize('depth', [18, 34, pytest.param(152, marks=pytest.mark.slow)])
 def test_resnet_of_other_depths_computes_what_torchvision_computes(depth):
     reference = getattr(torchvision.models, f'resnet{depth}')(num_classes=2).eval()
     model = ResNet(depth, last_stride=2).eval()

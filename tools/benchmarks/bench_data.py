@@ -8,9 +8,10 @@ The first table is the processor time of one process: decode, resize to 256 x 12
 erasing, normalized batch on the CPU. The baselines are the transforms of torchvision, one image after the other, as
 public programs of re-identification use them, and what this project did before: the same images through NumPy's
 transposes and mirror images, and a normalization of the whole batch in five copies. The limits are the decoding alone,
-and the copy of a decoded image with its normalization. The second table is what a batch from a worker costs the main
-process. The third is the time of the features of all images in loader and network: torchvision's transforms, the first
-extraction of a training, a later one, the network alone. It is processor time without workers, else time on the clock.
+decoding with pillow's resizing, and the copy of a decoded image with its normalization. The second table is what a
+batch from a worker costs the main process. The third is the time of the features of all images in loader and network:
+torchvision's transforms, the first extraction of a training, a later one in float32 and in half precision, the network
+alone. It is processor time without workers, else time on the clock.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ Program = Callable[[range], object]
 
 
 def loading(root: str, count: int) -> dict[str, Program]:
-    """Return programs that load the images of these rows as one batch, by name; two limits come first."""
+    """Return programs that load the images of these rows as one batch, by name; three limits come first."""
     plain = Market1501(root, pipeline=pipelines('pillow')[0], check='off', indices=count)
     paths = [plain.get_data_info(index)['img_path'] for index in range(len(plain))]
     contents = [np.fromfile(path, np.uint8) for path in paths]
@@ -145,12 +146,17 @@ def loading(root: str, count: int) -> dict[str, Program]:
     def new(dataset: Market1501) -> Program:
         return lambda rows: preprocess(stack_images(draws(dataset, rows)))
 
+    def resized(rows: range) -> object:
+        images = (Image.fromarray(cv2.imdecode(contents[row], cv2.IMREAD_COLOR)) for row in rows)
+        return [image.resize((128, 256), Image.Resampling.BICUBIC) for image in images]
+
     def limit(rows: range) -> object:
         images = decoded[rows.start : rows.stop].transpose(0, 3, 1, 2).copy()
         return preprocess({'inputs': torch.from_numpy(images)})
 
     return {
         'limit: decoding alone': lambda rows: [cv2.imdecode(contents[row], cv2.IMREAD_COLOR) for row in rows],
+        'limit: decoding and resizing, bicubic of pillow': resized,
         'limit: copy and normalization of decoded images': limit,
         'torchvision, one by one': lambda rows: torch.stack([torchvision[index] for index in rows]),
         'before: bicubic of pillow': lambda rows: before.normalized(pseudo_collate(draws(old, rows))),
@@ -173,7 +179,7 @@ def measure_loading(root: str, count: int, batch_size: int, repeats: int) -> Non
                 program(rows)
                 times[name][place] = min(times[name][place], time.process_time() - start)
     seconds = {name: values.sum() for name, values in times.items()}
-    torchvision, before = list(programs)[2:4]
+    torchvision, before = list(programs)[3:5]
     print('| one core | images/s | times torchvision | times before |')
     print('|---|---|---|---|')
     for name, own in seconds.items():
@@ -229,16 +235,33 @@ def measure_extraction(
     inputs = network.data_preprocessor({'inputs': batch})['inputs']
     timed(lambda: features(iter([inputs])))
     whole = timed(torchvision)
+    found: dict[bool, Tensor] = {}
+
+    def extraction(amp: bool) -> float:
+        extractor.amp = amp
+        return timed(lambda: found.update({amp: extractor(network)}))
+
+    def alone(amp: bool) -> float:
+        batches = iter([inputs] * -(-count // batch_size))
+        with torch.autocast(device.type, torch.bfloat16 if device.type == 'cpu' else torch.float16, amp):
+            return timed(lambda: features(batches))
+
     rows = {
         'torchvision, one by one': whole,
-        'first extraction of a training': timed(lambda: extractor(network)),
-        'later extraction (`image_cache`)': timed(lambda: extractor(network)),
-        'limit: the network alone': timed(lambda: features(iter([inputs] * -(-count // batch_size)))),
+        'first extraction of a training': extraction(False),
+        'later extraction (`image_cache`)': extraction(False),
+        'the same in half precision (`pseudo_label.amp`)': extraction(True),
+        'limit: the network alone': alone(False),
+        'limit: the network alone, in half precision': alone(True),
     }
     print(f'\n| features of {count:,} images, {workers} workers | seconds | times torchvision |')
     print('|---|---|---|')
     for name, seconds in rows.items():
         print(f'| {name} | {seconds:.1f} | {whole / seconds:.2f} |')
+    distance = 1 - torch.cosine_similarity(found[True], found[False])
+    print(
+        f'\ncosine distance of half precision to float32: {distance.mean():.1e}, at most {distance.max():.1e}'
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python tools/benchmarks/bench_step.py                     # OSNet x0.25, 64 images
     OMP_NUM_THREADS=1 python tools/benchmarks/bench_step.py --network vit_s --batch 16 --repeats 1
     python tools/benchmarks/bench_step.py --device cuda                         # ViT-S, 256 images of 256 x 128
-    python tools/benchmarks/bench_step.py --device cuda --profile               # top kernels and idle share, too
+    python tools/benchmarks/bench_step.py --device cuda --profile --trace t.json    # top kernels, idle share, trace
 
 Every row has one option more than the row before it. Weights are random, images are made up and lie on the CPU in
 pinned memory. FLOPs are those of products, convolutions and attention, counted in float32; MFU is their rate as a share
@@ -82,13 +82,18 @@ class Step:
         return self.model.train_step(data, self.optim_wrapper)['loss']
 
 
-def print_profile(step: Callable[[], object], device: str, repeats: int) -> None:
-    """Print the ten operations that take longest, and the share of the time in which a GPU does nothing."""
+def print_profile(step: Callable[[], object], device: str, repeats: int, trace: str | None) -> None:
+    """Print the ten operations that take longest, and the share of the time in which a GPU does nothing.
+
+    ``trace`` is a file that chrome://tracing and Perfetto show.
+    """
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device != 'cpu')
     with profile(activities=activities) as profiler:
         for _ in range(repeats):
             step()
         finish(device)
+    if trace:
+        profiler.export_chrome_trace(trace)
     if device == 'cpu':
         print('\n' + profiler.key_averages().table(sort_by='self_cpu_time_total', row_limit=10))
         return
@@ -125,6 +130,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--repeats', type=int, metavar='N', help='steps per round (10 on a GPU, else 2)')
     parser.add_argument('--options', nargs='*', default=OPTIONS, choices=OPTIONS, help='options to add')
     parser.add_argument('--profile', action='store_true', help='profile the last row')
+    parser.add_argument('--trace', metavar='FILE', help='write the trace of the profile (.json or .json.gz)')
     args = parser.parse_args(argv)
     on_gpu = args.device != 'cpu'
     network = args.network or ('vit_s' if on_gpu else 'osnet')
@@ -165,8 +171,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             curve = losses
         report(name, step, f'{100 * float((losses - curve).abs().max() / curve[0]):.2f}')
     report('the same, the loss read in every step', lambda: float(step()))
-    if args.profile:
-        print_profile(step, args.device, 3)
+    if args.profile or args.trace:
+        print_profile(step, args.device, 3, args.trace)
 
 
 if __name__ == '__main__':

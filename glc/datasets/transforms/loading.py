@@ -15,6 +15,7 @@ from glc.registry import TRANSFORMS
 from glc.utils.images import check_depth
 
 _MOST_PIXELS = 178_956_970  # PIL opens no more
+_JPEG = b'\xff\xd8\xff'
 _MOST_BYTES = 8  # of a pixel: four channels of 16 bits
 
 
@@ -90,7 +91,8 @@ class LoadReIDImage(LoadImageFromFile):
         if not content:
             raise ValueError('it is empty')
         try:
-            image = Image.open(io.BytesIO(content))  # reads the header only
+            # Reads the header only. Without the format, PIL tries others first.
+            image = Image.open(io.BytesIO(content), formats=['JPEG'] if content.startswith(_JPEG) else None)
         except Image.DecompressionBombError:
             self._refuse(f'more than {_MOST_PIXELS:,} pixels')
         except UnidentifiedImageError:

@@ -54,6 +54,7 @@ class PseudoLabelHook(Hook):
         save_clusters: Write every labeling to ``clusters.csv`` in the work dir, over the last one: the columns ``file``
             and ``cluster``, which is -1 for an outlier. And its labels before and after the correction to
             ``labels/epoch_N.npz`` (:func:`glc.engine.clusters.write_labeling`), from which pictures are made.
+        amp: Whether the network of the extraction computes in half precision: bfloat16 on a CPU, float16 on a GPU.
 
     Example:
         >>> hook = PseudoLabelHook(labeler=dict(type='JaccardDBSCAN', eps=0.6), correct_begin=10, correct_interval=5)
@@ -76,6 +77,7 @@ class PseudoLabelHook(Hook):
         batch_size: int = 256,
         num_workers: int = 2,
         save_clusters: bool = True,
+        amp: bool = False,
     ) -> None:
         if interval < 1 or correct_interval < 1:
             raise ValueError(f'intervals must be at least 1, got {interval} and {correct_interval}')
@@ -95,6 +97,7 @@ class PseudoLabelHook(Hook):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.save_clusters = save_clusters
+        self.amp = amp
         self.pseudo: PseudoLabels | None = None
         # What the log has of the labeling of this epoch; empty where the labels were kept.
         self.report: dict[str, float] = {}
@@ -122,7 +125,7 @@ class PseudoLabelHook(Hook):
         check_cameras(unwrap(runner.model).memory, loader.dataset)
         pipeline = self.pipeline or deterministic_pipeline(runner.cfg)
         dataset = loader.dataset.with_pipeline(pipeline)
-        self._extract = FeatureExtractor(dataset, self.batch_size, self.num_workers)
+        self._extract = FeatureExtractor(dataset, self.batch_size, self.num_workers, amp=self.amp)
         if self.pseudo is not None and len(self.pseudo.labels) != len(dataset):
             raise ValueError(
                 f'the checkpoint holds pseudo labels of {len(self.pseudo.labels)} images, '

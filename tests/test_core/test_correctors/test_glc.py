@@ -314,6 +314,7 @@ def test_class_scores_join_the_features_in_the_graph():
     assert glc(features, labels).shape == labels.shape
 
 
+@pytest.mark.slow
 def test_links_of_the_published_network():
     """The published code finds 292 clusters and 2,799 outliers in its own features with its own network."""
     network = load_link_predictor(
@@ -382,7 +383,7 @@ def test_an_edge_weighs_the_root_of_the_mean_probability_of_both_directions(forw
 # The whole
 
 
-@pytest.mark.parametrize('seed', range(3))
+@pytest.mark.parametrize('seed', [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_planted_noise_is_cleaned(seed):
     features, noisy, truth = planted(seed=seed)
     corrected = GLC(

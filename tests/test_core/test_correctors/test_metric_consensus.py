@@ -153,7 +153,7 @@ def test_unusable_labels_and_parameters():
     'make',
     [
         lambda: MetricConsensus(k1=(6, 12), k2=3, careful=False),
-        lambda: GLC(linking='communities', careful=False, device='cpu'),
+        pytest.param(lambda: GLC(linking='communities', careful=False, device='cpu'), marks=pytest.mark.slow),
     ],
 )
 def test_images_that_resemble_nobody_follow_their_label(make):

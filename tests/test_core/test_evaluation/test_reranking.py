@@ -58,7 +58,7 @@ def task(seed, num_queries=9, num_gallery=50, noise=0.25):
     return features[:num_queries], features[num_queries:]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(
     seed=st.integers(0, 10_000),
     num_queries=st.integers(1, 12),

@@ -86,6 +86,7 @@ def compare_the_kernel_with_the_loop() -> None:
             torch.testing.assert_close(rows, expected, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_kernel_equals_the_loop_over_instances():
     pytest.importorskip('triton', reason='needs triton, which comes with torch for GPUs')
     code = f'from {__name__} import *; compare_the_kernel_with_the_loop()'

@@ -129,11 +129,16 @@ def kill_at(monkeypatch, moment):
     ('options', 'runner'),
     [
         ({'max_keep_ckpts': 1}, {}),
-        ({'max_keep_ckpts': 2}, {'val_interval': 2}),
-        ({'max_keep_ckpts': 1, 'interval': 2}, {}),
-        ({'max_keep_ckpts': 1, 'by_epoch': False}, {'by_epoch': False}),
-        ({'save_best': ['reid/mAP', 'other'], 'rule': ['greater', 'less'], 'max_keep_ckpts': 1}, {}),
-        ({'save_best': 'auto', 'rule': 'greater'}, {}),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ({'max_keep_ckpts': 2}, {'val_interval': 2}),
+                ({'max_keep_ckpts': 1, 'interval': 2}, {}),
+                ({'max_keep_ckpts': 1, 'by_epoch': False}, {'by_epoch': False}),
+                ({'save_best': ['reid/mAP', 'other'], 'rule': ['greater', 'less'], 'max_keep_ckpts': 1}, {}),
+                ({'save_best': 'auto', 'rule': 'greater'}, {}),
+            )
+        ),
         ({'save_best': None, 'rule': None}, {}),
     ],
 )

@@ -182,7 +182,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(images, tmp_path, monkeypat
 
 @pytest.mark.slow
 @pytest.mark.distributed
-def test_two_processes_end_by_a_signal_to_one_and_are_started_again(images, tmp_path):
+def test_two_processes_end_by_a_signal_to_one_and_are_started_again(images, tmp_path, warm):
     """By torchrun, which starts them once more; they go on without ``--resume``."""
     cfg = tiny_config(images, tmp_path / 'run', train_cfg__max_epochs=2)
     cfg.custom_imports = dict(imports=['tests.runs', 'tests.test_engine.test_hooks.test_signal'])
@@ -195,6 +195,8 @@ def test_two_processes_end_by_a_signal_to_one_and_are_started_again(images, tmp_
         '--standalone',
         '--nproc_per_node=2',
         '--max-restarts=1',
+        '--no-python',
+        str(warm),
         'tools/train.py',
     ]
     command += [str(tmp_path / 'config.py'), '--work-dir', str(tmp_path / 'run'), '--launcher', 'pytorch']
