@@ -235,7 +235,9 @@ class LinkTraining(CheckedFields):
         def loss_of(chosen: slice | Tensor) -> Tensor:
             # Only the images of these edges go through the network.
             images, ends = torch.stack([rows[chosen], cols[chosen]]).unique(return_inverse=True)
-            return focal_loss(trained.network(inputs.index_select(0, images), *ends), same[chosen], self.gamma)
+            return focal_loss(
+                trained.network(inputs.index_select(0, images), *ends), same[chosen], self.gamma
+            )
 
         batches = shuffled_batches(len(same), round(1 / self.batch_fraction), rng)
         if self.patience is not None:

@@ -88,7 +88,7 @@ def camera_levels(features: np.ndarray | Tensor, cam_ids: np.ndarray | Tensor) -
     # Sums in float64, so that their order (which CUDA does not fix) leaves no trace in the float32 result.
     sums = torch.zeros(len(cameras), len(cameras), dtype=torch.float64, device=x.device)
     size = np.clip(_SAMPLE_SIMILARITIES // len(x), *_SAMPLE)
-    sample = torch.arange(0, len(x), max(1, len(x) // int(size)), device=x.device)
+    sample = torch.arange(0, len(x), max(1, round(len(x) / int(size))), device=x.device)
     for rows in sample.split(max(64, _BLOCK_SIMILARITIES // len(x))):
         similarities = x[rows] @ by_camera.T
         similarities.scatter_(1, place[rows, None], -1.0)

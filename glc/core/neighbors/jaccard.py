@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import chain
 from math import ceil
 from typing import TypeAlias
 
@@ -281,16 +280,16 @@ def _encodings(
     ranks = graph.first(max(scales)[0]).indices.to(x.device).int()
     if x.device.type != 'cpu':
         return [encode_rows(x, ranks, k1, k2, half, scale, power) for k1, k2 in scales]
-    vectors, ranks = (np.ascontiguousarray(part.numpy()) for part in (x, ranks))
-    places = np.empty(ranks.shape, np.min_scalar_type(ranks.shape[1]))
-    list(parallel_rows(partial(places_in_return, ranks, places), range(len(ranks))))
+    vectors, neighbors = (np.ascontiguousarray(part.numpy()) for part in (x, ranks))
+    places = np.empty(neighbors.shape, np.min_scalar_type(neighbors.shape[1]))
+    list(parallel_rows(partial(places_in_return, neighbors, places), range(len(neighbors))))
     images = np.arange(len(x)) if images is None else images
     known: Rows = np.zeros(len(x) + 1, np.int64), np.empty(0, np.int32), np.empty(0)
-    encodings = {}
-    for k1, k2 in sorted(set(scales), reverse=True):  # the pairs of the largest scale are nearly all there are
-        pairs = _pairs(vectors, images, ranks, places, known, k1, half)
+    encodings: dict[Scale, Encoding] = {}
+    for k1, k2 in sorted(set(scales), reverse=True):  # the largest one knows nearly all pairs of the others
+        pairs = _pairs(vectors, images, neighbors, places, known, k1, half)
         known = pairs if not encodings else known
-        encodings[k1, k2] = _encoding(pairs, ranks, k2, scale, power)
+        encodings[k1, k2] = _encoding(pairs, neighbors, k2, scale, power)
     return [encodings[own] for own in scales]
 
 
@@ -311,7 +310,8 @@ def _near_pairs(encodings: list[sparse.csr_array], max_distance: float, rows: ra
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:
         lists = list(threads.map(lambda matrix: by_column(*matrix), by_row[:inverted]))
     length = _MATRICES * ceil(len(by_row) / _MATRICES)
-    padded = (tuple(part + part[:1] * (length - len(part))) for part in (by_row, lists))
+    rest = length - len(by_row), length - inverted
+    padded = tuple(by_row + by_row[:1] * rest[0]), tuple(lists + lists[:1] * rest[1])
     return parallel_rows(partial(mean_distances, len(by_row), *padded, max_distance), rows)
 
 
@@ -327,8 +327,8 @@ def _pairs(
     """Find the expanded sets at one scale, and how near their images are: indptr, columns and float64 values."""
     rows = range(len(ranks))
     sizes = (min(k, k1, ranks.shape[1]) for k in (k1, round(k1 / 2) + 1 if half is None else half))
-    mutual = (_stacked(parallel_rows(partial(mutual_neighbors, ranks, places, k), rows)) for k in sizes)
-    counts, columns = _stacked(parallel_rows(partial(expanded_sets, *chain(*mutual)), rows))
+    mutual = [_stacked(parallel_rows(partial(mutual_neighbors, ranks, places, k), rows)) for k in sizes]
+    counts, columns = _stacked(parallel_rows(partial(expanded_sets, *mutual[0], *mutual[1]), rows))
     indptr = np.concatenate([[0], counts.cumsum()])
     nearness = partial(gaussian_rows, features, images, known, indptr, columns)
     return indptr, columns, np.concatenate(list(parallel_rows(nearness, rows)))
@@ -350,6 +350,7 @@ def _encoding(
     return sparse.csr_array((weights, columns, indptr), shape=(len(ranks), len(ranks)))
 
 
-def _stacked(blocks: Iterator[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
+def _stacked(blocks: Iterator[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
     """Stack the arrays of blocks of rows."""
-    return tuple(np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    first, second = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    return first, second

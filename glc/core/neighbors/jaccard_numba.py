@@ -372,7 +372,13 @@ def shared_weights(
 
 @compiled(fastmath=True)
 def gaussian_rows(
-    features: np.ndarray, images: np.ndarray, known: Rows, indptr: np.ndarray, columns: np.ndarray, start: int, stop: int
+    features: np.ndarray,
+    images: np.ndarray,
+    known: Rows,
+    indptr: np.ndarray,
+    columns: np.ndarray,
+    start: int,
+    stop: int,
 ) -> np.ndarray:
     """Compute ``exp(2 <x_i, x_j> - 2)`` of the listed pairs, products summed in float64.
 
