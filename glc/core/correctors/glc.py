@@ -27,7 +27,7 @@ from glc.core.correctors.linking import (
 from glc.core.labelers.adaptive import consensus
 from glc.core.labelers.base import as_view
 from glc.core.labels import ArrayOrTensor, as_labels, compact_labels, with_class_scores
-from glc.core.neighbors.knn import unit_knn_graph
+from glc.core.neighbors.knn import KNNGraph, subgraph, unit_knn_graph
 from glc.core.neighbors.view import FeatureView
 from glc.core.parameters import (
     BOOLEAN,
@@ -54,7 +54,8 @@ _TRAINING = LinkTraining()
 class GLC(BaseCorrector):
     """Graph label correction.
 
-    - ``fit`` trains a link network on the labeled images: which neighbors show the same person?
+    - ``fit`` trains a link network on the labeled images: which neighbors show the same person? It takes the neighbors
+      that a view has found already.
     - Training stops early, before the network has memorized the noise.
     - ``predict`` lets the network judge the links between all images and finds the clusters anew.
     - A call does both. :meth:`published` has the published numbers, which need hours on a CPU.
@@ -272,6 +273,8 @@ class GLC(BaseCorrector):
         return max(self.k, self.linking.expected_k)
 
     def _correct(self, view: FeatureView[Any], labels: np.ndarray) -> np.ndarray:
+        with self.timings_.stage('knn'):
+            self._seen(view).neighbors(self.expected_k)  # here: the training takes what was found
         self._fit(view, labels)
         proposal = self._predict(view, labels)
         seen = self._seen(view)
@@ -285,9 +288,17 @@ class GLC(BaseCorrector):
     def _fit(self, view: FeatureView[Any], labels: np.ndarray) -> None:
         with self.timings_.stage('fit'):
             labeled = np.flatnonzero(labels >= 0)
-            features, known = self._seen(view).centered[labeled], compact_labels(labels[labeled])
-            graph_features = self._graph_features(features, known) if self.score_share else None
-            trained = self.training.run(features, known, self.k, self.seed, self.progress, graph_features)
+            seen = self._seen(view)
+            features, known = seen.centered[labeled], compact_labels(labels[labeled])
+            seen_features = self._graph_features(features, known) if self.score_share else features
+
+            def join(nodes: np.ndarray) -> KNNGraph:
+                if self.score_share or seen.found is None:
+                    return unit_knn_graph(seen_features[nodes], self.k)
+                images = torch.from_numpy(labeled[nodes]).to(seen.device)
+                return subgraph(seen.found, seen.centered, images, self.k)
+
+            trained = self.training.run(features, known, self.k, self.seed, self.progress, join)
         self.network_, self.history_, self.heldout_ = trained.network, trained.history, trained.heldout
 
     def _predict(self, view: FeatureView[Any], labels: np.ndarray | None) -> np.ndarray:

@@ -35,6 +35,7 @@ from glc.core.parameters import (
 )
 
 Progress = Callable[[Iterable[int]], Iterable[int]]
+Join = Callable[[np.ndarray], KNNGraph]
 
 _HELDOUT_STRIDE = 8
 
@@ -108,7 +109,7 @@ class LinkTraining(CheckedFields):
     min_nodes: int = 100
     max_nodes: int = 100_000
     steps_per_subgraph: int = 80
-    batch_fraction: float = 1 / 40
+    batch_fraction: float = 1 / 80
     lr: float = 0.05
     momentum: float = 0.9
     weight_decay: float = 1e-5
@@ -126,7 +127,7 @@ class LinkTraining(CheckedFields):
                 f'LinkTraining needs min_nodes <= max_nodes, got min_nodes={self.min_nodes}, max_nodes={self.max_nodes}'
             )
 
-    @checked(k=AT_LEAST_ONE, **SEED, progress=[callable, None])
+    @checked(k=AT_LEAST_ONE, **SEED, progress=[callable, None], join=[callable, None])
     def run(
         self,
         features: Tensor,
@@ -134,7 +135,7 @@ class LinkTraining(CheckedFields):
         k: int,
         seed: int,
         progress: Progress | None = None,
-        graph_features: Tensor | None = None,
+        join: Join | None = None,
     ) -> TrainedLinks:
         """Train a network.
 
@@ -144,7 +145,8 @@ class LinkTraining(CheckedFields):
             k: Neighbors per image, itself included.
             seed: Seed of the weights and of all sampling; the global random state is left alone.
             progress: Wraps the iteration over the sub-graphs, e.g. ``tqdm``.
-            graph_features: float32 unit features (N, D') whose nearest neighbors are joined; None for ``features``.
+            join: Returns the kNN graph among the images of a sub-graph, of which it gets the rising indices (M,). None
+                searches for their nearest neighbors by ``features``.
 
         Returns:
             The network and its losses.
@@ -158,8 +160,9 @@ class LinkTraining(CheckedFields):
         # The caller may have switched gradients off.
         with torch.inference_mode(False), torch.enable_grad():
             features = features.clone() if features.is_inference() else features
-            seen = features if graph_features is None else graph_features
-            return self._train(features, labels, k, seed, progress, seen)
+            return self._train(
+                features, labels, seed, progress, join or (lambda nodes: unit_knn_graph(features[nodes], k))
+            )
 
     def inputs(self, neighbors: Tensor) -> Tensor:
         """Scale ``[x, A x]`` (N, 2 D) in place to what the network is trained on."""
@@ -181,10 +184,9 @@ class LinkTraining(CheckedFields):
         self,
         features: Tensor,
         labels: np.ndarray,
-        k: int,
         seed: int,
         progress: Progress | None,
-        graph_features: Tensor,
+        join: Join,
     ) -> TrainedLinks:
         rng = np.random.default_rng(seed)
         with torch.random.fork_rng(devices=[]):
@@ -203,8 +205,7 @@ class LinkTraining(CheckedFields):
             optimizer.param_groups[0]['lr'] = self.lr * self.lr_decay ** (draw // self.subgraphs_per_epoch)
             nodes = draw_subgraph(centroids, labels, self.clusters_per_subgraph, self.member_fraction, rng)
             if self.min_nodes <= len(nodes) <= self.max_nodes:
-                graph = unit_knn_graph(graph_features[nodes], k)
-                self._train_subgraph(trained, optimizer, features[nodes], labels[nodes], graph, rng)
+                self._train_subgraph(trained, optimizer, features[nodes], labels[nodes], join(nodes), rng)
             if self.patience is not None and trained.rounds_since_best >= self.patience:
                 break
         if not trained.history:
@@ -234,7 +235,9 @@ class LinkTraining(CheckedFields):
         def loss_of(chosen: slice | Tensor) -> Tensor:
             # Only the images of these edges go through the network.
             images, ends = torch.stack([rows[chosen], cols[chosen]]).unique(return_inverse=True)
-            return focal_loss(trained.network(inputs[images], *ends), same[chosen], self.gamma)
+            return focal_loss(
+                trained.network(inputs.index_select(0, images), *ends), same[chosen], self.gamma
+            )
 
         batches = shuffled_batches(len(same), round(1 / self.batch_fraction), rng)
         if self.patience is not None:

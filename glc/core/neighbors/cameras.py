@@ -81,16 +81,20 @@ def camera_levels(features: np.ndarray | Tensor, cam_ids: np.ndarray | Tensor) -
     """
     x = as_unit_features(features)
     cameras, camera = as_labels(cam_ids, len(x), 'cam_ids').to(x.device).unique(return_inverse=True)
-    members = [(camera == c).nonzero().squeeze(1) for c in range(len(cameras))]
+    order = camera.argsort(stable=True)  # so that the images of a camera are a slice
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order), device=x.device)
+    by_camera, sizes = x[order], camera.bincount().tolist()
     # Sums in float64, so that their order (which CUDA does not fix) leaves no trace in the float32 result.
     sums = torch.zeros(len(cameras), len(cameras), dtype=torch.float64, device=x.device)
     size = np.clip(_SAMPLE_SIMILARITIES // len(x), *_SAMPLE)
-    sample = torch.arange(0, len(x), max(1, len(x) // int(size)), device=x.device)
+    sample = torch.arange(0, len(x), max(1, round(len(x) / int(size))), device=x.device)
     for rows in sample.split(max(64, _BLOCK_SIMILARITIES // len(x))):
-        similarities = x[rows] @ x.T
-        similarities.scatter_(1, rows[:, None], -1.0)
+        similarities = x[rows] @ by_camera.T
+        similarities.scatter_(1, place[rows, None], -1.0)
         nearest = [
-            similarities[:, own].topk(min(_NEAREST, len(own)), dim=1).values.mean(1) for own in members
+            own.topk(min(_NEAREST, own.shape[1]), dim=1).values.mean(1)
+            for own in similarities.split(sizes, dim=1)
         ]
         sums.index_add_(0, camera[rows], torch.stack(nearest, dim=1).double())
     counts = camera[sample].bincount(minlength=len(cameras))[:, None]

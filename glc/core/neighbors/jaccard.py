@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from math import ceil
 from typing import TypeAlias
 
 import numpy as np
@@ -30,6 +31,7 @@ from glc.core.neighbors.jaccard_numba import (
     mutual_neighbors,
     num_inverted,
     parallel_rows,
+    places_in_return,
 )
 from glc.core.neighbors.jaccard_torch import CompressedRows, encode_rows, near_pairs
 from glc.core.neighbors.knn import KNNGraph, euclidean_graph, neighbor_matrix, unit_knn_graph
@@ -39,6 +41,7 @@ Encoding: TypeAlias = sparse.csr_array | CompressedRows
 Scale: TypeAlias = tuple[int, int]
 
 _TINY = np.finfo(np.float32).tiny
+_MATRICES = 16  # of a call of mean_distances, which is compiled for each number of them
 
 
 @checked(**NEIGHBORHOODS, max_distance=SHARE, graph=[KNNGraph, None], unit_features=BOOLEAN)
@@ -277,8 +280,17 @@ def _encodings(
     ranks = graph.first(max(scales)[0]).indices.to(x.device).int()
     if x.device.type != 'cpu':
         return [encode_rows(x, ranks, k1, k2, half, scale, power) for k1, k2 in scales]
+    vectors, neighbors = (np.ascontiguousarray(part.numpy()) for part in (x, ranks))
+    places = np.empty(neighbors.shape, np.min_scalar_type(neighbors.shape[1]))
+    list(parallel_rows(partial(places_in_return, neighbors, places), range(len(neighbors))))
     images = np.arange(len(x)) if images is None else images
-    return [_encoding(x, images, ranks, k1, k2, half, scale, power) for k1, k2 in scales]
+    known: Rows = np.zeros(len(x) + 1, np.int64), np.empty(0, np.int32), np.empty(0)
+    encodings: dict[Scale, Encoding] = {}
+    for k1, k2 in sorted(set(scales), reverse=True):  # the largest one knows nearly all pairs of the others
+        pairs = _pairs(vectors, images, neighbors, places, known, k1, half)
+        known = pairs if not encodings else known
+        encodings[k1, k2] = _encoding(pairs, neighbors, k2, scale, power)
+    return [encodings[own] for own in scales]
 
 
 def _order_of_neighbors(graph: KNNGraph) -> Tensor:
@@ -297,43 +309,48 @@ def _near_pairs(encodings: list[sparse.csr_array], max_distance: float, rows: ra
     inverted = num_inverted(len(by_row), max_distance)
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:
         lists = list(threads.map(lambda matrix: by_column(*matrix), by_row[:inverted]))
-    lists += lists[:1] * (len(by_row) - inverted)
-    return parallel_rows(partial(mean_distances, tuple(by_row), tuple(lists), max_distance), rows)
+    length = _MATRICES * ceil(len(by_row) / _MATRICES)
+    rest = length - len(by_row), length - inverted
+    padded = tuple(by_row + by_row[:1] * rest[0]), tuple(lists + lists[:1] * rest[1])
+    return parallel_rows(partial(mean_distances, len(by_row), *padded, max_distance), rows)
+
+
+def _pairs(
+    features: np.ndarray,
+    images: np.ndarray,
+    ranks: np.ndarray,
+    places: np.ndarray,
+    known: Rows,
+    k1: int,
+    half: int | None,
+) -> Rows:
+    """Find the expanded sets at one scale, and how near their images are: indptr, columns and float64 values."""
+    rows = range(len(ranks))
+    sizes = (min(k, k1, ranks.shape[1]) for k in (k1, round(k1 / 2) + 1 if half is None else half))
+    mutual = [_stacked(parallel_rows(partial(mutual_neighbors, ranks, places, k), rows)) for k in sizes]
+    counts, columns = _stacked(parallel_rows(partial(expanded_sets, *mutual[0], *mutual[1]), rows))
+    indptr = np.concatenate([[0], counts.cumsum()])
+    nearness = partial(gaussian_rows, features, images, known, indptr, columns)
+    return indptr, columns, np.concatenate(list(parallel_rows(nearness, rows)))
 
 
 def _encoding(
-    features: Tensor,
-    images: np.ndarray,
-    neighbors: Tensor,
-    k1: int,
-    k2: int,
-    half: int | None,
-    scale: np.ndarray | None,
-    power: float,
+    pairs: Rows, ranks: np.ndarray, k2: int, scale: np.ndarray | None, power: float
 ) -> sparse.csr_array:
-    """Do the work of :func:`glc.core.neighbors.jaccard_torch.encode_rows` on the CPU."""
-    vectors, ranks = (np.ascontiguousarray(part.numpy()) for part in (features, neighbors))
-    rows = range(len(ranks))
-    reciprocal = _mutual(ranks, min(k1, ranks.shape[1]))
-    halved = _mutual(ranks, min(round(k1 / 2) + 1 if half is None else half, k1, ranks.shape[1]))
-    blocks = list(parallel_rows(partial(expanded_sets, *reciprocal, *halved), rows))
-    sizes, columns = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-    indptr = np.concatenate([[0], sizes.cumsum()])
-    weights = np.concatenate(
-        list(parallel_rows(partial(gaussian_rows, vectors, images, indptr, columns), rows))
-    )
+    """Do the rest of the work of :func:`glc.core.neighbors.jaccard_torch.encode_rows` on the CPU."""
+    indptr, columns, weights = pairs
+    sizes = np.diff(indptr)
     if scale is not None:
-        weights **= np.repeat(1 / scale, sizes)
+        weights = weights ** np.repeat(1 / scale, sizes)
     if power != 1:
         weights = np.exp(-(np.maximum(-np.log(weights), 0) ** power))
-    weights /= np.repeat(np.add.reduceat(weights, indptr[:-1]), sizes)
+    weights = weights / np.repeat(np.add.reduceat(weights, indptr[:-1]), sizes)
     average = partial(averaged_rows, ranks, min(k2, ranks.shape[1]), indptr, columns, weights)
-    indptr, columns, weights = join_rows(parallel_rows(average, rows))
+    indptr, columns, weights = join_rows(parallel_rows(average, range(len(ranks))))
     return sparse.csr_array((weights, columns, indptr), shape=(len(ranks), len(ranks)))
 
 
-def _mutual(ranks: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Find the mutual neighbors among the first k: their number (N,) and, filled up with -1, themselves (N, k)."""
-    blocks = list(parallel_rows(partial(mutual_neighbors, ranks, k), range(len(ranks))))
-    counts, members = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-    return counts, members
+def _stacked(blocks: Iterator[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Stack the arrays of blocks of rows."""
+    first, second = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    return first, second

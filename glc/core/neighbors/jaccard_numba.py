@@ -49,11 +49,34 @@ def join_rows(blocks: Iterable[Rows]) -> Rows:
 
 
 @compiled()
-def mutual_neighbors(ranks: np.ndarray, k: int, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+def places_in_return(ranks: np.ndarray, places: np.ndarray, start: int, stop: int) -> None:
+    """Find the place of i among the neighbors of each of its neighbors.
+
+    Args:
+        ranks: Neighbors (N, K) of every image.
+        places: Gets the places (N, K) of the rows, K where i is not among them; an unsigned type that holds K.
+        start: First row.
+        stop: Row after the last.
+    """
+    num_neighbors = ranks.shape[1]
+    for i in range(start, stop):
+        for rank in range(num_neighbors):
+            others = ranks[ranks[i, rank]]
+            found = num_neighbors
+            for place in range(num_neighbors):  # without a branch or an early end, several at a time
+                found = min(found, place if others[place] == i else num_neighbors)
+            places[i, rank] = found
+
+
+@compiled()
+def mutual_neighbors(
+    ranks: np.ndarray, places: np.ndarray, k: int, start: int, stop: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Find the j among the first k neighbors of i that have i among their first k.
 
     Args:
         ranks: Neighbors (N, K), K >= k, of every image.
+        places: Their :func:`places_in_return`.
         k: Neighbors that count.
         start: First row.
         stop: Row after the last.
@@ -64,13 +87,10 @@ def mutual_neighbors(ranks: np.ndarray, k: int, start: int, stop: int) -> tuple[
     counts = np.zeros(stop - start, np.int32)
     members = np.full((stop - start, k), -1, np.int32)
     for i in range(start, stop):
-        for j in ranks[i, :k]:
-            # k is small: a scan that stops at the first hit is faster than any set.
-            for back in ranks[j, :k]:
-                if back == i:
-                    members[i - start, counts[i - start]] = j
-                    counts[i - start] += 1
-                    break
+        for rank in range(k):
+            if places[i, rank] < k:
+                members[i - start, counts[i - start]] = ranks[i, rank]
+                counts[i - start] += 1
     return counts, members
 
 
@@ -225,7 +245,12 @@ def num_inverted(num_matrices: int, max_distance: float) -> int:
 
 @compiled()
 def mean_distances(
-    rows: tuple[Compressed, ...], lists: tuple[Lists, ...], max_distance: float, start: int, stop: int
+    num_matrices: int,
+    rows: tuple[Compressed, ...],
+    lists: tuple[Lists, ...],
+    max_distance: float,
+    start: int,
+    stop: int,
 ) -> Rows:
     """Compute the mean over S matrices of ``1 - s / (2 - s)``, ``s = sum_l min(V[i, l], V[j, l])``, of pairs i < j.
 
@@ -233,8 +258,10 @@ def mean_distances(
     still come within the distance, so the largest matrices should be the last.
 
     Args:
-        rows: S matrices of positive values whose rows sum to 1, by rows: starts (N + 1,), uint32 columns and values.
-        lists: The first :func:`num_inverted` of them by columns, see :func:`by_column`; the rest is not looked at.
+        num_matrices: S. The tuples may be longer, so that one compiled function serves several S; what comes after
+            is not looked at.
+        rows: Matrices of positive values whose rows sum to 1, by rows: starts (N + 1,), uint32 columns and values.
+        lists: The first :func:`num_inverted` of them by columns, see :func:`by_column`; nor is the rest of these.
         max_distance: Larger distances are left out, and those of pairs that no matrix joins.
         start: First row i.
         stop: Row after the last.
@@ -242,7 +269,7 @@ def mean_distances(
     Returns:
         Number of kept j (M,) of the M rows; the j, rising within each row; their float32 distances.
     """
-    num_images, num_matrices = len(rows[0][0]) - 1, len(rows)
+    num_images = len(rows[0][0]) - 1
     needed = (1 - max_distance) * num_matrices - _ROUNDING
     sums = np.zeros(num_images)
     means = np.zeros(num_images)
@@ -345,13 +372,20 @@ def shared_weights(
 
 @compiled(fastmath=True)
 def gaussian_rows(
-    features: np.ndarray, images: np.ndarray, indptr: np.ndarray, columns: np.ndarray, start: int, stop: int
+    features: np.ndarray,
+    images: np.ndarray,
+    known: Rows,
+    indptr: np.ndarray,
+    columns: np.ndarray,
+    start: int,
+    stop: int,
 ) -> np.ndarray:
     """Compute ``exp(2 <x_i, x_j> - 2)`` of the listed pairs, products summed in float64.
 
     Args:
         features: Unit rows (N, D), float32.
         images: Which of them (N,) the i and j are.
+        known: Pairs that were computed before: row starts (N + 1,), the j and the values, which are above 0.
         indptr: Row starts (N + 1,) of the pairs.
         columns: The j of every pair (i, j).
         start: First row i.
@@ -360,13 +394,23 @@ def gaussian_rows(
     Returns:
         float64 values of the pairs of these rows.
     """
+    known_starts, known_columns, known_values = known
+    values = np.zeros(len(images))  # of the pairs of a row, 0 where unknown
     result = np.empty(indptr[stop] - indptr[start])
     for i in range(start, stop):
         own = features[images[i]]
+        before = range(known_starts[i], known_starts[i + 1])
+        for entry in before:
+            values[known_columns[entry]] = known_values[entry]
         for entry in range(indptr[i], indptr[i + 1]):
-            other = features[images[columns[entry]]]
-            product = 0.0
-            for channel in range(features.shape[1]):
-                product += np.float64(own[channel]) * np.float64(other[channel])
-            result[entry - indptr[start]] = np.exp(2 * product - 2)
+            value = values[columns[entry]]
+            if value == 0:
+                other = features[images[columns[entry]]]
+                product = 0.0
+                for channel in range(features.shape[1]):
+                    product += np.float64(own[channel]) * np.float64(other[channel])
+                value = np.exp(2 * product - 2)
+            result[entry - indptr[start]] = value
+        for entry in before:
+            values[known_columns[entry]] = 0
     return result

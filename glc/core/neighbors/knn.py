@@ -150,6 +150,36 @@ def unit_knn_graph(
     return KNNGraph(*(workers.gather_rows(part) for part in own))
 
 
+def subgraph(graph: KNNGraph, x: Tensor, nodes: Tensor, k: int) -> KNNGraph:
+    """Find the k nearest neighbors among some of the images, without a search where their graph knows them.
+
+    Args:
+        graph: kNN graph of N images.
+        x: Their float32 unit features (N, D), on the device of the graph.
+        nodes: Rising int64 indices (M,) of some images.
+        k: Neighbors per image, itself included; with fewer than k images all M are returned.
+
+    Returns:
+        The graph of :func:`unit_knn_graph` for ``x[nodes]``; exact where the given one is.
+    """
+    place = torch.full((len(x),), -1, device=x.device)
+    place[nodes] = torch.arange(len(nodes), device=x.device)
+    candidates, similarities = place[graph.indices[nodes]], graph.similarities[nodes]
+    k = min(k, len(nodes))
+    rank = (candidates >= 0).cumsum(dim=1)
+    known = rank[:, -1] >= k
+    chosen = (candidates >= 0) & (rank <= k) & known[:, None]
+    unknown = (~known).nonzero().squeeze(1)
+    found = _neighbors(x[nodes], unknown, k, _resolve_backend('auto', x.device, len(nodes)), None)
+    parts = []
+    for part, searched in zip((candidates, similarities), found, strict=True):
+        result = part.new_empty(len(nodes), k)
+        result[known] = part[chosen].view(-1, k)
+        result[unknown] = searched
+        parts.append(result)
+    return KNNGraph(*parts)
+
+
 def euclidean_graph(x: Tensor, k: int) -> KNNGraph:
     """Find the k nearest rows by Euclidean distance, for features that are not of unit length.
 

@@ -112,6 +112,11 @@ class FeatureView(Generic[ArrayOrTensor]):
                 self._found = euclidean_graph(self.features, wanted)
         return self._found.first(k)
 
+    @property
+    def found(self) -> KNNGraph | None:
+        """All neighbors of the centered features that were found so far."""
+        return self._found
+
     @checked(k=AT_LEAST_ONE)
     def graphs(self, k: int) -> list[KNNGraph]:
         """Find the nearest neighbors, plain and, where cameras are known, balanced between cameras as well.

@@ -13,6 +13,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import adjusted_rand_score
 
+from glc import FeatureView
 from glc.checkpoints import load_link_predictor
 from glc.core.correctors import (
     GLC,
@@ -483,6 +484,17 @@ def test_label_numbers_do_not_matter():
     features, labels, _ = planted()
     renumbered = np.where(labels < 0, -1, labels * 7 + 3)
     np.testing.assert_array_equal(small_glc()(features, labels), small_glc()(features, renumbered))
+
+
+@pytest.mark.parametrize('score_share', [0.0, 0.5])
+def test_training_does_not_depend_on_what_the_view_has_found(score_share):
+    features, labels, _ = planted(spread=0.5)
+    view = FeatureView(features)
+    fresh = small_glc(k=8, score_share=score_share).fit(view, labels=labels)
+    assert view.found is None
+    view.neighbors(20)
+    other = small_glc(k=8, score_share=score_share).fit(view, labels=labels)
+    assert other.history_ == fresh.history_
 
 
 def test_training_sees_no_unlabeled_image():

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from glc.core.correctors.link_network import normalized_adjacency
+from glc.core.labels import as_unit_features
 from glc.core.neighbors import knn
 from glc.core.neighbors.knn import KNNGraph, knn_graph
 from tests.test_core.foreign_device import FOREIGN, ForeignDevice
@@ -64,6 +65,25 @@ def test_fewer_images_than_neighbors(backend):
     np.testing.assert_array_equal(graph.indices, naive_ranks(features, 7))
     assert knn_graph(features[:1], 30, backend).indices.tolist() == [[0]]
     assert knn_graph(features, 1, backend).indices.tolist() == [[i] for i in range(7)]
+
+
+@pytest.mark.parametrize(('num_known', 'k'), [(40, 5), (9, 5), (5, 5), (120, 200)])
+def test_neighbors_among_some_images_need_no_search_where_they_are_known(num_known, k, monkeypatch):
+    features = as_unit_features(clustered_features(120, 5, noise=0.3, seed=2))
+    features[40:60] = features[0]
+    nodes = torch.from_numpy(np.sort(np.random.default_rng(0).permutation(120)[:70]))
+    searched = []
+    search = knn._neighbors
+    monkeypatch.setattr(
+        knn, '_neighbors', lambda x, rows, *rest: searched.append(len(rows)) or search(x, rows, *rest)
+    )
+    graph = knn_graph(features, num_known)
+    found = knn.subgraph(graph, features, nodes, k)
+    expected = knn_graph(features[nodes], k)
+    np.testing.assert_array_equal(found.indices, expected.indices)
+    np.testing.assert_array_equal(found.similarities, expected.similarities)
+    known = np.isin(graph.indices[nodes], nodes).sum(axis=1) >= min(k, 70)
+    assert searched == [120, (~known).sum(), 70]
 
 
 @pytest.mark.parametrize('num_columns', [40, 600, 631])
