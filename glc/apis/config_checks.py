@@ -472,8 +472,8 @@ def _unknown_scores(cfg: Config, found: Mapping[str, Any]) -> Iterator[str]:
         if path.split('.')[0] in ('default_hooks', 'custom_hooks') and path.endswith(
             ('.save_best', '.monitor')
         ):
-            for score in [value] if isinstance(value, str) else value or ():
-                if score not in ('auto', *names):
+            for score in value if isinstance(value, (list, tuple)) else [value]:
+                if isinstance(score, str) and score not in ('auto', *names):
                     yield (
                         f"{path}='{score}' is no score of val_evaluator{_suggestion(score, names)}; there are "
                         f'{", ".join(names)}'
