@@ -54,6 +54,7 @@ _RULES: Rules = {
     'default_hooks.*.batch_size': AT_LEAST_ONE,
     'model.bn_group_size': [*AT_LEAST_ONE, None],
     'env_cfg.dist_cfg.timeout': [Interval(Real, 0, None, closed='neither'), None],
+    'env_cfg.start_timeout': [Interval(Real, 0, None, closed='neither'), None],
     'env_cfg.stall_timeout': [Interval(Real, 0, None, closed='neither'), None],
     'randomness.seed': [*_COUNT, None],
     'resize_backend': [StrOptions({'pillow', 'cv2'}), None],
@@ -158,7 +159,7 @@ _KINDS = {
 }
 # Keys of the dicts that no constructor gets.
 _KEYS = {
-    'env_cfg': ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit', 'stall_timeout'),
+    'env_cfg': ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit', 'start_timeout', 'stall_timeout'),
     'env_cfg.mp_cfg': ('mp_start_method', 'opencv_num_threads'),
     'env_cfg.dist_cfg': ('init_backend', 'port', *inspect.signature(init_process_group).parameters),
     'optim_wrapper.paramwise_cfg': (

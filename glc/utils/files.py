@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -70,6 +71,9 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     Yields:
         The folder to write to, in the same place.
 
+    Raises:
+        OSError: The folder or a file in it cannot be written. It names that.
+
     Example:
         >>> with tempfile.TemporaryDirectory() as root:
         ...     with atomic_folder(Path(root, 'pictures')) as folder:
@@ -78,23 +82,29 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         ['a.txt']
     """
     target = Path(os.path.realpath(path))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f'.{target.name}.', suffix='.part', dir=target.parent))
-    old = part.with_suffix('.old')
     try:
-        part.chmod(0o777 & ~_umask())
-        yield part
-        if target.exists():
-            target.rename(old)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f'.{target.name}.', suffix='.part', dir=target.parent))
+        old = part.with_suffix('.old')
         try:
-            part.rename(target)
-        except OSError:
-            old.rename(target)
-            raise
-        _to_disk(target.parent)
-    finally:
-        for left in (part, old):
-            shutil.rmtree(left, ignore_errors=True)
+            part.chmod(0o777 & ~_umask())
+            yield part
+            if target.exists():
+                target.rename(old)
+            try:
+                part.rename(target)
+            except OSError:
+                old.rename(target)
+                raise
+            _to_disk(target.parent)
+        finally:
+            for left in (part, old):
+                shutil.rmtree(left, ignore_errors=True)
+    except OSError as error:
+        # A full disk names no file, and the name of the part says little.
+        unfinished = rf'\.{re.escape(target.name)}\.\w+\.part'
+        error.filename = re.sub(unfinished, lambda _: target.name, str(error.filename or target))
+        raise
 
 
 def check_place(path: str | Path) -> None:

@@ -65,6 +65,7 @@ OPTIONS = [
     'default_hooks.logger.interval=1',
     f'train_cfg.max_epochs={EPOCHS}',
     'train_cfg.val_interval=1',
+    'env_cfg.start_timeout=20',
 ]
 
 
