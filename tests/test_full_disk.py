@@ -1,0 +1,78 @@
+"""Whatever writes a file or a folder: where the disk is full, the earlier one stays, and the error names the new one.
+
+A limit of the size of files stands for the full disk: the kernel stops the writing in the same way.
+"""
+
+import resource
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from glc.apis import Gallery, ReIDFeatures
+from glc.checkpoints import write_checkpoint_file
+from glc.cli._common import save_picture
+from glc.utils.files import atomic_folder, write_csv
+
+FEATURES = ReIDFeatures(np.random.default_rng(0).normal(size=(100, 8)), [f'{row}.jpg' for row in range(100)])
+NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+
+
+@contextmanager
+def full_disk(size=300):
+    """No file grows beyond these bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def exported(path):
+    from glc.deployment.exported import InputFormat
+    from glc.deployment.exporting import export_network
+
+    export_network(torch.nn.Flatten(), InputFormat(8, 4, 'rgb', (0, 0, 0), (1, 1, 1), batch=1), path, {})
+
+
+def figure(path):
+    from matplotlib.figure import Figure
+
+    save_picture(Figure(), path)
+
+
+def folder_of_pictures(path):
+    with atomic_folder(path) as folder:
+        NOISE.save(folder / 'a.png')
+
+
+WRITERS = {
+    'epoch_1.pth': lambda path: write_checkpoint_file({'weight': torch.ones(1000)}, path),
+    'weights.safetensors': lambda path: write_checkpoint_file({'weight': torch.ones(1000)}, path),
+    'features.npz': FEATURES.save,
+    'features.csv': FEATURES.save_table,
+    'table.csv': lambda path: write_csv(path, [range(1000)]),
+    'gallery': lambda path: Gallery.of(FEATURES).save(path),
+    'picture.png': lambda path: save_picture(NOISE, path),
+    'picture.jpg': lambda path: save_picture(NOISE, path),
+    'curves.svg': figure,
+    'network.pt2': exported,
+    'pictures': folder_of_pictures,
+}
+
+
+@pytest.mark.parametrize('name', WRITERS)
+def test_the_earlier_file_stays_and_the_new_one_is_named(tmp_path, name):
+    target = tmp_path / name
+    WRITERS[name](target)
+    before = content(tmp_path)
+    with full_disk(), pytest.raises(OSError, match=f'File too large.*{name}'):
+        WRITERS[name](target)
+    assert content(tmp_path) == before
+
+
+def content(folder):
+    return {path: path.is_file() and path.read_bytes() for path in folder.rglob('*')}
