@@ -30,6 +30,7 @@ from glc.datasets import pipeline_of
 from glc.engine.processes import ProcessWatch, limited_start
 from glc.engine.runner import ReIDRunner
 from glc.engine.unwrap import unwrap
+from glc.utils.files import full_disk_named
 from glc.utils.malloc import keep_freed_memory
 
 _CPUINFO = Path('/proc/cpuinfo')  # of Linux
@@ -141,7 +142,8 @@ def prepare_config(
 
 def build_runner(cfg: Config) -> Runner:
     """Build the runner of a prepared config; its ``load_from`` may be a published model."""
-    return ReIDRunner.from_cfg(cfg)
+    with full_disk_named(cfg.get('work_dir', '.')):
+        return ReIDRunner.from_cfg(cfg)
 
 
 def build_for_test(

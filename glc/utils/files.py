@@ -1,6 +1,7 @@
 """Files that are complete or not there."""
 
 import csv
+import errno
 import os
 import re
 import shutil
@@ -9,7 +10,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ['atomic_file', 'atomic_folder', 'check_outside', 'check_place', 'unfinished_files', 'write_csv']
+__all__ = [
+    'atomic_file',
+    'atomic_folder',
+    'check_outside',
+    'check_place',
+    'full_disk_named',
+    'unfinished_files',
+    'write_csv',
+]
 
 
 @contextmanager
@@ -104,6 +113,17 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         # A full disk names no file, and the name of the part says little.
         unfinished = rf'\.{re.escape(target.name)}\.\w+\.part'
         error.filename = re.sub(unfinished, lambda _: target.name, str(error.filename or target))
+        raise
+
+
+@contextmanager
+def full_disk_named(folder: str | Path) -> Iterator[None]:
+    """Name a folder in an error of a full disk that names nothing, as where another package writes into it."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            error.filename = os.path.abspath(folder)
         raise
 
 
