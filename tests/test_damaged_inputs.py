@@ -1,7 +1,9 @@
 """Damaged inputs end in errors that name them; the whole corpus is that of tools/dev/damaged_inputs.py."""
 
+import os
 import re
 import runpy
+import signal
 import string
 
 import mmcv
@@ -35,6 +37,16 @@ few = settings(max_examples=40, deadline=None, derandomize=True)
 @pytest.fixture(scope='module')
 def corpus():
     return runpy.run_path(str(ROOT / 'tools/dev/damaged_inputs.py'))
+
+
+def test_a_protocol_that_crashes_its_reader_is_refused(tmp_path, monkeypatch):
+    (tmp_path / 'images_detected').mkdir()
+    (tmp_path / 'cuhk03_new_protocol_config_detected.mat').touch()
+    monkeypatch.setattr('scipy.io.whosmat', lambda path: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(
+        ValueError, match=r"_detected.mat' is not the file of the new protocol \(BrokenProcessPool"
+    ):
+        CUHK03(str(tmp_path))
 
 
 @pytest.mark.filterwarnings('ignore')
