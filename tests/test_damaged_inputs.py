@@ -1,7 +1,9 @@
 """Damaged inputs end in errors that name them; the whole corpus is that of tools/dev/damaged_inputs.py."""
 
+import os
 import re
 import runpy
+import signal
 import string
 
 import mmcv
@@ -11,7 +13,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from glc.apis import Gallery, ReIDFeatures, load_config, prepare_config, video_crops
+from glc.apis import Gallery, ReIDFeatures, list_images, load_config, prepare_config, video_crops
 from glc.apis.config_checks import ConfigError
 from glc.apis.options import parse_value
 from glc.checkpoints import (
@@ -20,7 +22,6 @@ from glc.checkpoints import (
     unwrap_state_dict,
     write_checkpoint_file,
 )
-from glc.core.labels import as_tensor
 from glc.datasets import CUHK03, MSMT17, DukeMTMCreID, Market1501, PersonX, VeRi776
 from glc.datasets.image_folder import compiled_pattern, identities_and_cameras
 from glc.datasets.luperson import read_names
@@ -36,6 +37,16 @@ few = settings(max_examples=40, deadline=None, derandomize=True)
 @pytest.fixture(scope='module')
 def corpus():
     return runpy.run_path(str(ROOT / 'tools/dev/damaged_inputs.py'))
+
+
+def test_a_protocol_that_crashes_its_reader_is_refused(tmp_path, monkeypatch):
+    (tmp_path / 'images_detected').mkdir()
+    (tmp_path / 'cuhk03_new_protocol_config_detected.mat').touch()
+    monkeypatch.setattr('scipy.io.whosmat', lambda path: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(
+        ValueError, match=r"_detected.mat' is not the file of the new protocol \(BrokenProcessPool"
+    ):
+        CUHK03(str(tmp_path))
 
 
 @pytest.mark.filterwarnings('ignore')
@@ -100,9 +111,34 @@ def test_damaged_safetensors_are_refused(tmp_path):
         load_checkpoint_file(tmp_path / 'x.safetensors')
 
 
-def test_sparse_tensors_are_refused():
-    with pytest.raises(ValueError, match='features must be a dense tensor'):
-        as_tensor(torch.eye(3).to_sparse(), 'features')
+@pytest.mark.parametrize(
+    ('kind', 'tensor'),
+    {
+        'of layout torch.sparse_coo': torch.zeros(3, 4, 4).to_sparse(),
+        'quantized': torch.quantize_per_tensor(torch.zeros(3, 4, 4), 0.1, 0, torch.quint8),
+        'without values': torch.zeros(3, 4, 4, device='meta'),
+        'nested': torch.nested.nested_tensor([torch.zeros(3, 4, 4)]),
+    }.items(),
+)
+def test_tensors_without_plain_numbers_are_refused(kind, tensor):
+    with pytest.raises(
+        ValueError, match=f'^images must be a dense tensor of numbers, got one that is {kind}'
+    ):
+        list(list_images(tensor))
+    with pytest.raises(ValueError, match=r'^features must be a dense tensor'):
+        ReIDFeatures(tensor, ['a'])
+
+
+def test_tensors_of_few_bits_are_taken():
+    assert ReIDFeatures(torch.ones(1, 2, dtype=torch.bfloat16), ['a']).features.tolist() == [[1, 1]]
+    (image,) = list_images(torch.ones(3, 4, 4, dtype=torch.float8_e4m3fn))
+    assert (image.info['img'] == 255).all()
+
+
+def test_a_video_that_ends_too_early_names_the_file_of_the_boxes(tmp_path):
+    (tmp_path / 'boxes.csv').write_text('1,7,0,0,2,4\n3,7,0,0,2,4\n')
+    with pytest.raises(ValueError, match=r"after frame 2, but there are boxes of frame 3 in '.*boxes.csv'"):
+        list(video_crops([np.zeros((9, 9, 3), np.uint8)] * 2, tmp_path / 'boxes.csv'))
 
 
 # ---------------------------------------------------------------- parsers

@@ -36,6 +36,7 @@ import yaml
 from print_curves import curves_table, read_epochs
 
 from glc.utils.files import atomic_file
+from glc.utils.images import encoded
 from glc.utils.scalars import pass_over
 
 if TYPE_CHECKING:
@@ -367,7 +368,7 @@ def report(runs: list[Run], folder: Path) -> None:
     if axes.lines:
         axes.legend()
     with atomic_file(folder / 'curves.png') as path:
-        figure.savefig(path, dpi=150)
+        path.write_bytes(encoded(figure, '.png', dpi=150))
 
 
 def main() -> int:

@@ -23,6 +23,8 @@ env_cfg = dict(
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     # Seconds that processes wait for one of them, as for rank 0 while it corrects labels.
     dist_cfg=dict(backend='nccl', timeout=7200),
+    # Seconds in which all processes have to come to the start, after which the others end; None waits for ever.
+    start_timeout=300,
     # Seconds in which all processes wait and none works, after which the run ends; None never ends it.
     stall_timeout=90,
 )

@@ -27,9 +27,10 @@ from glc.apis.config_checks import (
 from glc.apis.config_names import find_config
 from glc.checkpoints import load_model_checkpoint
 from glc.datasets import pipeline_of
-from glc.engine.processes import ProcessWatch
+from glc.engine.processes import ProcessWatch, limited_start
 from glc.engine.runner import ReIDRunner
 from glc.engine.unwrap import unwrap
+from glc.utils.files import full_disk_named
 from glc.utils.malloc import keep_freed_memory
 
 _CPUINFO = Path('/proc/cpuinfo')  # of Linux
@@ -113,9 +114,11 @@ def prepare_config(
         dist_cfg = dict(cfg.get('env_cfg', {}).get('dist_cfg', {}))
         if not torch.cuda.is_available():
             dist_cfg['backend'] = 'gloo'
-        _init_processes(launcher, dist_cfg)
-        stall_timeout = cfg.get('env_cfg', {}).get('stall_timeout')
-        ProcessWatch(launched=launcher == 'pytorch', stall_timeout=stall_timeout).start()
+        env_cfg = cfg.get('env_cfg', {})
+        with limited_start(env_cfg.get('start_timeout')):
+            _init_processes(launcher, dist_cfg)
+            watch = ProcessWatch(launched=launcher == 'pytorch', stall_timeout=env_cfg.get('stall_timeout'))
+        watch.start()
     if is_distributed() and cfg.get('model_wrapper_cfg') is None:
         _wrap_for_processes(cfg)
     if cfg.get('sync_bn') and training and cfg.model.get('bn_group_size'):
@@ -139,7 +142,8 @@ def prepare_config(
 
 def build_runner(cfg: Config) -> Runner:
     """Build the runner of a prepared config; its ``load_from`` may be a published model."""
-    return ReIDRunner.from_cfg(cfg)
+    with full_disk_named(cfg.get('work_dir', '.')):
+        return ReIDRunner.from_cfg(cfg)
 
 
 def build_for_test(

@@ -18,6 +18,7 @@ from glc.core.labelers.adaptive import consensus_distance
 from glc.core.labels import compact_labels
 from glc.core.neighbors import FeatureView
 from glc.utils.files import atomic_folder, check_outside, check_place, write_csv
+from glc.utils.images import encoded
 
 __all__ = ['MODES', 'ImageClusters', 'check_out', 'cluster_images', 'write_clusters_folder']
 
@@ -201,7 +202,7 @@ def write_clusters_folder(
                 f'{name}: {len(rows):,} images',
                 clusters.was_outlier[rows],
             )
-            sheet.save(folder / 'sheets' / f'{name}.jpg', quality=85)
+            (folder / 'sheets' / f'{name}.jpg').write_bytes(encoded(sheet, '.jpg', quality=85))
         clusters.write_table(folder / 'clusters.csv')
         page = cluster_page(clusters, about)
         (folder / 'index.html').write_text(page, encoding='utf-8', errors='surrogateescape')

@@ -54,6 +54,7 @@ _RULES: Rules = {
     'default_hooks.*.batch_size': AT_LEAST_ONE,
     'model.bn_group_size': [*AT_LEAST_ONE, None],
     'env_cfg.dist_cfg.timeout': [Interval(Real, 0, None, closed='neither'), None],
+    'env_cfg.start_timeout': [Interval(Real, 0, None, closed='neither'), None],
     'env_cfg.stall_timeout': [Interval(Real, 0, None, closed='neither'), None],
     'randomness.seed': [*_COUNT, None],
     'resize_backend': [StrOptions({'pillow', 'cv2'}), None],
@@ -158,7 +159,7 @@ _KINDS = {
 }
 # Keys of the dicts that no constructor gets.
 _KEYS = {
-    'env_cfg': ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit', 'stall_timeout'),
+    'env_cfg': ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit', 'start_timeout', 'stall_timeout'),
     'env_cfg.mp_cfg': ('mp_start_method', 'opencv_num_threads'),
     'env_cfg.dist_cfg': ('init_backend', 'port', *inspect.signature(init_process_group).parameters),
     'optim_wrapper.paramwise_cfg': (
@@ -472,8 +473,8 @@ def _unknown_scores(cfg: Config, found: Mapping[str, Any]) -> Iterator[str]:
         if path.split('.')[0] in ('default_hooks', 'custom_hooks') and path.endswith(
             ('.save_best', '.monitor')
         ):
-            for score in [value] if isinstance(value, str) else value or ():
-                if score not in ('auto', *names):
+            for score in value if isinstance(value, (list, tuple)) else [value]:
+                if isinstance(score, str) and score not in ('auto', *names):
                     yield (
                         f"{path}='{score}' is no score of val_evaluator{_suggestion(score, names)}; there are "
                         f'{", ".join(names)}'

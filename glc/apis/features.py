@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import torch
 
-from glc.core.labels import as_labels
+from glc.core.labels import as_labels, as_tensor
 from glc.utils.files import atomic_file, write_csv
 
 __all__ = ['ReIDFeatures', 'SearchResult']
@@ -41,18 +42,13 @@ class ReIDFeatures:
     network: str = ''
 
     def __post_init__(self) -> None:
-        try:
-            given = np.asarray(self.features)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f'features must be one array of numbers: {error}') from error
-        if given.dtype.kind not in 'biuf':
+        given = as_tensor(self.features, 'features')
+        if given.is_complex():
             raise ValueError(f'features must be real numbers, got values of type {given.dtype}')
-        features = given.astype(np.float32, copy=False)
+        features = given.to('cpu', torch.float32).numpy()
         names = [str(name) for name in self.names]
         if features.ndim != 2 or len(features) != len(names):
-            raise ValueError(
-                f'features must be (N, D) for {len(names)} names, got shape {np.shape(self.features)}'
-            )
+            raise ValueError(f'features must be (N, D) for {len(names)} names, got shape {features.shape}')
         object.__setattr__(self, 'features', features)
         object.__setattr__(self, 'names', names)
         for part in ('pids', 'cam_ids'):

@@ -16,6 +16,7 @@ from mmengine.logging import print_log
 from PIL import Image
 from torch import Tensor
 
+from glc.core.labels import as_tensor
 from glc.core.parameters import StrOptions, checked
 from glc.datasets import BaseReIDDataset
 from glc.datasets.walk import is_image, walk
@@ -187,7 +188,8 @@ def video_crops(
             break
     if count < last:
         what = f"'{Path(os.fspath(frames)).absolute()}'" if of_file else 'the video'  # type: ignore[arg-type]
-        raise ValueError(f'{what} ends after frame {count}, but there are boxes of frame {last}')
+        where = f" in '{Path(boxes).absolute()}'" if isinstance(boxes, (str, os.PathLike)) else ''
+        raise ValueError(f'{what} ends after frame {count}, but there are boxes of frame {last}{where}')
     if outside:
         print_log(
             f'{start}: left out {outside:,} of {number:,} boxes, which are outside of the frame',
@@ -246,8 +248,9 @@ def _pixels(image: Any, rgb: bool) -> Iterator[np.ndarray]:
 
 
 def _of_tensor(image: Tensor) -> np.ndarray:
-    image = image.detach().cpu()
+    image = as_tensor(image, 'images').cpu()
     if image.is_floating_point() and image.numel():
+        image = image.float()
         low, high = image.min().item(), image.max().item()
         if not 0 <= low <= high <= 1:
             raise ValueError(
@@ -255,7 +258,8 @@ def _of_tensor(image: Tensor) -> np.ndarray:
                 'by itself'
             )
         image = (image * 255).round().to(torch.uint8)
-    return np.moveaxis(image.numpy(), -3, -1) if image.ndim >= 3 else image.numpy()
+    array = image.resolve_conj().numpy()
+    return np.moveaxis(array, -3, -1) if array.ndim >= 3 else array
 
 
 def _boxes(boxes: str | Path | Iterable[Sequence[float]]) -> Mapping[int, list[tuple]]:

@@ -85,18 +85,15 @@ def save_picture(picture: 'Figure | Image', out: Path) -> None:
     Raises:
         ValueError: If nothing writes files of this ending.
     """
-    from PIL import Image
-
     from glc.utils.files import atomic_file
+    from glc.utils.images import encoded
 
     try:
-        with atomic_file(out) as path:
-            if isinstance(picture, Image.Image):
-                picture.save(path)
-            else:
-                picture.savefig(path, dpi=120)
+        content = encoded(picture, out.suffix)
     except ValueError as error:
         raise ValueError(
             f"'{os.path.abspath(out)}' cannot be written as {out.suffix or 'a picture'}: {error}"
         ) from error
+    with atomic_file(out) as path:
+        path.write_bytes(content)
     print(f'wrote {out}')

@@ -43,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from glc.engine.unwrap import unwrap
     from glc.registry import DATASETS, TRANSFORMS
     from glc.utils.files import atomic_file
+    from glc.utils.images import encoded
     from glc.visualization import draw_attention_maps
 
     cfg = load_config(args.config, args.cfg_options, args.work_dir)
@@ -61,8 +62,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         inputs = network.data_preprocessor({'inputs': [image['inputs'] for image in packed]})['inputs']
         maps = network.attention_maps(inputs, samples)
     out = args.out or Path(cfg.work_dir, 'attention.png')
+    picture = draw_attention_maps(paths, {name: part.cpu().numpy() for name, part in maps.items()})
     with atomic_file(out) as path:
-        draw_attention_maps(paths, {name: part.cpu().numpy() for name, part in maps.items()}).save(path)
+        path.write_bytes(encoded(picture, out.suffix))
     print(f'{len(paths)} images under {len(maps)} maps ({", ".join(maps)}): {out}')
 
 

@@ -76,11 +76,18 @@ def as_tensor(values: Any, name: str) -> Tensor:
         Detached tensor. It shares memory with the input where that is possible and allowed.
 
     Raises:
-        ValueError: They are text, objects, lists of different lengths, or a sparse tensor.
+        ValueError: They are text, objects, lists of different lengths, or a sparse, nested, quantized or meta tensor.
     """
     if isinstance(values, Tensor):
-        if values.layout != torch.strided:
-            raise ValueError(f'{name} must be a dense tensor, got one of layout {values.layout}')
+        kinds = {
+            'nested': values.is_nested,
+            f'of layout {values.layout}': values.layout != torch.strided,
+            'quantized': values.is_quantized,
+            'without values (meta)': values.is_meta,
+        }
+        if any(kinds.values()):
+            found = ' and '.join(kind for kind, is_one in kinds.items() if is_one)
+            raise ValueError(f'{name} must be a dense tensor of numbers, got one that is {found}')
         return values.detach()
     try:
         array = np.asarray(values)

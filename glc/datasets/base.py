@@ -33,7 +33,8 @@ class Draw(NamedTuple):
     """One image and the seed of its augmentation, as a sampler may hand it to a data set.
 
     With a plain index, augmentation follows the worker's generators. With a ``Draw`` it depends on ``seed``
-    alone: not on the number of workers or processes, nor on a resume.
+    alone: not on the number of workers or processes, nor on a resume. A training by epochs makes draws of the plain
+    indices that samplers of other packages give.
 
     Attributes:
         index: Index of the image in the data set.

@@ -3,6 +3,8 @@
 import math
 import os
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import Any, ClassVar
 
 import numpy as np
@@ -102,20 +104,28 @@ class CUHK03(BaseReIDDataset):
 
 def _read_protocol(path: str, part: str) -> tuple[list[str], list[int], list[int]]:
     """Return the file names, identities and 1-based cameras of one part."""
-    from scipy.io import loadmat, whosmat
+    import scipy.io  # noqa: F401  (before the fork)
 
-    key = f'{part}_idx'
     try:
-        for name, shape, _ in whosmat(path):  # a damaged shape would be read for ever
-            if math.prod(shape) > _MOST_VALUES:
-                raise ValueError(f'{name} has shape {shape}')
-        content = loadmat(path, variable_names=[key, *_COLUMNS])
-        chosen = np.asarray(content[key]).ravel().astype(int) - 1
-        if not ((chosen >= 0) & (chosen < len(content['labels'].ravel()))).all():
-            raise IndexError(f'{key} has numbers outside of the list')
-        names, pids, cams = (content[column].ravel()[chosen] for column in _COLUMNS)
-        return [str(name.item()) for name in names], pids.astype(int).tolist(), cams.astype(int).tolist()
+        with ProcessPoolExecutor(1, mp_context=get_context('fork')) as pool:
+            return pool.submit(_parse_protocol, path, part).result()
     except Exception as error:  # of many kinds, as the file may hold anything
         raise ValueError(
             f'CUHK03: {absolute(path)} is not the file of the new protocol ({type(error).__name__}: {error})'
         ) from error
+
+
+def _parse_protocol(path: str, part: str) -> tuple[list[str], list[int], list[int]]:
+    """Parse the file, in a process of its own: a damaged one may crash SciPy's reader."""
+    from scipy.io import loadmat, whosmat
+
+    key = f'{part}_idx'
+    for name, shape, _ in whosmat(path):  # a damaged shape would be read for ever
+        if math.prod(shape) > _MOST_VALUES:
+            raise ValueError(f'{name} has shape {shape}')
+    content = loadmat(path, variable_names=[key, *_COLUMNS])
+    chosen = np.asarray(content[key]).ravel().astype(int) - 1
+    if not ((chosen >= 0) & (chosen < len(content['labels'].ravel()))).all():
+        raise IndexError(f'{key} has numbers outside of the list')
+    names, pids, cams = (content[column].ravel()[chosen] for column in _COLUMNS)
+    return [str(name.item()) for name in names], pids.astype(int).tolist(), cams.astype(int).tolist()

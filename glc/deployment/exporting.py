@@ -1,6 +1,7 @@
 """Export of a network to ONNX and torch.export."""
 
 import copy
+import io
 import json
 import logging
 import tempfile
@@ -99,8 +100,10 @@ def export_network(
     with torch.no_grad(), _quiet():
         program = torch.export.export(network, (images,), dynamic_shapes=shapes)
         if Path(path).suffix != '.onnx':
+            buffer = io.BytesIO()  # torch hides a full disk behind another error
+            torch.export.save(program, buffer, extra_files={_METADATA: json.dumps(dict(metadata))})
             with atomic_file(path) as part:
-                torch.export.save(program, part, extra_files={_METADATA: json.dumps(dict(metadata))})
+                part.write_bytes(buffer.getbuffer())
             return
         optional_package('onnxscript')
         onnx = optional_package('onnx')

@@ -3,9 +3,11 @@
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from itertools import islice
+from itertools import chain, islice
+from numbers import Integral
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.dist import all_gather_object, get_rank
 from mmengine.hooks import EMAHook
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader, Sampler
 
+from glc.datasets import BaseReIDDataset, Draw
 from glc.engine.unwrap import unwrap
 from glc.registry import LOOPS
 
@@ -30,7 +33,9 @@ class EpochLoop(EpochBasedTrainLoop):
     """mmengine's loop of epochs, which may begin within an epoch, and may leave out an iteration.
 
     A run that goes on within an epoch does not load the batches again that are done. The sampler draws its whole
-    stream, and the augmentation of an image follows from its draw alone, so the other batches are the same.
+    stream, and the augmentation of an image follows from its draw alone, so the other batches are the same. A plain
+    index, as samplers of other packages give them, becomes a draw whose seed follows from the run's seed, the epoch,
+    the process and the place in the stream.
 
     Hooks may have a method ``after_train_step(runner, data_batch, outputs)``. It is called before ``after_train_iter``,
     which is not called where it raises :class:`LeftOutError`.
@@ -64,9 +69,11 @@ class EpochLoop(EpochBasedTrainLoop):
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         with getattr(self.runner, 'uninterrupted', nullcontext)():
-            with _from_batch(self.dataloader, self.batches_done):
-                batches = iter(self.dataloader)  # it draws from the random state, as in the uninterrupted run
+            with _from_batch(self.dataloader, self.batches_done, (self.runner.seed, self.epoch, get_rank())):
+                batches: Iterator[Any] = iter(self.dataloader)
                 if self._begun:
+                    # As in the uninterrupted run, loader and sampler draw from the random state of the epoch's begin.
+                    batches = chain(list(islice(batches, 1)), batches)
                     _restore(self.runner, self._begun['processes'])
                 for index, batch in enumerate(batches, self.batches_done):
                     self.run_iter(index, batch)
@@ -145,26 +152,41 @@ def _all_statistics(runner: Runner) -> list[Tensor]:
     return [value for network in networks for value in running_statistics(network)]
 
 
-class _Rest(Sampler):
-    """What a sampler draws after its first items; the length is that of the whole."""
+class _Stream(Sampler):
+    """What a sampler draws after its first items, plain indices as draws; the length is that of the whole."""
 
-    def __init__(self, sampler: Sampler, first: int) -> None:
+    def __init__(self, sampler: Sampler, first: int, seed: tuple[int, ...]) -> None:
         self.sampler = sampler
         self.first = first
+        self.seed = seed
 
     def __len__(self) -> int:
         return len(self.sampler)  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[Any]:
-        return islice(iter(self.sampler), self.first, None)
+        return islice(self._draws(), self.first, None)
+
+    def _draws(self) -> Iterator[Any]:
+        rng = np.random.default_rng(self.seed)
+        for item in self.sampler:
+            seed = int(rng.integers(2**32))
+            yield Draw(int(item), seed) if isinstance(item, Integral) else item
+
+
+class _Rest(_Stream):
+    """The same for data sets of other packages, which know no draws."""
+
+    def _draws(self) -> Iterator[Any]:
+        return iter(self.sampler)
 
 
 @contextmanager
-def _from_batch(loader: DataLoader, batch: int) -> Iterator[None]:
+def _from_batch(loader: DataLoader, batch: int, seed: tuple[int, ...]) -> Iterator[None]:
     """Let a loader begin at a batch; the ones before it are not loaded."""
     batches: Any = loader.batch_sampler
     sampler = batches.sampler
-    batches.sampler = _Rest(sampler, batch * batches.batch_size) if batch else sampler
+    stream = _Stream if isinstance(loader.dataset, BaseReIDDataset) else _Rest
+    batches.sampler = stream(sampler, batch * batches.batch_size, seed)
     try:
         yield
     finally:

@@ -7,6 +7,8 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +17,32 @@ from typing import Any
 import torch.distributed as dist
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
-__all__ = ['ProcessWatch']
+__all__ = ['ProcessWatch', 'limited_start']
+
+
+@contextmanager
+def limited_start(seconds: float | None) -> Iterator[None]:
+    """End this process if the others do not come: until they have met, nothing tells it that one of them has died.
+
+    Args:
+        seconds: Time for what is done in this context; None is no limit.
+    """
+
+    def end() -> None:
+        sys.stderr.write(
+            f'[rank{os.environ.get("RANK", "?")}]: ends because the other processes have not come within {seconds:g} '
+            'seconds (env_cfg.start_timeout)\n'
+        )
+        sys.stderr.flush()
+        os._exit(1)
+
+    timer = threading.Timer(threading.TIMEOUT_MAX if seconds is None else seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 class ProcessWatch:

@@ -33,7 +33,7 @@ from glc.engine.resume import check_resumable
 from glc.engine.schedule import resume_schedulers
 from glc.engine.unwrap import unwrap
 from glc.engine.work_dir import TEMPLATES, locked, own_stamp, pointed_to, starting_point
-from glc.utils.files import atomic_file
+from glc.utils.files import atomic_file, full_disk_named
 from glc.utils.versions import versions
 
 __all__ = ['ReIDRunner']
@@ -103,7 +103,7 @@ class ReIDRunner(Runner):
         hooks = [hook for hook in self.hooks if isinstance(hook, CheckpointHook)]
         folder = hooks[0].folder(self) if hooks else Path(self.work_dir)
         templates = [*(hook.filename_tmpl for hook in hooks), *TEMPLATES]
-        with ExitStack() as stack:
+        with full_disk_named(self.work_dir), ExitStack() as stack:
 
             def begin() -> tuple[bool, str | None]:
                 stack.enter_context(locked(self.work_dir))
@@ -121,7 +121,9 @@ class ReIDRunner(Runner):
                 return super().train()
             except StoppedBySignalError as error:
                 self._summary.close_bar()
-                self.logger.warning(f'{error.name} in epoch {self.epoch + 1}: {_how_to_go_on(folder)}')
+                self.logger.warning(
+                    f'{error.name} in epoch {min(self.epoch + 1, self.max_epochs)}: {_how_to_go_on(folder)}'
+                )
                 raise
 
     def uninterrupted(self) -> AbstractContextManager[None]:

@@ -1,14 +1,24 @@
 """Files that are complete or not there."""
 
 import csv
+import errno
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ['atomic_file', 'atomic_folder', 'check_outside', 'check_place', 'unfinished_files', 'write_csv']
+__all__ = [
+    'atomic_file',
+    'atomic_folder',
+    'check_outside',
+    'check_place',
+    'full_disk_named',
+    'unfinished_files',
+    'write_csv',
+]
 
 
 @contextmanager
@@ -70,6 +80,9 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     Yields:
         The folder to write to, in the same place.
 
+    Raises:
+        OSError: The folder or a file in it cannot be written. It names that.
+
     Example:
         >>> with tempfile.TemporaryDirectory() as root:
         ...     with atomic_folder(Path(root, 'pictures')) as folder:
@@ -78,23 +91,40 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         ['a.txt']
     """
     target = Path(os.path.realpath(path))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f'.{target.name}.', suffix='.part', dir=target.parent))
-    old = part.with_suffix('.old')
     try:
-        part.chmod(0o777 & ~_umask())
-        yield part
-        if target.exists():
-            target.rename(old)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f'.{target.name}.', suffix='.part', dir=target.parent))
+        old = part.with_suffix('.old')
         try:
-            part.rename(target)
-        except OSError:
-            old.rename(target)
-            raise
-        _to_disk(target.parent)
-    finally:
-        for left in (part, old):
-            shutil.rmtree(left, ignore_errors=True)
+            part.chmod(0o777 & ~_umask())
+            yield part
+            if target.exists():
+                target.rename(old)
+            try:
+                part.rename(target)
+            except OSError:
+                old.rename(target)
+                raise
+            _to_disk(target.parent)
+        finally:
+            for left in (part, old):
+                shutil.rmtree(left, ignore_errors=True)
+    except OSError as error:
+        # A full disk names no file, and the name of the part says little.
+        unfinished = rf'\.{re.escape(target.name)}\.\w+\.part'
+        error.filename = re.sub(unfinished, lambda _: target.name, str(error.filename or target))
+        raise
+
+
+@contextmanager
+def full_disk_named(folder: str | Path) -> Iterator[None]:
+    """Name a folder in an error of a full disk that names nothing, as where another package writes into it."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            error.filename = os.path.abspath(folder)
+        raise
 
 
 def check_place(path: str | Path) -> None:

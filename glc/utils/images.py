@@ -1,9 +1,15 @@
-"""Images of PIL as the pipelines decode them."""
+"""Images of PIL as the pipelines decode them, and pictures as files hold them."""
+
+import io
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
-__all__ = ['as_rgb', 'check_depth']
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ['as_rgb', 'check_depth', 'encoded']
 
 
 def check_depth(image: Image.Image) -> None:
@@ -35,3 +41,27 @@ def as_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith('I'):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     return image.convert('RGB')
+
+
+def encoded(picture: 'Image.Image | Figure', ending: str, **options: Any) -> bytes:
+    """Return what a file of a picture holds. PIL does not notice where a full disk cuts off a file that it writes.
+
+    Args:
+        picture: A picture of PIL or matplotlib.
+        ending: Ending of the file, which decides on the format, such as ``'.png'``.
+        **options: Of the ``save`` or ``savefig`` of the picture; a figure has 120 dots per inch by default.
+
+    Raises:
+        ValueError: Nothing writes files of this ending.
+
+    Example:
+        >>> encoded(Image.new('RGB', (2, 2)), '.png')[1:4]
+        b'PNG'
+    """
+    buffer = io.BytesIO()
+    if isinstance(picture, Image.Image):
+        buffer.name = f'picture{ending}'  # PIL takes the format from it
+        picture.save(buffer, **options)
+    else:
+        picture.savefig(buffer, format=ending[1:], **{'dpi': 120, **options})
+    return buffer.getvalue()

@@ -38,9 +38,17 @@ def _revision() -> str:
     root = Path(glc.__file__).parent.parent
     if not (root / '.git').exists():
         return ''
+    # Not `describe --dirty`, of which a kill may leave a lock in the checkout.
+    git = ['git', '--no-optional-locks', '-C', str(root)]
+    commands = (
+        [*git, 'describe', '--always', '--abbrev=10'],
+        [*git, 'status', '--porcelain', '--untracked-files=no'],
+    )
     try:
-        command = ['git', '-C', str(root), 'describe', '--always', '--dirty', '--abbrev=10']
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+        revision, changes = (
+            subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+            for command in commands
+        )
     except (OSError, subprocess.SubprocessError):
         return ''
-    return f' (git {done.stdout.strip()})'
+    return f' (git {revision}{"-dirty" if changes else ""})'

@@ -75,6 +75,7 @@ WRONG_VALUES = [
     ('val_evaluator.re_rank', True, "did you mean 'rerank'"),
     ('default_hooks.checkpoint.interval', 0, 'Got 0'),
     ('default_hooks.checkpoint.save_best', 'reid/MAP', "did you mean 'reid/mAP'"),
+    ('default_hooks.checkpoint.save_best', 1.5, 'save_best of CheckpointHook must be Union'),
     ('default_hooks.checkpoint.save_best', ['reid/mAP', 'reid/rank20'], "'reid/rank20'"),
     ('default_hooks.logger.interval', 'often', "'often'"),
     ('default_hooks.pseudo_labels', dict(interval=2), 'type is missing'),

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -157,6 +157,18 @@ def test_only_processes_without_work_stall(monkeypatch):
         processes._Stall([1], 0)
 
 
+def test_a_process_that_waits_for_a_dead_one_at_the_start_ends(capfd):
+    child = os.fork()
+    if not child:
+        with processes.limited_start(0.2):
+            torch.distributed.TCPStore('127.0.0.1', free_port(), 2, is_master=True)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    assert 'ends because the other processes have not come within 0.2 seconds' in capfd.readouterr().err
+    with processes.limited_start(None):
+        pass
+
+
 @pytest.mark.parametrize('timeout', [None, 5400])
 def test_timeouts_of_the_config_hold_on_a_cpu(tmp_path, monkeypatch, timeout):
     started = {}
@@ -172,7 +184,8 @@ def test_timeouts_of_the_config_hold_on_a_cpu(tmp_path, monkeypatch, timeout):
         build, 'ProcessWatch', lambda **given: SimpleNamespace(start=lambda: started.update(given))
     )
     cfg = tiny_config(tmp_path, tmp_path)
-    cfg.env_cfg.stall_timeout = 20
+    cfg.env_cfg.update(start_timeout=10, stall_timeout=20)
+    monkeypatch.setattr(build, 'limited_start', lambda seconds: nullcontext(started.update(start=seconds)))
     if timeout is None:
         del cfg.env_cfg.dist_cfg['timeout']
     else:
@@ -180,4 +193,4 @@ def test_timeouts_of_the_config_hold_on_a_cpu(tmp_path, monkeypatch, timeout):
     build.prepare_config(cfg, launcher='pytorch')
     given = started.pop('timeout')
     assert (given and given.total_seconds()) == timeout
-    assert started == {'backend': 'gloo', 'launched': True, 'stall_timeout': 20}
+    assert started == {'backend': 'gloo', 'launched': True, 'start': 10, 'stall_timeout': 20}

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.hooks import Hook
+from torch.utils.data import RandomSampler
 
 from glc.checkpoints import load_checkpoint_file
 from glc.engine import CheckpointHook
 from glc.engine.hooks.pseudo_label_hook import PseudoLabelHook
-from glc.registry import HOOKS
+from glc.registry import DATA_SAMPLERS, HOOKS
 from tests.runs import (
     HYBRID,
     RESTART,
@@ -97,8 +98,28 @@ def test_trainings_without_pseudo_labels_go_on_within_an_epoch(images, tmp_path,
     else:
         cfg = pass_config(images, tmp_path / 'whole')
         cfg.train_cfg.max_epochs = 2
+    rest_is_the_same(cfg, tmp_path, {})
+
+
+@DATA_SAMPLERS.register_module()
+class PlainSampler(RandomSampler):
+    """A sampler of another package: plain indices, drawn from the global random state."""
+
+    def __init__(self, dataset, seed) -> None:
+        super().__init__(dataset)
+
+
+def test_plain_indices_have_the_same_images_after_a_resume_with_other_workers(images, tmp_path):
+    cfg = pass_config(images, tmp_path / 'whole')
+    cfg.train_cfg.max_epochs = 2
+    cfg.train_dataloader.sampler = dict(type='PlainSampler')
+    cfg.train_dataloader.num_workers = 2
+    rest_is_the_same(cfg, tmp_path, {'train_dataloader.num_workers': 0})
+
+
+def rest_is_the_same(cfg, tmp_path, changes) -> None:
     whole = copied(cfg).model.state_dict()
-    cfg.work_dir = str(tmp_path / 'resumed')
+    cfg.merge_from_dict({'work_dir': str(tmp_path / 'resumed'), **changes})
     rest = train(cfg, resume=max(tmp_path.glob('whole/at_*.pth'))).model.state_dict()
     assert_same(whole, rest)
 

@@ -1,3 +1,4 @@
+import os
 import shutil
 import subprocess
 
@@ -38,7 +39,10 @@ def test_revision_of_a_checkout(tmp_path, monkeypatch):
     git('add', '.')
     git('commit', '-q', '-m', 'first')
     revision = git('rev-parse', '--short=10', 'HEAD')
+    os.utime(code, (1, 1))  # git would look again, and note that in its index
+    index = (tmp_path / '.git/index').read_bytes()
     assert versions._revision() == f' (git {revision})'
+    assert (tmp_path / '.git/index').read_bytes() == index
     code.write_text('changed = True')
     assert versions._revision() == f' (git {revision}-dirty)'
     monkeypatch.setenv('PATH', '')

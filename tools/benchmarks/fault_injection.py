@@ -65,6 +65,7 @@ OPTIONS = [
     'default_hooks.logger.interval=1',
     f'train_cfg.max_epochs={EPOCHS}',
     'train_cfg.val_interval=1',
+    'env_cfg.start_timeout=20',
 ]
 
 
@@ -329,10 +330,16 @@ def counts(row: dict[str, Any]) -> tuple[bool, ...]:
 def prepared(work_dir: Path) -> Path:
     """Make the folder and the images, and let this process be forked; returns the folder."""
     os.environ['CUDA_VISIBLE_DEVICES'] = ''
+    # What takes seconds to import is there when the processes are forked.
+    import numba  # noqa: F401
     import torch
+    import torch.utils.tensorboard
 
+    import glc.apis.build
     import glc.engine
-    import glc.models  # noqa: F401  (what takes seconds is there when the processes are forked)
+    import glc.evaluation
+    import glc.models
+    import glc.visualization  # noqa: F401
     from glc.datasets import SyntheticSpec, make_synthetic
 
     work = work_dir.resolve()

@@ -813,6 +813,7 @@ def arrays(random: Random, folder: Path) -> Iterator[Input]:
             good.astype('>f4'),
             good * 1e38,
             np.ma.masked_invalid(features),
+            *odd_tensors(torch.from_numpy(good)),
         ]
         wrong_labels: list[Any] = [
             labels[:-1],
@@ -846,6 +847,7 @@ def arrays(random: Random, folder: Path) -> Iterator[Input]:
             [[np.zeros((4, 4, 3), np.uint8)]],
             torch.zeros(3, 4, 4, dtype=torch.int64),
             torch.zeros(3, 4, 4).to_sparse(),
+            *odd_tensors(torch.zeros(3, 4, 4)),
             np.zeros((2, 2, 4, 4, 3), np.uint8),
         ]
         some, others = (wrong[random.integers(len(wrong))] for wrong in (wrong_features, wrong_labels))
@@ -865,9 +867,21 @@ def arrays(random: Random, folder: Path) -> Iterator[Input]:
         name = list(doors)[number % len(doors)]
         value, door = doors[name]
         words = ('features', 'labels', 'pids', 'image', 'query', 'gallery', 'images')
-        shape = tuple(getattr(value, 'shape', ()))
+        shape = () if getattr(value, 'is_nested', False) else tuple(getattr(value, 'shape', ()))
         about = f'{name}: {type(value).__name__} {getattr(value, "dtype", "")} {shape}'
         yield Input(about, quiet(door), words, is_wrong(name, value))
+
+
+def odd_tensors(values: torch.Tensor) -> list[torch.Tensor]:
+    """Return values in the forms of tensors that few programs use."""
+    return [
+        torch.quantize_per_tensor(values, 0.1, 0, torch.quint8),
+        values.to('meta'),
+        torch.nested.nested_tensor([values, values]),
+        values.bfloat16(),
+        values.clone().requires_grad_(),
+        values.to(torch.complex64).conj(),
+    ]
 
 
 def is_wrong(door: str, value: Any) -> bool:
@@ -877,7 +891,10 @@ def is_wrong(door: str, value: Any) -> bool:
     if not isinstance(value, (np.ndarray, torch.Tensor)):
         return True
     if isinstance(value, torch.Tensor):
-        value = value.to_dense().numpy()
+        if value.is_nested or value.is_quantized or value.is_meta:
+            return True
+        value = value.to_dense().detach()
+        value = (value.float() if value.is_floating_point() else value.resolve_conj()).numpy()
     return door != 'list_images' and (
         value.dtype.kind in 'OUc' or not np.isfinite(np.asarray(value, np.float64)).all()
     )

@@ -53,17 +53,17 @@ class CheckpointHook(_CheckpointHook):
         for name, value in (('iterations', iterations), ('minutes', minutes)):
             if value is not None and value <= 0:
                 raise ValueError(f'default_hooks.checkpoint.{name} must be positive or None, got {value}')
+        super().__init__(interval, **kwargs)
         self.iterations = iterations
         self.minutes = minutes
         self._saved = 0.0
         for name in ('out_dir', 'backend_args', 'file_client_args'):
-            value = kwargs.get(name)
+            value = getattr(self, name)
             if value and (name != 'out_dir' or '://' in str(value)):
                 raise ValueError(
                     f'default_hooks.checkpoint.{name}={value!r} is a remote store, where a checkpoint cannot be '
                     'replaced in one step: save to a local folder and copy it'
                 )
-        super().__init__(interval, **kwargs)
 
     def folder(self, runner: Runner) -> Path:
         """Return the folder of the checkpoints: the work dir, or a folder of its name in ``out_dir``."""

@@ -1,6 +1,8 @@
 """A signal ends a training, which goes on later as if it had not been ended."""
 
+import copy
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,9 +13,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from glc.core.labelers import JaccardDBSCAN
 from glc.engine.hooks import signal_hook
 from glc.engine.hooks.signal_hook import SIGNALS, SignalHook
 from glc.engine.runner import _how_to_go_on
+from glc.evaluation import ReIDMetric
 from glc.registry import HOOKS
 from tests.runs import ROOT, assert_same, state, tiny_config, train
 
@@ -165,19 +169,47 @@ def test_the_command_to_go_on_is_told(tmp_path, monkeypatch, words, command):
     assert told.endswith(command)
 
 
+def terminated(*args, **kwargs):
+    """Stands for a stage of a run, in which the signal comes."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    raise AssertionError('the stage goes on')
+
+
+# Where the signal comes, and what the log says.
+STAGES = {
+    'label': ((JaccardDBSCAN, '__call__', terminated), 'epoch 1: stopped; .* has no checkpoint yet'),
+    'train': (
+        (SignalHook, 'before_train_iter', KillingHook(3).after_train_iter),
+        'epoch 2: stopped; it goes on from .*/within_epoch_2.pth',
+    ),
+    'evaluate': (
+        (ReIDMetric, 'compute_metrics', terminated),
+        'epoch 2: stopped; it goes on from .*/epoch_1.pth',
+    ),
+}
+
+
+@pytest.fixture(scope='module')
+def whole(images, tmp_path_factory):
+    """The config of a run that was not stopped, and its state at the end."""
+    folder = tmp_path_factory.mktemp('whole')
+    cfg = tiny_config(images, folder, train_cfg__max_epochs=2, train_cfg__val_interval=1)
+    return cfg, state(train(cfg))
+
+
 @pytest.mark.slow
-def test_a_stopped_run_goes_on_as_if_it_had_not_been(images, tmp_path, monkeypatch):
-    cfg = tiny_config(images, tmp_path / 'whole', train_cfg__max_epochs=2)
-    whole = state(train(cfg))
-    cfg.work_dir = str(tmp_path / 'stopped')
+@pytest.mark.parametrize('stage', STAGES)
+def test_a_stopped_run_goes_on_as_if_it_had_not_been(whole, tmp_path, monkeypatch, stage):
+    cfg = copy.deepcopy(whole[0])
+    cfg.work_dir = str(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(SignalHook, 'before_train_iter', KillingHook(3).after_train_iter)
+        patch.setattr(*STAGES[stage][0])
         with pytest.raises(SystemExit, match='143'):
             train(cfg)
-    (text,) = (path.read_text() for path in (tmp_path / 'stopped').glob('*/*.log'))
-    assert f"SIGTERM in epoch 2: stopped; it goes on from '{tmp_path}/stopped/within_epoch_2.pth'" in text
+    (text,) = (path.read_text() for path in tmp_path.glob('*/*.log'))
+    assert re.search(f'SIGTERM in {STAGES[stage][1]}', text)
     cfg.resume = 'auto'
-    assert_same(state(train(cfg)), whole)
+    assert_same(state(train(cfg)), whole[1])
 
 
 @pytest.mark.slow
