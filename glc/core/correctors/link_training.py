@@ -109,7 +109,7 @@ class LinkTraining(CheckedFields):
     min_nodes: int = 100
     max_nodes: int = 100_000
     steps_per_subgraph: int = 80
-    batch_fraction: float = 1 / 160
+    batch_fraction: float = 1 / 40
     lr: float = 0.05
     momentum: float = 0.9
     weight_decay: float = 1e-5
