@@ -22,11 +22,12 @@ LOOSEST = 0.75
 _K1_PER_IMAGE = np.array([0.7, 1.2, 1.8, 2.6])
 _K2_PER_K1 = 0.25
 _SMALLEST = 3.0
-_TOLERANCE = 1.04
-_SMALLEST_STEP = 1.15
-_BEYOND = 4 / 3
+_FIRST = 4.0
+_PER_MEAN = 1.2
 _LARGEST_STEP = 1.5
+_SMALLEST_STEP = 1.04
 _LEAST_RESPONSE = 0.2
+_STRONG_RESPONSE = 0.7
 _FEWEST_PEOPLE = 8
 _EXPECTED_SIZE = 24
 
@@ -47,12 +48,14 @@ class Consensus:
 class AdaptiveConsensus(BaseLabeler):
     """Multi-scale Jaccard communities whose neighborhoods follow the number of images per person.
 
-    Neighborhoods that fit the images per person matter more than any cut. Neighborhoods start with those for three
-    images. They grow until they fit the cluster of the median image, or the clusters hardly respond to a step. Where
-    they fit, one step beyond is tried. It counts if they fit there too, since small neighborhoods may find pieces only.
-    It counts too, and is the last one, where clusters are of one camera each: other cameras are farther away.
-    The median follows neither a few giant clusters nor many small pieces. The labeler assumes nothing about the data
-    set: not how many images a person has, how good the features are, or how many images belong to nobody else.
+    Neighborhoods that fit the images per person matter more than any cut. Neighborhoods start with those for four
+    images, three where these are too many. They grow as long as most images are alone or the clusters grow with them:
+    up to 1.2 times the mean size of the clusters, which follows many small pieces, or the size of the median image's
+    cluster, which no few giant clusters raise, whichever is smaller. A step to which the clusters hardly respond is
+    undone. Where many small pieces end the growth, one step beyond is tried. It counts where the clusters grow nearly
+    as much, and the median one to its size. Where clusters are of one camera each, a last step reaches beyond, since
+    other cameras are farther away. The labeler assumes nothing about the data set: not how many images a person has,
+    how good the features are, or how many images belong to nobody else.
 
     - Scales: k1 = 0.7, 1.2, 1.8 and 2.6 times the images per person, k2 = k1 / 4; the mean of the Jaccard distances,
       by plain and by camera-balanced neighbors.
@@ -128,25 +131,28 @@ def consensus_distance(view: FeatureView[Any], seed: int = 0) -> sparse.csr_arra
 
 
 def _consensus(view: FeatureView[Any], seed: int, timings: Timings) -> Consensus:
-    sizes = [_SMALLEST]
-    labels = _cluster_at(view, _SMALLEST, seed, timings)
-    most = max(_BEYOND * _SMALLEST, len(view) / _FEWEST_PEOPLE)
-    while (size := sizes[-1]) < most:
-        mostly_alone = (labels < 0).mean() > 0.5
-        wanted = _LARGEST_STEP if mostly_alone else typical_size(labels) / size
-        growing = wanted >= _TOLERANCE
-        largest = _LARGEST_STEP if size > _SMALLEST else _BEYOND
-        step = min(max(wanted, _SMALLEST_STEP), largest) if growing else _BEYOND
-        following = min(step * size, most)
+    sizes = [_FIRST]
+    labels = _cluster_at(view, _FIRST, seed, timings)
+    if typical_size(labels) < _FIRST and not mostly_alone(labels):
+        return Consensus((_FIRST, _SMALLEST), _cluster_at(view, _SMALLEST, seed, timings))
+    while (size := sizes[-1]) < len(view) / _FEWEST_PEOPLE:
+        mean, typical, largest = mean_size(labels), typical_size(labels), _LARGEST_STEP * size
+        fitting = largest if mostly_alone(labels) else min(_PER_MEAN * mean, typical, largest)
+        fits = fitting < _SMALLEST_STEP * size
+        many_pieces = _PER_MEAN * mean <= typical
+        one_camera = fits and mostly_of_one_camera(labels, view.cam_ids)
+        if fits and not (many_pieces or one_camera):
+            break
+        following = min(largest if fits else fitting, len(view) / _FEWEST_PEOPLE)
         found = _cluster_at(view, following, seed, timings)
-        response = log(mean_size(found) / mean_size(labels)) / log(following / size)
-        fits = growing or _TOLERANCE * typical_size(found) >= following
-        if response >= _LEAST_RESPONSE and not fits and mostly_of_one_camera(labels, view.cam_ids):
-            return Consensus((*sizes, following), found)
-        if response < _LEAST_RESPONSE or not fits:
+        response = log(mean_size(found) / mean) / log(following / size)
+        joins_pieces = many_pieces and response >= _STRONG_RESPONSE and typical_size(found) >= following
+        if response < _LEAST_RESPONSE or (fits and not (joins_pieces or one_camera)):
             return Consensus((*sizes, following, size), labels)
         sizes.append(following)
         labels = found
+        if fits and not joins_pieces:
+            break
     return Consensus(tuple(sizes), labels)
 
 
@@ -181,6 +187,11 @@ def typical_size(labels: np.ndarray) -> float:
     """
     clustered = labels[labels >= 0]
     return float(np.median(np.bincount(clustered)[clustered])) if len(clustered) else 1.0
+
+
+def mostly_alone(labels: np.ndarray) -> bool:
+    """Tell whether most images are outliers."""
+    return bool((labels < 0).mean() > 0.5)
 
 
 def mostly_of_one_camera(labels: np.ndarray, cam_ids: Tensor | None) -> bool:
