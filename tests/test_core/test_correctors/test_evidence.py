@@ -347,18 +347,15 @@ def test_labels_give_way_where_they_teach_less(monkeypatch, unsupported, scores_
     np.testing.assert_array_equal(accept_changes(view, truth, proposal), truth if stay else truth // 3)
 
 
-@pytest.mark.parametrize(('noise', 'least'), [(0.9, 0.995), (1.0, 0.99), (1.1, 0.995)])
-def test_perfect_labels_of_long_tailed_people_stay(noise, least):
-    """The graph merges people here, and every image hangs together in it: only what labels teach speaks for them.
-
-    At noise 1.0 two pairs of people with few images are joined.
-    """
+@pytest.mark.parametrize('noise', [0.9, 1.0, 1.1])
+def test_perfect_labels_of_long_tailed_people_stay(noise):
+    """The graph merges people here, and every image hangs together in it: only what labels teach speaks for them."""
     sizes = np.random.default_rng(1).geometric(0.08, size=70) + 2
     features, _, truth = people(sizes, noise)
     view = FeatureView(features)
     graph = consensus(view).labels
     assert scores(graph, truth).max() < 0.92
-    assert scores(accept_changes(view, truth, graph), truth).min() >= least
+    assert scores(accept_changes(view, truth, graph), truth).min() >= 0.995
 
 
 def test_labels_of_the_graph_stay(monkeypatch):
