@@ -195,17 +195,20 @@ def mostly_alone(labels: np.ndarray) -> bool:
 
 
 def mostly_of_one_camera(labels: np.ndarray, cam_ids: Tensor | None) -> bool:
-    """Tell whether most clustered images are in clusters of one camera; False where cameras are unknown.
+    """Tell whether most clustered images are in clusters of one camera; those of unknown cameras do not count.
 
     Example:
         >>> from torch import tensor
         >>> mostly_of_one_camera(np.array([0, 0, 0, 1, 1, -1]), tensor([2, 2, 2, 1, 2, 1]))
         True
     """
-    if cam_ids is None or labels.max() < 0:
+    if cam_ids is None:
         return False
-    known = labels >= 0
-    clustered, cameras = labels[known], cam_ids.cpu().numpy()[known]
+    cameras = cam_ids.cpu().numpy()
+    known = (labels >= 0) & (cameras >= 0)
+    if not known.any():
+        return False
+    clustered, cameras = labels[known], cameras[known]
     cameras_of = np.bincount(np.unique(np.stack([clustered, cameras]), axis=1)[0])
     return bool((cameras_of[clustered] == 1).mean() > 0.5)
 

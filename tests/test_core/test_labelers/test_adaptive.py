@@ -167,6 +167,9 @@ def test_one_step_reaches_across_cameras():
     assert not mostly_of_one_camera(identity, None)
     assert not mostly_of_one_camera(identity, torch.arange(240) % 4)
     assert not mostly_of_one_camera(np.full(240, -1), torch.from_numpy(cams))
+    few_known = np.where(identity < 10, np.arange(240) % 4, -1)
+    assert not mostly_of_one_camera(identity, torch.from_numpy(few_known))
+    assert not mostly_of_one_camera(identity, torch.full((240,), -1))
 
 
 def test_sizes_of_clusters():
