@@ -172,15 +172,13 @@ def _other_config(runner: Runner, stored: Any) -> tuple[list[str], list[str]]:
         ]
     problems, notes = [], []
     for key, old, new in changes:
+        both = f'{_short(old)} in the checkpoint, {_short(new)} in the config'
         if key.startswith('train_dataloader.sampler.') or key == 'optim_wrapper.optimizer.type':
-            problems.append(f'{key}: {_short(old)} in the checkpoint, {_short(new)} in the config')
+            problems.append(f'{key}: {both}')
         elif key.startswith(('optim_wrapper.optimizer.', 'optim_wrapper.paramwise_cfg.')):
-            notes.append(
-                f'{key.removeprefix("optim_wrapper.")}: {_short(old)} of the checkpoint is used, not {_short(new)} of '
-                'the config'
-            )
+            notes.append(f'{key.removeprefix("optim_wrapper.")}: {both}; that of the checkpoint is used')
         else:
-            notes.append(f'{key}: {_short(new)} of the config is used, not {_short(old)} of the checkpoint')
+            notes.append(f'{key}: {both}; that of the config is used')
     return problems, notes
 
 

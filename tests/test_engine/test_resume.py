@@ -218,15 +218,15 @@ def test_a_file_that_is_no_end_of_an_epoch_of_this_training_is_refused(run, tmp_
 SMALL = {
     'optim_wrapper.optimizer.lr': (
         0.5,
-        'optimizer.lr: 0.05 of the checkpoint is used, not 0.5 of the config',
+        'optimizer.lr: 0.05 in the checkpoint, 0.5 in the config; that of the checkpoint is used',
     ),
     'optim_wrapper.optimizer.momentum': (
         0.1,
-        'optimizer.momentum: 0.9 of the checkpoint is used, not 0.1 of the config',
+        'optimizer.momentum: 0.9 in the checkpoint, 0.1 in the config; that of the checkpoint is used',
     ),
     'default_hooks.pseudo_label.labeler.eps': (
         0.55,
-        'default_hooks.pseudo_label.labeler.eps: 0.55 of the config is used, not 0.6 of the checkpoint',
+        'default_hooks.pseudo_label.labeler.eps: 0.6 in the checkpoint, 0.55 in the config; that of the config is used',
     ),
     'param_scheduler': (
         [dict(type='StepLR', step_size=1, gamma=0.1, by_epoch=True)],

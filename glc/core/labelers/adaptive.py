@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from math import log
 from typing import Any, ClassVar
 
@@ -23,11 +25,12 @@ _K1_PER_IMAGE = np.array([0.7, 1.2, 1.8, 2.6])
 _K2_PER_K1 = 0.25
 _SMALLEST = 3.0
 _FIRST = 4.0
-_PER_MEAN = 1.2
-_LARGEST_STEP = 1.5
-_SMALLEST_STEP = 1.04
-_LEAST_RESPONSE = 0.2
-_STRONG_RESPONSE = 0.7
+_STEP = 1.5**0.5
+_ACROSS_CAMERAS = 1.5
+_NO_RESPONSE = 0.3  # of the clusters to a step, 1 where they grow as much: such a size does not count
+_FULL_RESPONSE = 0.5  # and such a one counts in full
+_LEAST_WEIGHT = 0.02
+_TEMPERATURE = 0.03  # a size around which full clusters grow by this much more counts 1 / e times as much
 _FEWEST_PEOPLE = 8
 _EXPECTED_SIZE = 24
 
@@ -48,14 +51,12 @@ class Consensus:
 class AdaptiveConsensus(BaseLabeler):
     """Multi-scale Jaccard communities whose neighborhoods follow the number of images per person.
 
-    Neighborhoods that fit the images per person matter more than any cut. Neighborhoods start with those for four
-    images, three where these are too many. They grow as long as most images are alone or the clusters grow with them:
-    up to 1.2 times the mean size of the clusters, which follows many small pieces, or the size of the median image's
-    cluster, which no few giant clusters raise, whichever is smaller. A step to which the clusters hardly respond is
-    undone. Where many small pieces end the growth, one step beyond is tried. It counts where the clusters grow nearly
-    as much, and the median one to its size. Where clusters are of one camera each, a last step reaches beyond, since
-    other cameras are farther away. The labeler assumes nothing about the data set: not how many images a person has,
-    how good the features are, or how many images belong to nobody else.
+    Neighborhoods that fit the images per person matter more than any cut. They grow from those for four images on, as
+    long as the clusters fill them and grow with them. Among these sizes the one fits around which full clusters grow
+    least: at smaller ones the pieces of a person still join, at larger ones people do. It is a mean over sizes, with
+    weights that do not jump, so small changes of the features change little. Where clusters are of one camera each, one
+    step more reaches beyond, since other cameras are farther away. The labeler assumes nothing about the data set: not
+    how many images a person has, how good the features are, or how many images belong to nobody else.
 
     - Scales: k1 = 0.7, 1.2, 1.8 and 2.6 times the images per person, k2 = k1 / 4; the mean of the Jaccard distances,
       by plain and by camera-balanced neighbors.
@@ -131,29 +132,43 @@ def consensus_distance(view: FeatureView[Any], seed: int = 0) -> sparse.csr_arra
 
 
 def _consensus(view: FeatureView[Any], seed: int, timings: Timings) -> Consensus:
-    sizes = [_FIRST]
-    labels = _cluster_at(view, _FIRST, seed, timings)
-    if typical_size(labels) < _FIRST and not mostly_alone(labels):
-        return Consensus((_FIRST, _SMALLEST), _cluster_at(view, _SMALLEST, seed, timings))
-    while (size := sizes[-1]) < len(view) / _FEWEST_PEOPLE:
-        mean, typical, largest = mean_size(labels), typical_size(labels), _LARGEST_STEP * size
-        fitting = largest if mostly_alone(labels) else min(_PER_MEAN * mean, typical, largest)
-        fits = fitting < _SMALLEST_STEP * size
-        many_pieces = _PER_MEAN * mean <= typical
-        one_camera = fits and mostly_of_one_camera(labels, view.cam_ids)
-        if fits and not (many_pieces or one_camera):
-            break
-        following = min(largest if fits else fitting, len(view) / _FEWEST_PEOPLE)
-        found = _cluster_at(view, following, seed, timings)
-        response = log(mean_size(found) / mean) / log(following / size)
-        joins_pieces = many_pieces and response >= _STRONG_RESPONSE and typical_size(found) >= following
-        if response < _LEAST_RESPONSE or (fits and not (joins_pieces or one_camera)):
-            return Consensus((*sizes, following, size), labels)
+    @cache
+    def labels_at(size: float) -> np.ndarray:
+        return _cluster_at(view, size, seed, timings)
+
+    sizes = _grow(labels_at, len(view) / _FEWEST_PEOPLE)
+    if mostly_of_one_camera(labels_at(sizes[-1]), view.cam_ids):
+        sizes.append(_ACROSS_CAMERAS * sizes[-1])
+    return Consensus(tuple(sizes), labels_at(sizes[-1]))
+
+
+def _grow(labels_at: Callable[[float], np.ndarray], limit: float) -> list[float]:
+    """Return the sizes that were looked at, up to a limit; the last one fits."""
+
+    def room_at(size: float) -> float:
+        return room(labels_at(size), size)
+
+    if room_at(_FIRST) < 0:
+        share = filled_share(room_at(_SMALLEST), room_at(_FIRST))
+        return [_FIRST, _SMALLEST, _SMALLEST * (_FIRST / _SMALLEST) ** share]
+    sizes, weight, weights, growths = [_FIRST], 1.0, [], []
+    while weight > _LEAST_WEIGHT and (size := sizes[-1]) < limit:
+        following = min(_STEP * size, limit)
+        growths.append(growth(labels_at(size), labels_at(following), at_least=size) / log(following / size))
+        weights.append(0.0 if mostly_alone(labels_at(size)) else weight)
+        weight *= filled_share(room_at(size), room_at(following)) if room_at(size) >= 0 else 0.0
+        if len(sizes) > 1:  # over two steps: the neighborhoods are whole numbers, so one step is coarse
+            response = growth(labels_at(sizes[-2]), labels_at(following)) / log(following / sizes[-2])
+            weight *= min(max((response - _NO_RESPONSE) / (_FULL_RESPONSE - _NO_RESPONSE), 0.0), 1.0)
         sizes.append(following)
-        labels = found
-        if fits and not joins_pieces:
-            break
-    return Consensus(tuple(sizes), labels)
+    if not any(weights):
+        return sizes
+    around = np.convolve(
+        [growths[0], *growths], [0.5, 0.5], 'valid'
+    )  # the mean of the steps before and after
+    counts = np.array(weights)
+    counts *= np.exp((around[counts > 0].min() - around) / _TEMPERATURE)
+    return [*sizes, float(np.exp(np.average(np.log(sizes[: len(counts)]), weights=counts)))]
 
 
 def _cluster_at(view: FeatureView[Any], size: float, seed: int, timings: Timings) -> np.ndarray:
@@ -168,25 +183,57 @@ def _cluster_at(view: FeatureView[Any], size: float, seed: int, timings: Timings
         return clusterer(distance)
 
 
-def mean_size(labels: np.ndarray) -> float:
-    """Return the mean size of the clusters, 1 without clusters.
+def room(labels: np.ndarray, size: float) -> float:
+    """Tell how many times the clusters fill neighborhoods for so many images per person: the logarithm of it.
+
+    Where most images are alone there is room for a whole step.
+    """
+    return log(_STEP) if mostly_alone(labels) else log(usual_size(labels) / size)
+
+
+def filled_share(before: float, after: float) -> float:
+    """Return the part of a step up to the point where the clusters fill the neighborhoods, from the rooms at its ends.
 
     Example:
-        >>> mean_size(np.array([0, 0, 1, 1, 1, 1, -1]))
-        3.0
+        >>> filled_share(0.1, -0.3), filled_share(0.1, 0.0)
+        (0.25, 1.0)
     """
-    return float((labels >= 0).sum() / (labels.max() + 1)) if labels.max() >= 0 else 1.0
+    return max(before, 0.0) / (max(before, 0.0) - after) if after < 0 else 1.0
 
 
-def typical_size(labels: np.ndarray) -> float:
-    """Return the size of the cluster of the median image, outliers aside; 1 without clusters.
+def growth(labels: np.ndarray, found: np.ndarray, at_least: float = 1) -> float:
+    """Return the mean logarithm of how many times the clusters of the images grow, from some labels (N,) to others.
+
+    Only images count whose clusters have at least so many images before; 1 where there are none.
+    """
+    before, after = own_sizes(labels), own_sizes(found)
+    counted = before >= at_least
+    return float(np.log(after[counted] / before[counted]).mean()) if counted.any() else 1.0
+
+
+def own_sizes(labels: np.ndarray) -> np.ndarray:
+    """Return the size (N,) of every image's cluster, 1 for an outlier.
 
     Example:
-        >>> typical_size(np.array([0, 0, 1, 1, 1, 1, -1]))
-        4.0
+        >>> own_sizes(np.array([0, 0, 1, -1])).tolist()
+        [2, 2, 1, 1]
     """
-    clustered = labels[labels >= 0]
-    return float(np.median(np.bincount(clustered)[clustered])) if len(clustered) else 1.0
+    sizes = np.bincount(labels + 1)
+    sizes[0] = 1
+    return sizes[labels + 1]
+
+
+def usual_size(labels: np.ndarray) -> float:
+    """Return the geometric mean of the sizes of the images' clusters, outliers aside; 1 without clusters.
+
+    The mean of all clusters follows small pieces, and the mean over images a few giant clusters; this one neither.
+
+    Example:
+        >>> round(usual_size(np.array([0, 0, 1, 1, 1, 1, 1, 1, 1, 1, -1])), 9) == round((2**2 * 8**8) ** 0.1, 9)
+        True
+    """
+    clustered = labels >= 0
+    return float(np.exp(np.log(own_sizes(labels)[clustered]).mean())) if clustered.any() else 1.0
 
 
 def mostly_alone(labels: np.ndarray) -> bool:
