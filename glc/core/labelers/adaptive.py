@@ -163,9 +163,7 @@ def _grow(labels_at: Callable[[float], np.ndarray], limit: float) -> list[float]
         sizes.append(following)
     if not any(weights):
         return sizes
-    around = np.convolve(
-        [growths[0], *growths], [0.5, 0.5], 'valid'
-    )  # the mean of the steps before and after
+    around = np.convolve([growths[0], *growths], [0.5, 0.5], 'valid')  # mean of the steps before and after
     counts = np.array(weights)
     counts *= np.exp((around[counts > 0].min() - around) / _TEMPERATURE)
     return [*sizes, float(np.exp(np.average(np.log(sizes[: len(counts)]), weights=counts)))]
