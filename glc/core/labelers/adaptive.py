@@ -14,6 +14,7 @@ from torch import Tensor
 
 from glc.core.clusterers import RelativeMapEquationClusterer
 from glc.core.labelers.base import BaseLabeler
+from glc.core.labels import with_singletons
 from glc.core.neighbors.view import FeatureView
 from glc.core.parameters import CAMERAS, SEARCH, SEED, Rules
 from glc.core.timing import Timings
@@ -216,9 +217,8 @@ def own_sizes(labels: np.ndarray) -> np.ndarray:
         >>> own_sizes(np.array([0, 0, 1, -1])).tolist()
         [2, 2, 1, 1]
     """
-    sizes = np.bincount(labels + 1)
-    sizes[0] = 1
-    return sizes[labels + 1]
+    clusters = with_singletons(labels)
+    return np.bincount(clusters)[clusters]
 
 
 def usual_size(labels: np.ndarray) -> float:
