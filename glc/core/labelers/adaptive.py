@@ -24,15 +24,18 @@ LOOSEST = 0.75
 
 _K1_PER_IMAGE = np.array([0.7, 1.2, 1.8, 2.6])
 _K2_PER_K1 = 0.25
-_SMALLEST = 3.0
-_FIRST = 4.0
+_SPREAD = (np.arange(4) - 1.5) / 4
+_FIRST = 8 / 3
 _STEP = 1.5**0.5
-_ACROSS_CAMERAS = 1.5
-_NO_RESPONSE = 0.3  # of the clusters to a step, 1 where they grow as much: such a size does not count
-_FULL_RESPONSE = 0.5  # and such a one counts in full
+_NO_RESPONSE = 0.4  # of full clusters to a step, 1 where they grow as much: such a step does not count
+_FULL_RESPONSE = 0.55  # and such a one counts in full
 _LEAST_WEIGHT = 0.02
-_TEMPERATURE = 0.03  # a size around which full clusters grow by this much more counts 1 / e times as much
+_SMALLEST = 3.2
+_BEYOND = 1.3
+_ACROSS_CAMERAS = 2.0
+_MOSTLY = 0.8
 _FEWEST_PEOPLE = 8
+_SMALLEST_LIMIT = 4.0
 _EXPECTED_SIZE = 24
 
 
@@ -52,12 +55,13 @@ class Consensus:
 class AdaptiveConsensus(BaseLabeler):
     """Multi-scale Jaccard communities whose neighborhoods follow the number of images per person.
 
-    Neighborhoods that fit the images per person matter more than any cut. They grow from those for four images on, as
-    long as the clusters fill them and grow with them. Among these sizes the one fits around which full clusters grow
-    least: at smaller ones the pieces of a person still join, at larger ones people do. It is a mean over sizes, with
-    weights that do not jump, so small changes of the features change little. Where clusters are of one camera each, one
-    step more reaches beyond, since other cameras are farther away. The labeler assumes nothing about the data set: not
-    how many images a person has, how good the features are, or how many images belong to nobody else.
+    Neighborhoods that fit the images per person matter more than any cut. They grow step by step, as long as the full
+    clusters, of at least as many images as they are meant for, grow with them: so long the pieces of a person join.
+    Where full clusters hardly respond, people are whole, and larger neighborhoods would only join different ones. A
+    step counts by how much they respond, which does not jump, so small changes of the features change little. Where
+    nearly all clusters are of one camera, larger neighborhoods reach beyond, since other cameras are farther away.
+    The labeler assumes nothing about the data set: not how many images a person has, how good the features are, or how
+    many images belong to nobody else.
 
     - Scales: k1 = 0.7, 1.2, 1.8 and 2.6 times the images per person, k2 = k1 / 4; the mean of the Jaccard distances,
       by plain and by camera-balanced neighbors.
@@ -137,37 +141,24 @@ def _consensus(view: FeatureView[Any], seed: int, timings: Timings) -> Consensus
     def labels_at(size: float) -> np.ndarray:
         return _cluster_at(view, size, seed, timings)
 
-    sizes = _grow(labels_at, len(view) / _FEWEST_PEOPLE)
-    if mostly_of_one_camera(labels_at(sizes[-1]), view.cam_ids):
-        sizes.append(_ACROSS_CAMERAS * sizes[-1])
+    sizes = _grow(labels_at, max(len(view) / _FEWEST_PEOPLE, _SMALLEST_LIMIT))
+    mostly = (one_camera_share(labels_at(sizes[-1]), view.cam_ids) - _MOSTLY) / (1 - _MOSTLY)
+    if mostly > 0:
+        sizes.append(_ACROSS_CAMERAS**mostly * sizes[-1])
     return Consensus(tuple(sizes), labels_at(sizes[-1]))
 
 
 def _grow(labels_at: Callable[[float], np.ndarray], limit: float) -> list[float]:
     """Return the sizes that were looked at, up to a limit; the last one fits."""
-
-    def room_at(size: float) -> float:
-        return room(labels_at(size), size)
-
-    if room_at(_FIRST) < 0:
-        share = filled_share(room_at(_SMALLEST), room_at(_FIRST))
-        return [_FIRST, _SMALLEST, _SMALLEST * (_FIRST / _SMALLEST) ** share]
-    sizes, weight, weights, growths = [_FIRST], 1.0, [], []
-    while weight > _LEAST_WEIGHT and (size := sizes[-1]) < limit:
-        following = min(_STEP * size, limit)
-        growths.append(growth(labels_at(size), labels_at(following), at_least=size) / log(following / size))
-        weights.append(0.0 if mostly_alone(labels_at(size)) else weight)
-        weight *= filled_share(room_at(size), room_at(following)) if room_at(size) >= 0 else 0.0
-        if len(sizes) > 1:  # over two steps: the neighborhoods are whole numbers, so one step is coarse
-            response = growth(labels_at(sizes[-2]), labels_at(following)) / log(following / sizes[-2])
-            weight *= min(max((response - _NO_RESPONSE) / (_FULL_RESPONSE - _NO_RESPONSE), 0.0), 1.0)
-        sizes.append(following)
-    if not any(weights):
-        return sizes
-    around = np.convolve([growths[0], *growths], [0.5, 0.5], 'valid')  # mean of the steps before and after
-    counts = np.array(weights)
-    counts *= np.exp((around[counts > 0].min() - around) / _TEMPERATURE)
-    return [*sizes, float(np.exp(np.average(np.log(sizes[: len(counts)]), weights=counts)))]
+    sizes, responses, weights = [_FIRST], [], np.ones(0)
+    while (weights[-2:-1] > _LEAST_WEIGHT).all() and sizes[-1] < limit:
+        sizes.append(_STEP * sizes[-1])
+        responses.append(response(labels_at(sizes[-2]), labels_at(sizes[-1]), sizes[-2], sizes[-1]))
+        # With the steps before and after: neighborhoods are whole numbers, so a single step is coarse.
+        smooth = np.convolve(np.pad(responses, 1, 'edge'), [0.25, 0.5, 0.25], 'valid')
+        weights = np.cumprod(((smooth - _NO_RESPONSE) / (_FULL_RESPONSE - _NO_RESPONSE)).clip(0, 1))
+    # The response ends before the neighborhoods fit, the earlier the fewer images a person has: hence the power.
+    return [*sizes, min(_SMALLEST * float(_STEP ** (_BEYOND * weights.sum())), limit)]
 
 
 def _cluster_at(view: FeatureView[Any], size: float, seed: int, timings: Timings) -> np.ndarray:
@@ -182,32 +173,23 @@ def _cluster_at(view: FeatureView[Any], size: float, seed: int, timings: Timings
         return clusterer(distance)
 
 
-def room(labels: np.ndarray, size: float) -> float:
-    """Tell how many times the clusters fill neighborhoods for so many images per person: the logarithm of it.
+def response(labels: np.ndarray, found: np.ndarray, size: float, following: float) -> float:
+    """Tell how much full clusters grow from some labels (N,) to those with larger neighborhoods: 1 where as much.
 
-    Where most images are alone there is room for a whole step.
-    """
-    return log(_STEP) if mostly_alone(labels) else log(usual_size(labels) / size)
-
-
-def filled_share(before: float, after: float) -> float:
-    """Return the part of a step up to the point where the clusters fill the neighborhoods, from the rooms at its ends.
-
-    Example:
-        >>> filled_share(0.1, -0.3), filled_share(0.1, 0.0)
-        (0.25, 1.0)
-    """
-    return max(before, 0.0) / (max(before, 0.0) - after) if after < 0 else 1.0
-
-
-def growth(labels: np.ndarray, found: np.ndarray, at_least: float = 1) -> float:
-    """Return the mean logarithm of how many times the clusters of the images grow, from some labels (N,) to others.
-
-    Only images count whose clusters have at least so many images before; 1 where there are none.
+    Args:
+        labels: Labels with neighborhoods for ``size`` images per person; full are clusters of at least so many. Images
+            that are alone have much to join: from a quarter to three quarters of them, the answer goes to 1.
+        found: Labels with neighborhoods for ``following`` images per person.
+        size: See above.
+        following: See above.
     """
     before, after = own_sizes(labels), own_sizes(found)
-    counted = before >= at_least
-    return float(np.log(after[counted] / before[counted]).mean()) if counted.any() else 1.0
+    full = before >= size
+    alone = 1.0 if not full.any() else min(max(2 * float((labels < 0).mean()) - 0.5, 0.0), 1.0)
+    if alone == 1:
+        return alone
+    step = log(sum(scales_for(following)[0]) / sum(scales_for(size)[0]))
+    return alone + (1 - alone) * float(np.log(after[full] / before[full]).mean()) / step
 
 
 def own_sizes(labels: np.ndarray) -> np.ndarray:
@@ -221,41 +203,23 @@ def own_sizes(labels: np.ndarray) -> np.ndarray:
     return np.bincount(clusters)[clusters]
 
 
-def usual_size(labels: np.ndarray) -> float:
-    """Return the geometric mean of the sizes of the images' clusters, outliers aside; 1 without clusters.
-
-    The mean of all clusters follows small pieces, and the mean over images a few giant clusters; this one neither.
-
-    Example:
-        >>> round(usual_size(np.array([0, 0, 1, 1, 1, 1, 1, 1, 1, 1, -1])), 9) == round((2**2 * 8**8) ** 0.1, 9)
-        True
-    """
-    clustered = labels >= 0
-    return float(np.exp(np.log(own_sizes(labels)[clustered]).mean())) if clustered.any() else 1.0
-
-
-def mostly_alone(labels: np.ndarray) -> bool:
-    """Tell whether most images are outliers."""
-    return bool((labels < 0).mean() > 0.5)
-
-
-def mostly_of_one_camera(labels: np.ndarray, cam_ids: Tensor | None) -> bool:
-    """Tell whether most clustered images are in clusters of one camera; those of unknown cameras do not count.
+def one_camera_share(labels: np.ndarray, cam_ids: Tensor | None) -> float:
+    """Return the share of clustered images whose cluster has one camera; those of unknown cameras do not count.
 
     Example:
         >>> from torch import tensor
-        >>> mostly_of_one_camera(np.array([0, 0, 0, 1, 1, -1]), tensor([2, 2, 2, 1, 2, 1]))
-        True
+        >>> one_camera_share(np.array([0, 0, 0, 1, 1, -1]), tensor([2, 2, 2, 1, 2, 1]))
+        0.6
     """
     if cam_ids is None:
-        return False
+        return 0.0
     cameras = cam_ids.cpu().numpy()
     known = (labels >= 0) & (cameras >= 0)
     if not known.any():
-        return False
+        return 0.0
     clustered, cameras = labels[known], cameras[known]
     cameras_of = np.bincount(np.unique(np.stack([clustered, cameras]), axis=1)[0])
-    return bool((cameras_of[clustered] == 1).mean() > 0.5)
+    return float((cameras_of[clustered] == 1).mean())
 
 
 def scales_for(size: float) -> tuple[list[int], list[int]]:
@@ -265,6 +229,7 @@ def scales_for(size: float) -> tuple[list[int], list[int]]:
         >>> scales_for(4)
         ([3, 5, 7, 10], [1, 1, 2, 3])
     """
-    k1 = np.maximum(np.rint(_K1_PER_IMAGE * size), 3)
-    k2 = np.clip(np.rint(_K2_PER_K1 * _K1_PER_IMAGE * size), 1, k1)
+    # Rounded at different places, so that not all of them jump at the same size.
+    k1 = np.maximum(np.rint(_K1_PER_IMAGE * size + _SPREAD), 3)
+    k2 = np.clip(np.rint(_K2_PER_K1 * _K1_PER_IMAGE * size - _SPREAD), 1, k1)
     return k1.astype(int).tolist(), k2.astype(int).tolist()
