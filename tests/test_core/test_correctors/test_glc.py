@@ -69,6 +69,7 @@ def test_published_schedule():
         'max_nodes': 100_000,
         'steps_per_subgraph': 80,
         'batch_fraction': 1 / 40,
+        'cluster_batches': False,
         'lr': 0.1,
         'momentum': 0.9,
         'weight_decay': 1e-5,
@@ -191,16 +192,38 @@ def test_draw_subgraph_reaches_all_members():
     np.testing.assert_allclose(sum(draws), 150, atol=45)  # 5 standard deviations
 
 
+@pytest.mark.parametrize('num_groups', [None, 1, 4])
 @pytest.mark.parametrize(('num_edges', 'num_batches'), [(100, 40), (80, 40), (7, 40), (5, 1)])
-def test_shuffled_batches_use_every_edge_once_per_round(num_edges, num_batches):
-    batches = shuffled_batches(num_edges, num_batches, np.random.default_rng(0))
+def test_shuffled_batches_use_every_edge_once_per_round(num_edges, num_batches, num_groups):
+    groups = None if num_groups is None else np.random.default_rng(1).integers(num_groups, size=num_edges)
+    batches = shuffled_batches(num_edges, num_batches, np.random.default_rng(0), groups)
     rounds = []
     for _ in range(2):
         parts = [next(batches) for _ in range(min(num_batches, num_edges))]
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
         rounds.append(np.concatenate(parts))
         np.testing.assert_array_equal(np.sort(rounds[-1]), np.arange(num_edges))
+        if num_groups:
+            in_turn = groups[rounds[-1]]  # a group that has ended does not come again
+            assert (in_turn[1:] != in_turn[:-1]).sum() == len(np.unique(groups)) - 1
     assert (rounds[0] != rounds[1]).any()
+
+
+def test_steps_on_clusters_need_few_images(monkeypatch):
+    features, labels, _ = planted(num_ids=40, size=12)
+    images = []
+    encode = LinkPredictor.encode
+    monkeypatch.setattr(LinkPredictor, 'encode', lambda self, x: images.append(len(x)) or encode(self, x))
+    needed = []
+    for cluster_batches in (True, False):
+        images.clear()
+        glc = small_glc(
+            cluster_batches=cluster_batches, batch_fraction=1 / 20, epochs=1, steps_per_subgraph=20
+        )
+        glc.fit(features, labels=labels)
+        needed.append(np.mean(images[-20:]))
+        assert glc.history_[-1] < 0.2
+    assert needed[0] < needed[1] / 2
 
 
 def test_subgraphs_of_the_wrong_size_are_skipped():
@@ -523,7 +546,7 @@ def test_progress_wraps_the_subgraphs():
             yield draw
 
     features, labels, _ = planted()
-    glc = small_glc(epochs=2, subgraphs_per_epoch=2, progress=progress)
+    glc = small_glc(epochs=2, subgraphs_per_epoch=2, patience=None, progress=progress)
     glc(features, labels)
     assert seen == [0, 1, 2, 3]
     assert len(glc.history_) == 4
@@ -586,6 +609,7 @@ def test_wrong_input(features, labels, message):
         ('epochs', 0),
         ('steps_per_subgraph', -1),
         ('batch_fraction', 0),
+        ('cluster_batches', 2),
         ('member_fraction', 1.5),
         ('link_threshold', -0.1),
         ('overlap_threshold', 'high'),
