@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glc.core.evaluation import knn_purity
+from glc.core.evaluation import knn_purity, label_quality
+from glc.core.labelers import AdaptiveConsensus
 from glc.engine import FeatureExtractor
 from tests.runs import tiny_config, train, write_images
+from tests.test_core.oracles import people
 
 TOOLS = Path(__file__).parents[1] / 'tools'
 
@@ -121,6 +123,58 @@ def test_label_quality_of_made_up_features(run):
     printed = run('benchmarks/bench_label_quality', *options)
     assert '## made-up features: 300 images' in printed
     assert [row[1] for row in rows(printed)][:-1] == ['corrector', corrector] * 2 + [corrector, '']
+
+
+def test_neighborhoods_against_the_best_fixed_ones(run, tmp_path):
+    images, cams, truth = people(np.arange(2, 42), 0.9, 3)
+    np.savez(tmp_path / 'made.npz', features=images.astype(np.float32), pid=truth, cam=cams)
+    given = f'made={tmp_path / "made.npz"}'
+    printed = run(
+        'benchmarks/bench_neighborhoods', '--features', given, '--parts', '--subsets', 'all', '4 per person',
+    )  # fmt: skip
+    header, every, few, mean, worst = rows(printed)
+    assert header[:3] == ['features', 'images', 'rule']
+    quality = label_quality(AdaptiveConsensus()(images.astype(np.float32), cams), truth)
+    assert every[:3] == ['made', 'all', '{pairwise_f:.3f} / {bcubed_f:.3f}'.format(**quality)]
+    assert few[:2] == ['made', '4 per person']
+    below = [
+        [
+            float(score) - float(best)
+            for score, best in zip(row[2].split('/'), row[-1].split('/'), strict=True)
+        ]
+        for row in (every, few)
+    ]
+    for row, expected in ((mean, np.mean(below, axis=0)), (worst, np.min(below, axis=0))):
+        np.testing.assert_allclose([float(cell) for cell in row[2].split('/')], expected, atol=0.0016)
+    assert mean[3:-1] != mean[2:-2]  # the parts matter
+
+
+@pytest.mark.parametrize(
+    'name', ['3 per person', 'half of everybody', '2, 5, 12 or all', 'long tail', '120 people']
+)
+def test_parts_of_a_file(monkeypatch, name):
+    monkeypatch.syspath_prepend(TOOLS / 'benchmarks')
+    from bench_label_quality import Data
+    from bench_neighborhoods import subset
+
+    pids = np.random.default_rng(1).permutation(np.repeat(np.arange(150) * 3, 9))
+    features = np.arange(len(pids))[:, None]
+    kept, identities, cams = subset(Data(features, pids, pids % 5), name)
+    np.testing.assert_array_equal(identities, pids[kept[:, 0]])
+    np.testing.assert_array_equal(cams, identities % 5)
+    sizes = np.bincount(identities)[np.unique(identities)]
+    assert len(sizes) == (120 if name == '120 people' else 150)
+    expected = {
+        '3 per person': {3},
+        'half of everybody': {4},
+        '2, 5, 12 or all': {2, 5, 9},
+        '120 people': {9},
+    }
+    if name == 'long tail':
+        assert (sizes == 1).mean() > 0.3
+        assert sizes.max() == 9
+    else:
+        assert set(sizes) == expected[name]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from glc.core.clusterers import RelativeMapEquationClusterer
 from glc.core.labelers.base import BaseLabeler
 from glc.core.labels import with_singletons
 from glc.core.neighbors.view import FeatureView
-from glc.core.parameters import CAMERAS, SEARCH, SEED, Rules
+from glc.core.parameters import CAMERAS, POSITIVE, SEARCH, SEED, SHARE, CheckedFields, Rules
 from glc.core.timing import Timings
 
 LOOSEST = 0.75
@@ -27,16 +27,76 @@ _K2_PER_K1 = 0.25
 _SPREAD = (np.arange(4) - 1.5) / 4
 _FIRST = 8 / 3
 _STEP = 1.5**0.5
-_NO_RESPONSE = 0.4  # of full clusters to a step, 1 where they grow as much: such a step does not count
-_FULL_RESPONSE = 0.55  # and such a one counts in full
 _LEAST_WEIGHT = 0.02
-_SMALLEST = 3.2
-_BEYOND = 1.3
-_ACROSS_CAMERAS = 2.0
-_MOSTLY = 0.8
 _FEWEST_PEOPLE = 8
 _SMALLEST_LIMIT = 4.0
 _EXPECTED_SIZE = 24
+
+
+@dataclass(frozen=True)
+class Growth(CheckedFields):
+    """How far neighborhoods grow, in images per person that they are made for.
+
+    A step counts by how much full clusters respond to it (:func:`response`), smoothed over the steps before and after:
+    neighborhoods are whole numbers, so a single step is coarse. The weight of a step is the product over it and all
+    before, so the first step without a response is the last one that matters.
+
+    Args:
+        no_response: A step with so little response does not count.
+        full_response: A step with so much response counts in full.
+        smoothing: Share of the steps before and after in the response of a step, in [0, 1].
+        smallest: Images per person where no step counts.
+        beyond: Power of the steps: the response ends before the neighborhoods fit, the earlier the fewer images a
+            person has.
+        one_camera: Share of images in clusters of one camera above which neighborhoods grow beyond. Other cameras are
+            farther away.
+        across_cameras: The factor, where all clusters are of one camera.
+
+    Raises:
+        ValueError: A number is out of range.
+    """
+
+    _parameter_constraints: ClassVar[Rules] = {
+        'no_response': SHARE,
+        'full_response': SHARE,
+        'smoothing': SHARE,
+        'smallest': POSITIVE,
+        'beyond': POSITIVE,
+        'one_camera': SHARE,
+        'across_cameras': POSITIVE,
+    }
+
+    no_response: float = 0.4
+    full_response: float = 0.55
+    smoothing: float = 0.5
+    smallest: float = 3.2
+    beyond: float = 1.3
+    one_camera: float = 0.8
+    across_cameras: float = 2.0
+
+    def sizes(self, labels_at: Callable[[float], np.ndarray], limit: float) -> list[float]:
+        """Return the sizes that were looked at; the last one fits.
+
+        Args:
+            labels_at: Returns the labels (N,) with neighborhoods for so many images per person.
+            limit: Largest size.
+        """
+        sizes, responses, weights = [_FIRST], [], np.ones(0)
+        sides = [self.smoothing / 2, 1 - self.smoothing, self.smoothing / 2]
+        while (weights[-2:-1] > _LEAST_WEIGHT).all() and sizes[-1] < limit:
+            sizes.append(_STEP * sizes[-1])
+            responses.append(response(labels_at(sizes[-2]), labels_at(sizes[-1]), sizes[-2], sizes[-1]))
+            smooth = np.convolve(np.pad(responses, 1, 'edge'), sides, 'valid')
+            weights = np.cumprod(np.interp(smooth, [self.no_response, self.full_response], [0, 1]))
+        return [*sizes, min(self.smallest * float(_STEP ** (self.beyond * weights.sum())), limit)]
+
+    def across(self, share: float) -> float:
+        """Return the factor for such a share of images in clusters of one camera."""
+        return float(self.across_cameras ** np.interp(share, [self.one_camera, 1], [0, 1]))
+
+
+GROWTH = Growth()
+"""The numbers that :class:`AdaptiveConsensus` takes; ``tools/benchmarks/bench_neighborhoods.py`` compares others."""
 
 
 @dataclass(frozen=True)
@@ -110,17 +170,19 @@ class AdaptiveConsensus(BaseLabeler):
         return found.labels
 
 
-def consensus(view: FeatureView[Any], seed: int = 0, timings: Timings | None = None) -> Consensus:
+def consensus(
+    view: FeatureView[Any], seed: int = 0, timings: Timings | None = None, rule: Growth = GROWTH
+) -> Consensus:
     """Find the neighborhoods that fit a view, and cluster it; once for a view, which keeps the result.
 
     Args:
         view: Features of N images, and their cameras.
         seed: Seed of the order in which images move between communities.
         timings: Gets the seconds of 'knn', 'jaccard' and 'cluster'.
+        rule: How far neighborhoods grow.
     """
-    return view.remember(
-        ('consensus', seed), lambda: _consensus(view, seed, Timings() if timings is None else timings)
-    )
+    timings = Timings() if timings is None else timings
+    return view.remember(('consensus', seed, rule), lambda: _consensus(view, seed, timings, rule))
 
 
 def consensus_distance(view: FeatureView[Any], seed: int = 0) -> sparse.csr_array:
@@ -136,33 +198,33 @@ def consensus_distance(view: FeatureView[Any], seed: int = 0) -> sparse.csr_arra
     )
 
 
-def _consensus(view: FeatureView[Any], seed: int, timings: Timings) -> Consensus:
+def _consensus(view: FeatureView[Any], seed: int, timings: Timings, rule: Growth) -> Consensus:
     @cache
     def labels_at(size: float) -> np.ndarray:
-        return _cluster_at(view, size, seed, timings)
+        return labels_for(view, size, seed, timings)
 
-    sizes = _grow(labels_at, max(len(view) / _FEWEST_PEOPLE, _SMALLEST_LIMIT))
-    mostly = (one_camera_share(labels_at(sizes[-1]), view.cam_ids) - _MOSTLY) / (1 - _MOSTLY)
-    if mostly > 0:
-        sizes.append(_ACROSS_CAMERAS**mostly * sizes[-1])
+    sizes = rule.sizes(labels_at, max(len(view) / _FEWEST_PEOPLE, _SMALLEST_LIMIT))
+    factor = rule.across(one_camera_share(labels_at(sizes[-1]), view.cam_ids))
+    if factor > 1:
+        sizes.append(factor * sizes[-1])
     return Consensus(tuple(sizes), labels_at(sizes[-1]))
 
 
-def _grow(labels_at: Callable[[float], np.ndarray], limit: float) -> list[float]:
-    """Return the sizes that were looked at, up to a limit; the last one fits."""
-    sizes, responses, weights = [_FIRST], [], np.ones(0)
-    while (weights[-2:-1] > _LEAST_WEIGHT).all() and sizes[-1] < limit:
-        sizes.append(_STEP * sizes[-1])
-        responses.append(response(labels_at(sizes[-2]), labels_at(sizes[-1]), sizes[-2], sizes[-1]))
-        # With the steps before and after: neighborhoods are whole numbers, so a single step is coarse.
-        smooth = np.convolve(np.pad(responses, 1, 'edge'), [0.25, 0.5, 0.25], 'valid')
-        weights = np.cumprod(((smooth - _NO_RESPONSE) / (_FULL_RESPONSE - _NO_RESPONSE)).clip(0, 1))
-    # The response ends before the neighborhoods fit, the earlier the fewer images a person has: hence the power.
-    return [*sizes, min(_SMALLEST * float(_STEP ** (_BEYOND * weights.sum())), limit)]
+def labels_for(
+    view: FeatureView[Any], size: float, seed: int = 0, timings: Timings | None = None
+) -> np.ndarray:
+    """Label with neighborhoods for so many images per person.
 
+    Args:
+        view: Features of N images, and their cameras.
+        size: Images per person.
+        seed: Seed of the order in which images move between communities.
+        timings: Gets the seconds of 'knn', 'jaccard' and 'cluster'.
 
-def _cluster_at(view: FeatureView[Any], size: float, seed: int, timings: Timings) -> np.ndarray:
-    """Labels (N,) with neighborhoods for so many images per person."""
+    Returns:
+        int64 labels (N,): -1 = outlier, others 0..C-1.
+    """
+    timings = Timings() if timings is None else timings
     k1, k2 = scales_for(size)
     clusterer = RelativeMapEquationClusterer(seed=seed)
     with timings.stage('knn'):

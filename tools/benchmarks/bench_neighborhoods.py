@@ -1,0 +1,130 @@
+"""How well do the neighborhoods of AdaptiveConsensus fit, against the best fixed ones, which know the identities?
+
+    python tools/benchmarks/bench_neighborhoods.py --features market=F.npz other=G.npz
+    python tools/benchmarks/bench_neighborhoods.py --features market=F.npz --parts
+
+F.npz as for bench_label_quality.py. Of every file parts are taken, too: few images per person, few people, long tails,
+no cameras. A set is labeled with neighborhoods for fixed numbers of images per person, and by the rule. ``--parts``
+switches the parts of the rule off, one at a time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from bench_label_quality import Data, load
+
+SUBSETS = {
+    'all': lambda size, rank, person: rank < size,
+    '3 per person': lambda size, rank, person: rank < 3,
+    '4 per person': lambda size, rank, person: rank < 4,
+    '6 per person': lambda size, rank, person: rank < 6,
+    'half of everybody': lambda size, rank, person: rank < np.maximum(size // 2, 1),
+    '2, 5, 12 or all': lambda size, rank, person: rank < np.array([2, 5, 12, 10**6])[person % 4],
+    'long tail': lambda size, rank, person: (
+        rank < np.random.default_rng(0).zipf(1.6, person.max() + 1)[person]
+    ),
+    '120 people': lambda size, rank, person: person < 120,
+    'half, no cameras': lambda size, rank, person: rank < np.maximum(size // 2, 1),
+}
+SIZES = (2.67, 3.27, 4, 4.9, 6, 7.35, 9, 11, 13.5, 16.5, 20.2, 24.8)
+
+
+def subset(data: Data, name: str, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Take a part of the data: features (M, D), identities (M,) and cameras (M,) or None."""
+    rng = np.random.default_rng(seed)
+    person = np.unique(data.pids, return_inverse=True)[1]
+    person = rng.permutation(person.max() + 1)[person]
+    order = rng.permutation(len(person))
+    order = order[np.argsort(person[order], kind='stable')]
+    counts = np.bincount(person)
+    rank = np.empty(len(person), np.int64)  # of an image among those of its person
+    rank[order] = np.arange(len(person)) - (counts.cumsum() - counts)[person[order]]
+    kept = SUBSETS[name](counts[person], rank, person)
+    return data.features[kept], data.pids[kept], None if 'no cameras' in name else data.cams[kept]
+
+
+def rules(parts: bool) -> dict[str, object]:
+    """The rule, and without one part of it each."""
+    from glc.core.labelers.adaptive import GROWTH
+
+    if not parts:
+        return {'rule': GROWTH}
+    return {
+        'rule': GROWTH,
+        'yes or no': replace(GROWTH, no_response=0.475, full_response=0.476),
+        'not smoothed': replace(GROWTH, smoothing=0.0),
+        'no power': replace(GROWTH, beyond=1.0),
+        'no cameras': replace(GROWTH, across_cameras=1.0),
+    }
+
+
+def score(data: Data, name: str, parts: bool) -> dict[str, np.ndarray]:
+    """Pairwise F and BCubed F of the best fixed size ('best'), and of the rule and its variants."""
+    from glc import FeatureView
+    from glc.core.evaluation import label_quality
+    from glc.core.labelers.adaptive import consensus, labels_for, scales_for
+
+    features, truth, cams = subset(data, name)
+    sizes = [size for size in SIZES if size < len(truth) / 8]
+    view = FeatureView(features, cams, expected_k=scales_for(sizes[-1])[0][-1])
+
+    def quality(labels: np.ndarray) -> np.ndarray:
+        scores = label_quality(labels, truth)
+        return np.array([scores['pairwise_f'], scores['bcubed_f']])
+
+    fixed = {'best': np.max([quality(labels_for(view, size)) for size in sizes], axis=0)}
+    return fixed | {key: quality(consensus(view, rule=rule).labels) for key, rule in rules(parts).items()}
+
+
+def lines(files: dict[str, Data], names: list[str], parts: bool) -> Iterator[str]:
+    """Yield the table, a row for every set."""
+    kinds = list(rules(parts))
+    yield f'| features | images | {" | ".join(kinds)} | best of {len(SIZES)} fixed sizes |'
+    yield '|---' * (3 + len(kinds)) + '|'
+    below = {kind: [] for kind in kinds}
+    for (file, data), name in ((item, name) for item in files.items() for name in names):
+        found = score(data, name, parts)
+        cells = [f'{found["rule"][0]:.3f} / {found["rule"][1]:.3f}']
+        for kind in kinds:
+            below[kind].append(found[kind] - found['best'])
+            if kind != 'rule':
+                cells.append('{:+.3f} / {:+.3f}'.format(*(found[kind] - found['rule'])))
+        yield f'| {file} | {name} | {" | ".join(cells)} | {found["best"][0]:.3f} / {found["best"][1]:.3f} |'
+    for what, take in (('mean', np.mean), ('worst', np.min)):
+        cells = ['{:+.3f} / {:+.3f}'.format(*take(below[kind], axis=0)) for kind in kinds]
+        yield f'| all | {what} difference from the best | {" | ".join(cells)} | |'
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--features', nargs='+', required=True, metavar='NAME=FILE', help='files of features')
+    parser.add_argument(
+        '--subsets', nargs='+', choices=list(SUBSETS), default=list(SUBSETS), help='parts of a file'
+    )
+    parser.add_argument('--parts', action='store_true', help='switch parts of the rule off, one at a time')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Print the table."""
+    args = parse_args()
+    files = {name: load(path) for name, path in (item.split('=', 1) for item in args.features)}
+    for line in lines(files, args.subsets, args.parts):
+        print(line, flush=True)
+
+
+if __name__ == '__main__':
+    main()
