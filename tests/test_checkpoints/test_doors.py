@@ -143,6 +143,22 @@ def test_nothing_else_unpickles():
     assert found == {'glc/checkpoints/reading.py: torch.load('}
 
 
+def test_nothing_unpacks_archives():
+    """Parts of archives are read, never written to where their names say; so none can leave its folder."""
+    unpacking = (
+        r'\.extract(?:all)?\(|unpack_archive|import tarfile|from tarfile|zipfile\.Path|\bunzip\b|\btar +-?x'
+    )
+    found = [
+        f'{path.relative_to(ROOT)}: {match}'
+        for folder in ('glc', 'tools', 'configs')
+        for path in (ROOT / folder).rglob('*')
+        if path.suffix in ('.py', '.sh')
+        for match in re.findall(unpacking, path.read_text())
+    ]
+    assert found == []
+    assert re.findall(unpacking, 'archive.extractall(x); shutil.unpack_archive(y); tar -xf z') != []
+
+
 # ---------------------------------------------------------------- weights that do not fit
 
 
