@@ -70,7 +70,7 @@ class Growth(CheckedFields):
     full_response: float = 0.55
     smoothing: float = 0.5
     smallest: float = 3.2
-    beyond: float = 1.3
+    beyond: float = 1.27
     one_camera: float = 0.8
     across_cameras: float = 2.0
 
