@@ -32,7 +32,9 @@ _SAME = 0.95
 _SHRINKAGE = 0.3
 _QUERIES = 300
 _DRAWS = 3
+_LARGE_UNION = 1.5
 _LARGEST_UNION = 2.2
+_HALVES_SHARE = 0.015
 _ROUNDS = 3
 
 
@@ -204,18 +206,28 @@ def join_halves(links: sparse.csr_array, labels: np.ndarray, seed: int = 0) -> n
     of_halves = _densities_of_halves(links, labels, sizes, seed)
     if not len(density) or not len(of_halves) or np.median(of_halves) <= 0:
         return labels
+    large = sizes[first] + sizes[second] > _LARGE_UNION * typical
+    joined = np.zeros(len(density), bool)
+    for group in (~large, large):  # where most labels are halves, typical ones are, and all unions are large
+        joined[group] = _as_dense_as_halves(density[group], of_halves, len(sizes))
+    target = np.arange(len(sizes))
+    target[second[joined]] = first[joined]
+    return compact_labels(np.where(labels >= 0, target[labels], -1))
+
+
+def _as_dense_as_halves(density: np.ndarray, of_halves: np.ndarray, count: int) -> np.ndarray:
+    """Which pairs (P,) to join: those above the density at which right joins exceed twice the wrong ones the most.
+
+    None are joined where these are few among ``count`` labels: a few people always look like others.
+    """
     middle = np.median(of_halves)
     halves = (density > middle).sum() / (of_halves > middle).mean()
     thresholds = np.append(np.unique(density), np.inf)
     reached = np.array([(of_halves > threshold).mean() for threshold in thresholds])
     found = np.array([(density >= threshold).sum() for threshold in thresholds])
-    benefit = 3 * halves * reached - 2 * found  # right joins less twice the wrong ones: these cost more
+    benefit = 3 * halves * reached - 2 * found
     joined = density >= thresholds[benefit.argmax()]
-    if benefit.max() <= 0 or not joined.any():
-        return labels
-    target = np.arange(len(sizes))
-    target[second[joined]] = first[joined]
-    return compact_labels(np.where(labels >= 0, target[labels], -1))
+    return joined & (benefit.max() > 0) & (joined.sum() >= _HALVES_SHARE * count)
 
 
 def take_in(links: sparse.csr_array, labels: np.ndarray, candidates: np.ndarray) -> np.ndarray:

@@ -358,6 +358,24 @@ def test_perfect_labels_of_long_tailed_people_stay(noise):
     assert scores(accept_changes(view, truth, graph), truth).min() >= 0.995
 
 
+@pytest.mark.parametrize('share', [0.0, 0.1, 0.3])
+def test_a_few_people_who_look_like_others_stay(share):
+    """Two whole people are linked as densely as halves here. They are few, and larger together than halves are."""
+    features, _, looks = people(np.repeat([12, 6], [1, 198]), 0.7)
+    truth = np.unique(looks, return_inverse=True)[1]
+    truth[np.flatnonzero(looks == 0)[::2]] = 199
+    view = FeatureView(features)
+    links = similarities(consensus_distance(view))
+    halved = (np.arange(200) >= 1) & (np.arange(200) < 1 + 198 * share)
+    labels = compact_labels(truth + 200 * (halved[truth] & (np.random.default_rng(0).random(1200) < 0.5)))
+    joined = join_halves(links, labels)
+    for person in (0, 199):
+        assert len(np.unique(joined[truth == person])) == 1
+        np.testing.assert_array_equal(joined == joined[truth == person][0], truth == person)
+    again = scores(joined, truth) - scores(labels, truth)
+    assert (again >= 0.5 * (1 - scores(labels, truth))).all()  # at least half of the halves
+
+
 def test_labels_of_the_graph_stay(monkeypatch):
     """They join nothing that the graph does not, but a proposal has little to add to them."""
     view, _ = hard_modes(0)
