@@ -289,7 +289,7 @@ def scales_for(size: float) -> tuple[list[int], list[int]]:
 
     Example:
         >>> scales_for(4)
-        ([3, 5, 7, 10], [1, 1, 2, 3])
+        ([3, 5, 7, 11], [1, 1, 2, 2])
     """
     # Rounded at different places, so that not all of them jump at the same size.
     k1 = np.maximum(np.rint(_K1_PER_IMAGE * size + _SPREAD), 3)
