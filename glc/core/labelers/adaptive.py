@@ -16,7 +16,7 @@ from glc.core.clusterers import RelativeMapEquationClusterer
 from glc.core.labelers.base import BaseLabeler
 from glc.core.labels import with_singletons
 from glc.core.neighbors.view import FeatureView
-from glc.core.parameters import CAMERAS, POSITIVE, SEARCH, SEED, SHARE, CheckedFields, Rules
+from glc.core.parameters import CAMERAS, NOT_NEGATIVE, POSITIVE, SEARCH, SEED, SHARE, CheckedFields, Rules
 from glc.core.timing import Timings
 
 LOOSEST = 0.75
@@ -45,6 +45,8 @@ class Growth(CheckedFields):
         no_response: A step with so little response does not count.
         full_response: A step with so much response counts in full.
         smoothing: Share of the steps before and after in the response of a step, in [0, 1].
+        first_margin: The first step is judged by the two after it, too, less so much per step: at the smallest size few
+            clusters are full.
         smallest: Images per person where no step counts.
         beyond: Power of the steps: the response ends before the neighborhoods fit, the earlier the fewer images a
             person has.
@@ -60,6 +62,7 @@ class Growth(CheckedFields):
         'no_response': SHARE,
         'full_response': SHARE,
         'smoothing': SHARE,
+        'first_margin': NOT_NEGATIVE,
         'smallest': POSITIVE,
         'beyond': POSITIVE,
         'one_camera': SHARE,
@@ -69,6 +72,7 @@ class Growth(CheckedFields):
     no_response: float = 0.4
     full_response: float = 0.55
     smoothing: float = 0.5
+    first_margin: float = 0.15
     smallest: float = 3.2
     beyond: float = 1.27
     one_camera: float = 0.8
@@ -81,12 +85,15 @@ class Growth(CheckedFields):
             labels_at: Returns the labels (N,) with neighborhoods for so many images per person.
             limit: Largest size.
         """
-        sizes, responses, weights = [_FIRST], [], np.ones(0)
+        sizes, weights = [_FIRST], np.ones(0)
+        responses: list[float] = []
         sides = [self.smoothing / 2, 1 - self.smoothing, self.smoothing / 2]
-        while (weights[-2:-1] > _LEAST_WEIGHT).all() and sizes[-1] < limit:
+        margins = self.first_margin * np.arange(3)
+        while (len(responses) < 4 or weights[-2] > _LEAST_WEIGHT) and sizes[-1] < limit:
             sizes.append(_STEP * sizes[-1])
             responses.append(response(labels_at(sizes[-2]), labels_at(sizes[-1]), sizes[-2], sizes[-1]))
             smooth = np.convolve(np.pad(responses, 1, 'edge'), sides, 'valid')
+            smooth[0] = (smooth[:3] - margins[: len(smooth)]).max()
             weights = np.cumprod(np.interp(smooth, [self.no_response, self.full_response], [0, 1]))
         return [*sizes, min(self.smallest * float(_STEP ** (self.beyond * weights.sum())), limit)]
 
