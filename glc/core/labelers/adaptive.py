@@ -47,6 +47,10 @@ class Growth(CheckedFields):
         smoothing: Share of the steps before and after in the response of a step, in [0, 1].
         first_margin: The first step is judged by the two after it, too, less so much per step: at the smallest size few
             clusters are full.
+        few_alone: Share of images that are alone with the first neighborhoods up to which people are whole already, so
+            that no step counts. Of larger people more stay alone: which neighbors are mutual is a lottery within a
+            person.
+        many_alone: Such a share from which on steps count in full.
         smallest: Images per person where no step counts.
         beyond: Power of the steps: the response ends before the neighborhoods fit, the earlier the fewer images a
             person has.
@@ -63,6 +67,8 @@ class Growth(CheckedFields):
         'full_response': SHARE,
         'smoothing': SHARE,
         'first_margin': NOT_NEGATIVE,
+        'few_alone': SHARE,
+        'many_alone': SHARE,
         'smallest': POSITIVE,
         'beyond': POSITIVE,
         'one_camera': SHARE,
@@ -73,6 +79,8 @@ class Growth(CheckedFields):
     full_response: float = 0.55
     smoothing: float = 0.5
     first_margin: float = 0.15
+    few_alone: float = 0.05
+    many_alone: float = 0.15
     smallest: float = 3.2
     beyond: float = 1.27
     one_camera: float = 0.8
@@ -95,7 +103,9 @@ class Growth(CheckedFields):
             smooth = np.convolve(np.pad(responses, 1, 'edge'), sides, 'valid')
             smooth[0] = (smooth[:3] - margins[: len(smooth)]).max()
             weights = np.cumprod(np.interp(smooth, [self.no_response, self.full_response], [0, 1]))
-        return [*sizes, min(self.smallest * float(_STEP ** (self.beyond * weights.sum())), limit)]
+        alone = float((labels_at(_FIRST) < 0).mean())
+        steps = weights.sum() * np.interp(alone, [self.few_alone, self.many_alone], [0, 1])
+        return [*sizes, min(self.smallest * float(_STEP ** (self.beyond * steps)), limit)]
 
     def across(self, share: float) -> float:
         """Return the factor for such a share of images in clusters of one camera."""
