@@ -29,7 +29,7 @@ _FIRST = 8 / 3
 _STEP = 1.5**0.5
 _LEAST_WEIGHT = 0.02
 _FEWEST_PEOPLE = 8
-_SMALLEST_LIMIT = 4.0
+_FOR_FEW = 4.0
 _EXPECTED_SIZE = 24
 
 
@@ -48,10 +48,10 @@ class Growth(CheckedFields):
         first_margin: The first step is judged by the two after it, too, less so much per step: at the smallest size few
             clusters are full.
         few_alone: Share of images that are alone with the first neighborhoods up to which people are whole already, so
-            that no step counts. Of larger people more stay alone: which neighbors are mutual is a lottery within a
+            that nothing grows. Of larger people more stay alone: which neighbors are mutual is a lottery within a
             person.
-        many_alone: Such a share from which on steps count in full.
-        smallest: Images per person where no step counts.
+        many_alone: Such a share from which on neighborhoods grow in full.
+        start: Factor on the first neighborhoods even where no step counts.
         beyond: Power of the steps: the response ends before the neighborhoods fit, the earlier the fewer images a
             person has.
         one_camera: Share of images in clusters of one camera above which neighborhoods grow beyond. Other cameras are
@@ -69,7 +69,7 @@ class Growth(CheckedFields):
         'first_margin': NOT_NEGATIVE,
         'few_alone': SHARE,
         'many_alone': SHARE,
-        'smallest': POSITIVE,
+        'start': POSITIVE,
         'beyond': POSITIVE,
         'one_camera': SHARE,
         'across_cameras': POSITIVE,
@@ -79,9 +79,9 @@ class Growth(CheckedFields):
     full_response: float = 0.55
     smoothing: float = 0.5
     first_margin: float = 0.15
-    few_alone: float = 0.05
-    many_alone: float = 0.15
-    smallest: float = 3.2
+    few_alone: float = 0.03
+    many_alone: float = 0.1
+    start: float = 1.2
     beyond: float = 1.27
     one_camera: float = 0.8
     across_cameras: float = 2.0
@@ -104,8 +104,9 @@ class Growth(CheckedFields):
             smooth[0] = (smooth[:3] - margins[: len(smooth)]).max()
             weights = np.cumprod(np.interp(smooth, [self.no_response, self.full_response], [0, 1]))
         alone = float((labels_at(_FIRST) < 0).mean())
-        steps = weights.sum() * np.interp(alone, [self.few_alone, self.many_alone], [0, 1])
-        return [*sizes, min(self.smallest * float(_STEP ** (self.beyond * steps)), limit)]
+        larger = np.interp(alone, [self.few_alone, self.many_alone], [0, 1])
+        grown = self.start * _STEP ** (self.beyond * weights.sum())
+        return [*sizes, min(_FIRST * float(grown**larger), limit)]
 
     def across(self, share: float) -> float:
         """Return the factor for such a share of images in clusters of one camera."""
@@ -220,7 +221,8 @@ def _consensus(view: FeatureView[Any], seed: int, timings: Timings, rule: Growth
     def labels_at(size: float) -> np.ndarray:
         return labels_for(view, size, seed, timings)
 
-    sizes = rule.sizes(labels_at, max(len(view) / _FEWEST_PEOPLE, _SMALLEST_LIMIT))
+    limit = len(view) / _FEWEST_PEOPLE
+    sizes = rule.sizes(labels_at, limit) if limit > _FOR_FEW else [_FOR_FEW]
     factor = rule.across(one_camera_share(labels_at(sizes[-1]), view.cam_ids))
     if factor > 1:
         sizes.append(factor * sizes[-1])

@@ -137,8 +137,9 @@ def test_the_size_that_fits(per_person, seed):
     ]
     smooth[0] = max(smooth[0], smooth[1] - 0.15, smooth[2] - 0.3)
     weights = np.cumprod(np.interp(smooth, [0.4, 0.55], [0, 1]))
-    steps = weights.sum() * np.interp((labels[sizes[0]] < 0).mean(), [0.05, 0.15], [0, 1])
-    assert sizes[-1] == pytest.approx(min(3.2 * 1.5 ** (1.27 / 2 * steps), 900 / 8))
+    larger = np.interp((labels[sizes[0]] < 0).mean(), [0.03, 0.1], [0, 1])
+    grown = 1.2 * 1.5 ** (1.27 / 2 * weights.sum())
+    assert sizes[-1] == pytest.approx(min(8 / 3 * grown**larger, 900 / 8))
     assert weights[-2] <= 0.02 or sizes[-2] >= 900 / 8
     assert len(weights) == 4 or all(weights[:-2] > 0.02)
     assert sizes[-3] < 900 / 8
