@@ -64,6 +64,7 @@ def rules(parts: bool) -> dict[str, object]:
         'yes or no': replace(GROWTH, no_response=0.475, full_response=0.476),
         'not smoothed': replace(GROWTH, smoothing=0.0),
         'no power': replace(GROWTH, beyond=1.0),
+        'whole people grow': replace(GROWTH, few_alone=0.0, many_alone=1e-6),
         'no cameras': replace(GROWTH, across_cameras=1.0),
     }
 
