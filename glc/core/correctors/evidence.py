@@ -27,6 +27,7 @@ _RANDOM_SHARE = 0.05
 _UNSUPPORTED_SHARE = 0.004
 _TEACHES = -2.0
 _TEACHES_MORE = 1.0
+_TEACHES_LESS = -3.5
 _FEWEST_CLUSTERS = 4
 _SAME = 0.95
 _SHRINKAGE = 0.3
@@ -50,8 +51,8 @@ def accept_changes(
     graph would.
 
     Where the graph does not even hold most images with the main part of their label, it has another idea of what a
-    person is, and no say. Other labels give way to the proposal, unless they are nearly those of the graph: then little
-    is to be gained.
+    person is, and no say. But labels that teach far less than the graph are no idea: many people are merged in them.
+    Other labels give way to the proposal, unless they are nearly those of the graph: then little is to be gained.
 
     Args:
         view: Features of N images, and their cameras.
@@ -70,13 +71,14 @@ def accept_changes(
     changed = take_in(links, changed, graph.labels >= 0)
     parts = find_parts(view.centered, links, changed)
     labeled = max(1, int((changed >= 0).sum()))
-    if parts.size.sum() >= _OTHER_IDEA * labeled:
-        return changed
     if label_quality(changed, with_singletons(graph.labels))['pairwise_f'] >= _SAME:
         return changed
     at_home, away = teaching(view.centered, changed, graph.labels, seed)
+    other_idea = parts.size.sum() >= _OTHER_IDEA * labeled
     unsupported = parts.size[parts.farness > _FAR].sum() / labeled
-    if at_home + away > _TEACHES_MORE or (unsupported >= _UNSUPPORTED_SHARE and at_home > _TEACHES):
+    joins_more = unsupported >= _UNSUPPORTED_SHARE and at_home > _TEACHES
+    taught = at_home + away
+    if taught > _TEACHES_MORE or (taught > _TEACHES_LESS and (other_idea or joins_more)):
         return changed
     return compact_labels(proposal)
 

@@ -333,6 +333,8 @@ def test_made_up_labels_that_know_more_stay(seed):
     [
         (0.0, (-2.1, 0.0), False),
         (0.0, (-1.9, 0.0), True),
+        (0.0, (-1.9, -1.5), True),
+        (0.0, (-1.9, -1.7), False),
         (1.0, (-1.9, 0.0), False),
         (1.0, (0.6, 0.6), True),
         (1.0, (2.0, -1.1), False),
@@ -345,6 +347,27 @@ def test_labels_give_way_where_they_teach_less(monkeypatch, unsupported, scores_
     monkeypatch.setattr(evidence, 'teaching', lambda *args: scores_of_teaching)
     monkeypatch.setattr(evidence, '_UNSUPPORTED_SHARE', unsupported)
     np.testing.assert_array_equal(accept_changes(view, truth, proposal), truth if stay else truth // 3)
+
+
+@pytest.mark.slow
+def test_merged_people_are_no_other_idea(monkeypatch):
+    """DBSCAN joins most people here to others, so the graph does not hold many images with most of their label."""
+    features, cams, truth = real_images('market1501_pass_vit_s')
+    kept = np.concatenate(
+        [
+            np.random.default_rng(person).permutation(np.flatnonzero(truth == person))[:3]
+            for person in np.unique(truth)
+        ]
+    )
+    view, truth = FeatureView(features[kept], cams[kept]), truth[kept]
+    labels, graph = JaccardDBSCAN(eps=0.6)(view), consensus(view).labels
+    monkeypatch.setattr(evidence, '_OTHER_IDEA', 0.5)
+    assert find_parts(view.centered, similarities(consensus_distance(view)), labels).size.sum() > 0.5 * len(
+        labels
+    )
+    assert scores(labels, truth).max() < 0.5
+    assert scores(graph, truth).min() > 0.8
+    np.testing.assert_array_equal(accept_changes(view, labels, graph), graph)
 
 
 @pytest.mark.parametrize('noise', [1.1, 1.2, 1.3])
