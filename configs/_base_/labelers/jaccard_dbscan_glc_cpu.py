@@ -1,4 +1,4 @@
-# GLC sized for a CPU: a quarter of a minute per correction of 13,000 images. Goes with schedules/cpu_10e.py.
+# GLC sized for a CPU: seconds, not minutes, per correction of 13,000 images. Goes with schedules/cpu_10e.py.
 _base_ = './jaccard_dbscan.py'
 default_hooks = dict(
     pseudo_label=dict(

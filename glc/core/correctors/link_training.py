@@ -62,7 +62,7 @@ class LinkTraining(CheckedFields):
         steps_per_subgraph: Steps per sub-graph. Few steps keep the network from memorizing the noise.
         batch_fraction: Share of the edges of a sub-graph per step; reshuffled when all were used.
         cluster_batches: A step takes the edges of a few random clusters, not edges at random. They have far fewer
-            images, and each goes through the network once, so a step takes a third of the time.
+            images, and each goes through the network once, so a step is faster.
         lr: Learning rate of SGD.
         momentum: Momentum of SGD.
         weight_decay: Weight decay of SGD.

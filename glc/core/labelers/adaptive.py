@@ -266,7 +266,7 @@ def response(labels: np.ndarray, found: np.ndarray, size: float, following: floa
     """
     before, after = own_sizes(labels), own_sizes(found)
     full = before >= size
-    alone = 1.0 if not full.any() else min(max(2 * float((labels < 0).mean()) - 0.5, 0.0), 1.0)
+    alone = float(np.interp((labels < 0).mean(), [0.25, 0.75], [0, 1])) if full.any() else 1.0
     if alone == 1:
         return alone
     step = log(sum(scales_for(following)[0]) / sum(scales_for(size)[0]))

@@ -228,9 +228,8 @@ def test_response():
     step = np.log(sum(scales_for(6)[0]) / sum(scales_for(3)[0]))
     assert response(labels, found, 3, 6) == pytest.approx(3 / 7 * np.log(2) / step)
     assert response(labels, found, 5, 6) == 1  # no cluster is full
-    assert response(np.where(labels, -1, 0), found, 3, 6) == pytest.approx(
-        0.7
-    )  # 0 rises by nothing, 0.6 are alone
+    alone = np.where(labels, -1, 0)  # 0.6 of them, and the cluster rises by nothing
+    assert response(alone, found, 3, 6) == pytest.approx(0.7)
     assert response(np.array([0, 0, -1, -1, -1, -1, -1, -1]), np.zeros(8, int), 2, 4) == 1
 
 
