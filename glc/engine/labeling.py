@@ -111,16 +111,26 @@ class LabelEngine:
     Args:
         labeler: The labeler.
         corrector: The corrector; None leaves the labels as they are.
+        min_images: Clusters of fewer images become outliers, after the correction.
+        reach: See :class:`glc.core.neighbors.FeatureView`; to be set between two calls.
 
     Raises:
         ValueError: A parameter of one of them is out of range.
     """
 
-    def __init__(self, labeler: BaseLabeler, corrector: BaseCorrector | None = None) -> None:
+    def __init__(
+        self,
+        labeler: BaseLabeler,
+        corrector: BaseCorrector | None = None,
+        min_images: int = 1,
+        reach: float = 1.0,
+    ) -> None:
         for part in filter(None, (labeler, corrector)):
             part.check()
         self.labeler = labeler
         self.corrector = corrector
+        self.min_images = min_images
+        self.reach = reach
         if corrector is not None and hasattr(corrector, 'progress') and corrector.progress is None:
             corrector.progress = partial(tqdm, desc='correct labels', disable=None, leave=False)
 
@@ -172,17 +182,17 @@ class LabelEngine:
             backend=self.labeler.backend,
             expected_k=max(part.expected_k for part in parts),
             workers=Workers.of_group(),
+            reach=self.reach,
         )
 
     def _complete(
         self, view: FeatureView[Tensor], labels: Tensor, corrector: BaseCorrector | None, timings: Timings
     ) -> Labeling:
         """Correct the labels and compute centroids, on the CPU: other processes have other devices."""
-        self._check_number(labels)
-        final, problem = labels, None
+        final, problem = self._large(labels), None
+        self._check_number(final)
         if corrector is not None:
             final, problem = self._corrected(view.alone(), labels, corrector, timings)
-        final = compact_labels(final)
         centroids = unit_centroids(self.labeler.seen(view).features, final)
         return Labeling(
             labels.cpu(),
@@ -196,22 +206,30 @@ class LabelEngine:
     def _corrected(
         self, view: FeatureView[Tensor], labels: Tensor, corrector: BaseCorrector, timings: Timings
     ) -> tuple[Tensor, str | None]:
-        """Return corrected labels; or the labels, and why they stay as they are."""
+        """Return corrected labels; or the labels, and why they stay as they are. Both without small clusters."""
         try:
             corrected = self._timed(timings, 'correct', corrector, lambda: corrector.correct(view, labels))
         except UnusableLabelsError as error:
-            return labels, str(error)
-        if int(corrected.max()) < 1:
-            return labels, f'{corrector} left fewer than two clusters'
-        return corrected, None
+            return self._large(labels), str(error)
+        large = self._large(corrected)
+        if int(large.max()) < 1:
+            return self._large(labels), f'{corrector} left fewer than two clusters{self._of_enough_images}'
+        return large, None
+
+    def _large(self, labels: Tensor) -> Tensor:
+        return compact_labels(labels, self.min_images)
+
+    @property
+    def _of_enough_images(self) -> str:
+        return f' of {self.min_images} images and more' if self.min_images > 1 else ''
 
     def _check_number(self, labels: Tensor) -> None:
         count = int(labels.max()) + 1
         if count < 2:
             advice = self.labeler.advice(count)
             raise TooFewClustersError(
-                f'{self.labeler} found {count} cluster{"s" * (count != 1)} and {int((labels < 0).sum())} outliers '
-                f'among {len(labels)} images; at least 2 clusters are needed'
+                f'{self.labeler} found {count} cluster{"s" * (count != 1)}{self._of_enough_images} and '
+                f'{int((labels < 0).sum())} outliers among {len(labels)} images; at least 2 clusters are needed'
                 + (f': {advice}' if advice else '')
             )
 

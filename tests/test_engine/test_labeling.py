@@ -9,10 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from glc import GLC, AdaptiveConsensus, JaccardDBSCAN
+from glc import GLC, AdaptiveConsensus, JaccardDBSCAN, MetricConsensus
+from glc.core.correctors import BaseCorrector
+from glc.core.labelers import BaseLabeler
+from glc.core.neighbors import FeatureView
 from glc.core.neighbors import view as view_module
 from glc.engine import labeling as labeling_module
-from glc.engine.labeling import LabelEngine
+from glc.engine.labeling import LabelEngine, TooFewClustersError
 from tests.test_core.oracles import clustered_features, seen_by_cameras
 
 
@@ -70,3 +73,69 @@ def test_one_labeling_searches_once_and_keeps_nothing(monkeypatch):
     gc.collect()  # imports within leave frames in cycles
     assert [view() for view in views] == [None]
     assert searched == [2 * max(labeler.expected_k, corrector.expected_k)]
+
+
+class GivenLabels(BaseLabeler):
+    """Gives labels whatever the features."""
+
+    def __init__(self, labels):
+        self.labels = labels
+
+    def _label(self, view):
+        return np.array(self.labels)
+
+
+class GivenCorrection(BaseCorrector):
+    """Gives labels whatever the labels."""
+
+    def __init__(self, labels):
+        self.labels = labels
+
+    def _correct(self, view, labels):
+        return np.array(self.labels)
+
+
+PAIR, TRIPLES = [3, 3, 0, 0, 0, 1, 1, 1], [-1, -1, 0, 0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ('labels', 'corrected', 'expected', 'problem'),
+    [
+        (PAIR, None, TRIPLES, None),
+        (TRIPLES, PAIR, TRIPLES, None),
+        (PAIR, [0, 0, 0, 0, 1, 1, 1, 1], [0, 0, 0, 0, 1, 1, 1, 1], None),
+        (PAIR, [0, 0, 1, 1, 2, 2, 2, 2], TRIPLES, 'fewer than two clusters of 3 images and more'),
+    ],
+)
+def test_small_clusters_are_left_out(labels, corrected, expected, problem):
+    corrector = corrected and GivenCorrection(corrected)
+    engine = LabelEngine(GivenLabels(labels), corrector, min_images=3)
+    labeling = engine(Extractor(torch.eye(8)), nn.Identity(), correct=True)
+    assert labeling.pseudo.labels.tolist() == expected
+    assert len(labeling.pseudo.centroids) == 2
+    assert labeling.labels.tolist() == labels
+    assert (labeling.problem or '').endswith(problem or '')
+    assert labeling.certainty.isnan().tolist() == [label < 0 for label in expected]
+
+
+def test_too_few_large_clusters_are_an_error():
+    engine = LabelEngine(GivenLabels(PAIR), min_images=4)
+    with pytest.raises(
+        TooFewClustersError, match='found 0 clusters of 4 images and more and 8 outliers among 8'
+    ):
+        engine(Extractor(torch.eye(8)), nn.Identity(), correct=True)
+
+
+def test_reach_is_that_of_labeler_and_corrector():
+    features, cams, _ = seen_by_cameras()
+    extract = Extractor(torch.from_numpy(features))
+    extract.dataset.cam_ids = cams
+    engine = LabelEngine(AdaptiveConsensus(), MetricConsensus())
+    found = {}
+    for engine.reach in (1.0, 1.6):
+        labeling = engine(extract, nn.Identity(), correct=True)
+        view = FeatureView(features, cams, reach=engine.reach)
+        np.testing.assert_array_equal(labeling.labels, AdaptiveConsensus()(view))
+        np.testing.assert_array_equal(labeling.pseudo.labels, MetricConsensus()(view, labeling.labels))
+        found[engine.reach] = engine.labeler.sizes_[-1]
+    assert found[1.6] == pytest.approx(1.6 * found[1.0])

@@ -137,7 +137,8 @@ class AdaptiveConsensus(BaseLabeler):
     clusters, of at least as many images as they are meant for, grow with them: so long the pieces of a person join.
     Where full clusters hardly respond, people are whole, and larger neighborhoods would only join different ones. A
     step counts by how much they respond, which does not jump, so small changes of the features change little. Where
-    nearly all clusters are of one camera, larger neighborhoods reach beyond, since other cameras are farther away.
+    nearly all clusters are of one camera, larger neighborhoods reach beyond, since other cameras are farther away. In
+    the end the ``reach`` of the view multiplies them.
     The labeler assumes nothing about the data set: not how many images a person has, how good the features are, or how
     many images belong to nobody else.
 
@@ -223,8 +224,8 @@ def _consensus(view: FeatureView[Any], seed: int, timings: Timings, rule: Growth
 
     limit = len(view) / _FEWEST_PEOPLE
     sizes = rule.sizes(labels_at, limit) if limit > _FOR_FEW else [_FOR_FEW]
-    factor = rule.across(one_camera_share(labels_at(sizes[-1]), view.cam_ids))
-    if factor > 1:
+    factor = view.reach * rule.across(one_camera_share(labels_at(sizes[-1]), view.cam_ids))
+    if factor != 1:
         sizes.append(factor * sizes[-1])
     return Consensus(tuple(sizes), labels_at(sizes[-1]))
 

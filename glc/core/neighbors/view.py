@@ -16,7 +16,7 @@ from glc.core.labels import ArrayOrTensor, as_tensor, as_unit_features, like
 from glc.core.neighbors.cameras import balance_cameras, camera_levels, center_cameras, known_cameras
 from glc.core.neighbors.jaccard import Scale, as_scales, unit_jaccard_distance
 from glc.core.neighbors.knn import KNNGraph, euclidean_graph, unit_knn_graph
-from glc.core.parameters import AT_LEAST_ONE, SEARCH, SHARE, SIZES, checked
+from glc.core.parameters import AT_LEAST_ONE, POSITIVE, SEARCH, SHARE, SIZES, checked
 
 Made = TypeVar('Made')
 
@@ -37,6 +37,9 @@ class FeatureView(Generic[ArrayOrTensor]):
         expected_k: The first search finds the neighbors that :meth:`graphs` needs for this k, so that a later, larger
             request needs no second search.
         workers: Processes that share the search and the distances. Each must make the same calls.
+        reach: Factor on the neighborhoods that fit the images per person
+            (:func:`glc.core.labelers.adaptive.consensus`). With 1 most labels are right. With more, more pieces of a
+            person are joined, and more different people too.
 
     Attributes:
         features: float32 tensor (N, D) with unit rows; as they were given in the view of :meth:`as_given`.
@@ -54,7 +57,7 @@ class FeatureView(Generic[ArrayOrTensor]):
         array([0.  , 0.01, 0.  , 0.  ], dtype=float32)
     """
 
-    @checked(**SEARCH, expected_k=AT_LEAST_ONE, workers=[Workers])
+    @checked(**SEARCH, expected_k=AT_LEAST_ONE, workers=[Workers], reach=POSITIVE)
     def __init__(
         self,
         features: ArrayOrTensor,
@@ -63,12 +66,14 @@ class FeatureView(Generic[ArrayOrTensor]):
         backend: str = 'auto',
         expected_k: int = 1,
         workers: Workers = ALONE,
+        reach: float = 1.0,
     ) -> None:
         self.features = as_unit_features(features)
         self.cam_ids = known_cameras(cam_ids, len(self.features))
         self.backend = backend
         self.expected_k = expected_k
         self.workers = workers
+        self.reach = reach
         self._given: Any = features
         self._unscaled: Any = features
         self._unit = True
@@ -216,6 +221,7 @@ class FeatureView(Generic[ArrayOrTensor]):
             backend=self.backend,
             expected_k=self.expected_k,
             workers=workers or self.workers,
+            reach=self.reach,
         )
         view._given = self._given
         view._found = found and found.to(features.device)

@@ -54,6 +54,11 @@ class PseudoLabelHook(Hook):
         save_clusters: Write every labeling to ``clusters.csv`` in the work dir, over the last one: the columns ``file``
             and ``cluster``, which is -1 for an outlier. And its labels before and after the correction to
             ``labels/epoch_N.npz`` (:func:`glc.engine.clusters.write_labeling`), from which pictures are made.
+        min_images: Train on clusters of at least so many images; the images of smaller ones count as outliers. A small
+            cluster is often a piece of a person, which the loss pushes away from the person's other images.
+        reach: Factor on the neighborhoods of :class:`glc.core.labelers.AdaptiveConsensus`, and of the correctors that
+            take its neighborhoods (:class:`glc.core.neighbors.FeatureView`). Or pairs ``(share, factor)``: a factor
+            holds once this share of the epochs is done; before the first one it is 1.
         amp: Whether the network of the extraction computes in half precision: bfloat16 on a CPU, float16 on a GPU.
 
     Example:
@@ -78,16 +83,25 @@ class PseudoLabelHook(Hook):
         num_workers: int = 2,
         save_clusters: bool = True,
         amp: bool = False,
+        min_images: int = 1,
+        reach: float | Sequence[tuple[float, float]] = 1.0,
     ) -> None:
         if interval < 1 or correct_interval < 1:
             raise ValueError(f'intervals must be at least 1, got {interval} and {correct_interval}')
         if fallback not in ('previous', 'error'):
             raise ValueError(f"fallback must be 'previous' or 'error', got {fallback!r}")
+        if min_images < 1:
+            raise ValueError(f'min_images must be at least 1, got {min_images}')
+        self.reach = sorted([(0, reach)] if isinstance(reach, int | float) else map(tuple, reach))
+        if any(factor <= 0 or not 0 <= share <= 1 for share, factor in self.reach):
+            raise ValueError(
+                f'reach must be above 0, or pairs of a share in [0, 1] and such a factor, got {reach}'
+            )
         self.labeler: BaseLabeler = PSEUDO_LABELERS.build(labeler) if isinstance(labeler, dict) else labeler
         self.corrector: BaseCorrector | None = (
             LABEL_CORRECTORS.build(corrector) if isinstance(corrector, dict) else corrector
         )
-        self._engine = LabelEngine(self.labeler, self.corrector)
+        self._engine = LabelEngine(self.labeler, self.corrector, min_images)
         self.pipeline = pipeline
         self.interval = interval
         self.correct_begin = correct_begin
@@ -112,6 +126,10 @@ class PseudoLabelHook(Hook):
         """Return whether this 0-based epoch corrects its labels."""
         due = epoch >= self.correct_begin and epoch % self.correct_interval == 0
         return due and self.labels_anew(epoch)
+
+    def reach_at(self, epoch: int, epochs: int) -> float:
+        """Return the factor on the neighborhoods in this 0-based epoch of so many."""
+        return next((factor for share, factor in reversed(self.reach) if share * epochs <= epoch + 1e-9), 1.0)
 
     def before_train(self, runner: Runner) -> None:
         """Check sampler and data set before any long work."""
@@ -186,6 +204,7 @@ class PseudoLabelHook(Hook):
 
     def _label(self, runner: Runner) -> PseudoLabels:
         """Make new pseudo labels, the same on every process, or keep those of the last labeling."""
+        self._engine.reach = self.reach_at(runner.epoch, runner.max_epochs)
         try:
             labeling = self._engine(
                 self._extract,

@@ -87,6 +87,26 @@ def test_wrong_options():
             PseudoLabelHook(JaccardDBSCAN(), **options)
     with pytest.raises(ValueError, match="fallback must be 'previous' or 'error', got 'last'"):
         PseudoLabelHook(JaccardDBSCAN(), fallback='last')
+    with pytest.raises(ValueError, match='min_images must be at least 1, got 0'):
+        PseudoLabelHook(JaccardDBSCAN(), min_images=0)
+    for reach in (0, -1.0, [(0, 1.5), (0.3, 0.0)], [(3, 1.5)], [(-0.1, 1.5)]):
+        with pytest.raises(ValueError, match='reach must be above 0, or pairs'):
+            PseudoLabelHook(JaccardDBSCAN(), reach=reach)
+
+
+@pytest.mark.parametrize(
+    ('reach', 'expected'),
+    [
+        (1.5, [1.5] * 6),
+        (2, [2] * 6),
+        ([(0, 1.5), (0.7, 1.2)], [1.5, 1.5, 1.5, 1.5, 1.5, 1.2]),
+        ([(0, 1.5), (4 / 6, 1.2)], [1.5, 1.5, 1.5, 1.5, 1.2, 1.2]),
+        ([[0.6, 1.2], [0.3, 3.0]], [1.0, 1.0, 3.0, 3.0, 1.2, 1.2]),
+    ],
+)
+def test_reach_by_epoch(reach, expected):
+    hook = PseudoLabelHook(JaccardDBSCAN(), reach=reach)
+    assert [hook.reach_at(epoch, 6) for epoch in range(6)] == expected
 
 
 @pytest.mark.slow
