@@ -22,7 +22,7 @@ import glc.models
 from glc.apis.config_checks import check_config
 from glc.apis.options import parse_value
 from glc.core.correctors import GLC
-from glc.core.labelers import CosineMapEquation, JaccardDBSCAN, MultiScaleConsensus
+from glc.core.labelers import AdaptiveConsensus, CosineMapEquation, JaccardDBSCAN, MultiScaleConsensus
 from glc.core.losses import PartDistillationLoss
 from glc.core.memories import ClusterMemory
 from glc.engine.feature_extractor import deterministic_pipeline
@@ -121,7 +121,8 @@ def test_leaf_is_short_and_builds_its_parts(leaf):
         # Published: k1 15, eps 0.5, and clusters of at most k2 = 4 images are dropped.
         assert labeler.get_params() == CosineMapEquation(15, 0.5, 5).get_params()
     else:
-        assert isinstance(labeler, JaccardDBSCAN if dbscan else MultiScaleConsensus)
+        fixed = MultiScaleConsensus if 'consensus' in leaf or 'hybrid' in leaf else AdaptiveConsensus
+        assert isinstance(labeler, JaccardDBSCAN if dbscan else fixed)
     assert isinstance(label_hook.corrector, (GLC, type(None)))
     assert (label_hook.corrector is None) == (leaf.startswith('cluster_contrast/') or 'hybrid' in leaf)
     assert isinstance(MEMORY_BANKS.build(cfg.model.head.memory), ClusterMemory)
@@ -193,6 +194,8 @@ EXTENSIONS = {
         'train_dataloader.sampler',
         'default_hooks.pseudo_label.labeler',
         'default_hooks.pseudo_label.corrector',
+        'default_hooks.pseudo_label.min_images',
+        'default_hooks.pseudo_label.reach',
     },
     'mean_teacher': {'default_hooks.mean_teacher'},
 }

@@ -18,7 +18,7 @@ from PIL import Image
 from sklearn.cluster import DBSCAN
 
 from glc.core.evaluation import label_quality
-from glc.core.labelers import MultiScaleConsensus, SelfPacedReliability
+from glc.core.labelers import AdaptiveConsensus, MultiScaleConsensus, SelfPacedReliability
 from glc.core.labels import PseudoLabels
 from glc.core.memories import CameraMemory, HybridMemory
 from glc.core.neighbors.knn import unit_knn_graph
@@ -223,7 +223,7 @@ def test_backbone_swap(swaps):
 
 def test_own_images(swaps, tmp_path):
     cfg, _ = load_swap(swaps, 'own_images')
-    assert isinstance(HOOKS.build(cfg.default_hooks.pseudo_label).labeler, MultiScaleConsensus)
+    assert isinstance(HOOKS.build(cfg.default_hooks.pseudo_label).labeler, AdaptiveConsensus)
     for name in ('door/1.jpg', 'hall/1.jpg'):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).touch()

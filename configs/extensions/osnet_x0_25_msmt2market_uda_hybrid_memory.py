@@ -6,5 +6,7 @@ default_hooks = dict(
     pseudo_label=dict(
         labeler=dict(_delete_=True, type='SelfPacedReliability', labeler=dict(type='MultiScaleConsensus')),
         corrector=None,
+        min_images=1,
+        reach=1,
     )
 )

@@ -2,6 +2,6 @@
 _base_ = [
     '../_base_/models/mobilenetv2.py',
     '../_base_/settings/image_folder_usl_adam.py',
-    '../_base_/labelers/consensus_glc.py',
+    '../_base_/labelers/adaptive_glc.py',
 ]
 model = _base_._cnn

@@ -2,6 +2,6 @@
 _base_ = [
     '../_base_/models/resnet50.py',
     '../_base_/settings/market_resnet.py',
-    '../_base_/labelers/consensus_glc.py',
+    '../_base_/labelers/adaptive_glc.py',
 ]
 model = _base_._cnn

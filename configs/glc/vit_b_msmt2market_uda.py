@@ -2,7 +2,7 @@
 _base_ = [
     '../_base_/models/vit_b_pass.py',
     '../_base_/settings/msmt2market_uda.py',
-    '../_base_/labelers/consensus_glc.py',
+    '../_base_/labelers/adaptive_glc.py',
 ]
 model = dict(
     # What configs/source/vit_b_msmt_sup.py writes.

@@ -2,6 +2,6 @@
 _base_ = [
     '../_base_/models/vit_s_ics_pass.py',
     '../_base_/settings/market_usl.py',
-    '../_base_/labelers/consensus_glc.py',
+    '../_base_/labelers/adaptive_glc.py',
 ]
 model = _base_._vit

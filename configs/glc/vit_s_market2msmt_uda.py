@@ -2,7 +2,7 @@
 _base_ = [
     '../_base_/models/vit_s_pass.py',
     '../_base_/settings/market2msmt_uda.py',
-    '../_base_/labelers/consensus_glc.py',
+    '../_base_/labelers/adaptive_glc.py',
 ]
 model = dict(
     # What configs/source/vit_s_market_sup.py writes; the published one: pretrained/vit_s_pass_market1501.pth

@@ -190,7 +190,7 @@ class LabelEngine:
     ) -> Labeling:
         """Correct the labels and compute centroids, on the CPU: other processes have other devices."""
         final, problem = self._large(labels), None
-        self._check_number(final)
+        self._check_number(labels, final)
         if corrector is not None:
             final, problem = self._corrected(view.alone(), labels, corrector, timings)
         centroids = unit_centroids(self.labeler.seen(view).features, final)
@@ -223,13 +223,13 @@ class LabelEngine:
     def _of_enough_images(self) -> str:
         return f' of {self.min_images} images and more' if self.min_images > 1 else ''
 
-    def _check_number(self, labels: Tensor) -> None:
-        count = int(labels.max()) + 1
+    def _check_number(self, labels: Tensor, large: Tensor) -> None:
+        count = int(large.max()) + 1
         if count < 2:
-            advice = self.labeler.advice(count)
+            advice = 'lower min_images' if labels.max() >= 1 else self.labeler.advice(count)
             raise TooFewClustersError(
                 f'{self.labeler} found {count} cluster{"s" * (count != 1)}{self._of_enough_images} and '
-                f'{int((labels < 0).sum())} outliers among {len(labels)} images; at least 2 clusters are needed'
+                f'{int((large < 0).sum())} outliers among {len(labels)} images; at least 2 clusters are needed'
                 + (f': {advice}' if advice else '')
             )
 

@@ -1,5 +1,4 @@
-# Consensus labels, corrected by GLC in every epoch from the fifth on. In training these parts gained more than
-# AdaptiveConsensus and the careful GLC, the defaults outside of configs (docs/results.md).
+# Consensus labels, corrected by GLC in every epoch from the fifth on.
 _base_ = './consensus.py'
 default_hooks = dict(
     pseudo_label=dict(

@@ -8,7 +8,7 @@ import torch
 from sklearn.base import clone
 from sklearn.metrics import adjusted_rand_score
 
-from glc import FeatureView
+from glc import GLC, FeatureView, MetricConsensus
 from glc.core.clusterers import DBSCANClusterer, MapEquationClusterer, RelativeMapEquationClusterer
 from glc.core.evaluation import label_quality
 from glc.core.labelers import JaccardDBSCAN
@@ -18,6 +18,7 @@ from glc.core.labelers.adaptive import (
     Growth,
     consensus,
     consensus_distance,
+    labels_for,
     one_camera_share,
     response,
     scales_for,
@@ -206,6 +207,32 @@ def test_larger_neighborhoods_reach_across_cameras():
     assert across.sizes[-1] == pytest.approx(2 ** ((share - 0.8) / 0.2) * across.sizes[-2])
     assert scores(across.labels, identity).min() > scores(before, identity).min() + 0.05
     assert plain.sizes[-1] == AdaptiveConsensus(use_cameras=False).fit(features, cam_ids=cams).sizes_[-1]
+
+
+@pytest.mark.parametrize('reach', [0.5, 1.0, 1.7])
+def test_reach_multiplies_the_neighborhoods_that_fit(reach):
+    features, cams, _ = people(np.full(30, 10), 0.9, 3)
+    fitting, view = consensus(FeatureView(features, cams)), FeatureView(features, cams, reach=reach)
+    size = reach * fitting.sizes[-1]
+    assert consensus(view).sizes[-1] == pytest.approx(size)
+    np.testing.assert_array_equal(AdaptiveConsensus()(view), labels_for(FeatureView(features, cams), size))
+    np.testing.assert_array_equal(
+        consensus_distance(view).toarray(),
+        FeatureView(features, cams).distance(*scales_for(size), LOOSEST).toarray(),
+    )
+
+
+def test_more_reach_joins_more():
+    """Recall rises and precision falls, also through the correctors, which take the neighborhoods of the view."""
+    features, cams, identity = people(np.full(40, 12), 1.2, 3)
+    for corrector in (None, MetricConsensus(), GLC(device='cpu')):
+        found = []
+        for reach in (1.0, 2.0):
+            view = FeatureView(features, cams, reach=reach)
+            labels = AdaptiveConsensus()(view)
+            found.append(label_quality(labels if corrector is None else corrector(view, labels), identity))
+        assert found[1]['pairwise_recall'] > found[0]['pairwise_recall'], corrector
+        assert found[1]['pairwise_precision'] < found[0]['pairwise_precision'], corrector
 
 
 def test_share_of_one_camera():

@@ -108,6 +108,15 @@ def test_a_view_without_cameras():
     np.testing.assert_array_equal(JaccardDBSCAN(k1=12, k2=3)(shared), JaccardDBSCAN(k1=12, k2=3)(features))
 
 
+def test_a_view_hands_on_its_reach():
+    features, cams, _ = seen_by_cameras()
+    view = FeatureView(features, cams, reach=1.5)
+    assert view.without_cameras().reach == view.with_features(view.features).reach == 1.5
+    assert view.as_given().reach == view.alone().reach == 1.5
+    with pytest.raises(ValueError, match="'reach' parameter of FeatureView"):
+        FeatureView(features, reach=0)
+
+
 def test_a_view_remembers_by_key():
     shared, calls = FeatureView(clustered_features(20, 2)), []
 
