@@ -112,30 +112,29 @@ class LabelEngine:
         labeler: The labeler.
         corrector: The corrector; None leaves the labels as they are.
         min_images: Clusters of fewer images become outliers, after the correction.
-        reach: See :class:`glc.core.neighbors.FeatureView`; to be set between two calls.
 
     Raises:
         ValueError: A parameter of one of them is out of range.
     """
 
     def __init__(
-        self,
-        labeler: BaseLabeler,
-        corrector: BaseCorrector | None = None,
-        min_images: int = 1,
-        reach: float = 1.0,
+        self, labeler: BaseLabeler, corrector: BaseCorrector | None = None, min_images: int = 1
     ) -> None:
         for part in filter(None, (labeler, corrector)):
             part.check()
         self.labeler = labeler
         self.corrector = corrector
         self.min_images = min_images
-        self.reach = reach
         if corrector is not None and hasattr(corrector, 'progress') and corrector.progress is None:
             corrector.progress = partial(tqdm, desc='correct labels', disable=None, leave=False)
 
     def __call__(
-        self, extract: FeatureExtractor, network: nn.Module, correct: bool, keep_features: bool = False
+        self,
+        extract: FeatureExtractor,
+        network: nn.Module,
+        correct: bool,
+        keep_features: bool = False,
+        reach: float = 1.0,
     ) -> Labeling:
         """Label the images of an extractor.
 
@@ -144,6 +143,7 @@ class LabelEngine:
             network: The network that makes them.
             correct: Whether the labels are corrected.
             keep_features: Whether the pseudo labels carry the features (N, D).
+            reach: See :class:`glc.core.neighbors.FeatureView`.
 
         Raises:
             TooFewClustersError: The labeler found fewer than two clusters; the message says what to change.
@@ -155,7 +155,7 @@ class LabelEngine:
         with timings.stage('extract'):
             features = extract(network)
         _check_finite(features, extract.dataset)
-        view = self._view(features, extract.dataset.cam_ids, corrector)
+        view = self._view(features, extract.dataset.cam_ids, corrector, reach)
         labels = self._timed(timings, 'label', self.labeler, lambda: self.labeler(view))
         result: list[Labeling | TooFewClustersError | None] = [None]
         if get_rank() == 0:
@@ -173,7 +173,7 @@ class LabelEngine:
         return replace(labeling, pseudo=replace(labeling.pseudo, features=features))
 
     def _view(
-        self, features: Tensor, cam_ids: np.ndarray, corrector: BaseCorrector | None
+        self, features: Tensor, cam_ids: np.ndarray, corrector: BaseCorrector | None, reach: float
     ) -> FeatureView[Tensor]:
         parts = [part for part in (self.labeler, corrector) if part is not None]
         return FeatureView(
@@ -182,7 +182,7 @@ class LabelEngine:
             backend=self.labeler.backend,
             expected_k=max(part.expected_k for part in parts),
             workers=Workers.of_group(),
-            reach=self.reach,
+            reach=reach,
         )
 
     def _complete(
@@ -192,7 +192,10 @@ class LabelEngine:
         final, problem = self._large(labels), None
         self._check_number(labels, final)
         if corrector is not None:
-            final, problem = self._corrected(view.alone(), labels, corrector, timings)
+            try:
+                final = self._corrected(view.alone(), labels, corrector, timings)
+            except UnusableLabelsError as error:
+                problem = str(error)
         centroids = unit_centroids(self.labeler.seen(view).features, final)
         return Labeling(
             labels.cpu(),
@@ -205,16 +208,13 @@ class LabelEngine:
 
     def _corrected(
         self, view: FeatureView[Tensor], labels: Tensor, corrector: BaseCorrector, timings: Timings
-    ) -> tuple[Tensor, str | None]:
-        """Return corrected labels; or the labels, and why they stay as they are. Both without small clusters."""
-        try:
-            corrected = self._timed(timings, 'correct', corrector, lambda: corrector.correct(view, labels))
-        except UnusableLabelsError as error:
-            return self._large(labels), str(error)
+    ) -> Tensor:
+        """Return corrected labels without small clusters; UnusableLabelsError says why the labels stay as they are."""
+        corrected = self._timed(timings, 'correct', corrector, lambda: corrector.correct(view, labels))
         large = self._large(corrected)
         if int(large.max()) < 1:
-            return self._large(labels), f'{corrector} left fewer than two clusters{self._of_enough_images}'
-        return large, None
+            raise UnusableLabelsError(f'{corrector} left fewer than two clusters{self._of_enough_images}')
+        return large
 
     def _large(self, labels: Tensor) -> Tensor:
         return compact_labels(labels, self.min_images)

@@ -131,10 +131,10 @@ def test_reach_is_that_of_labeler_and_corrector():
     extract.dataset.cam_ids = cams
     engine = LabelEngine(AdaptiveConsensus(), MetricConsensus())
     found = {}
-    for engine.reach in (1.0, 1.6):
-        labeling = engine(extract, nn.Identity(), correct=True)
-        view = FeatureView(features, cams, reach=engine.reach)
+    for reach in (1.0, 1.6):
+        labeling = engine(extract, nn.Identity(), correct=True, reach=reach)
+        view = FeatureView(features, cams, reach=reach)
         np.testing.assert_array_equal(labeling.labels, AdaptiveConsensus()(view))
         np.testing.assert_array_equal(labeling.pseudo.labels, MetricConsensus()(view, labeling.labels))
-        found[engine.reach] = engine.labeler.sizes_[-1]
+        found[reach] = engine.labeler.sizes_[-1]
     assert found[1.6] == pytest.approx(1.6 * found[1.0])

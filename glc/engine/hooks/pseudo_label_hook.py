@@ -204,13 +204,13 @@ class PseudoLabelHook(Hook):
 
     def _label(self, runner: Runner) -> PseudoLabels:
         """Make new pseudo labels, the same on every process, or keep those of the last labeling."""
-        self._engine.reach = self.reach_at(runner.epoch, runner.max_epochs)
         try:
             labeling = self._engine(
                 self._extract,
                 feature_network(runner),
                 self.corrects(runner.epoch),
                 'features' in _needs(runner),
+                self.reach_at(runner.epoch, runner.max_epochs),
             )
         except TooFewClustersError as error:
             if self.fallback == 'error' or self.pseudo is None:
