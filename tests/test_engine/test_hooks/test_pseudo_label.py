@@ -10,6 +10,7 @@ from mmengine.config import Config
 from glc import JaccardDBSCAN
 from glc.core.correctors import BaseCorrector, UnusableLabelsError
 from glc.engine import PseudoLabelHook
+from glc.engine import labeling as labeling_module
 from glc.engine.clusters import labelings_in, read_clusters
 from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS
 from tests.runs import HYBRID, hook_of, log, records, tiny_config, train
@@ -107,6 +108,21 @@ def test_wrong_options():
 def test_reach_by_epoch(reach, expected):
     hook = PseudoLabelHook(JaccardDBSCAN(), reach=reach)
     assert [hook.reach_at(epoch, 6) for epoch in range(6)] == expected
+
+
+@pytest.mark.slow
+def test_a_training_takes_reach_and_smallest_clusters(images, tmp_path, monkeypatch):
+    reaches, make = [], labeling_module.FeatureView
+    monkeypatch.setattr(
+        labeling_module, 'FeatureView', lambda *args, **kw: reaches.append(kw['reach']) or make(*args, **kw)
+    )
+    train(label_config(images, tmp_path, 2, reach=[(0, 1.5), (0.5, 1)], min_images=6))
+    assert reaches == [1.5, 1]
+    with np.load(labelings_in(tmp_path)[2]) as file:
+        assert 0 < np.bincount(file['labels'] + 1)[1:].min() < 6
+    labels = torch.load(tmp_path / 'epoch_2.pth')['pseudo_labels']['labels']
+    assert labels.max() >= 1
+    assert torch.bincount(labels + 1)[1:].min() >= 6
 
 
 @pytest.mark.slow
