@@ -29,7 +29,8 @@ env_cfg = dict(
     stall_timeout=90,
 )
 randomness = dict(seed=0)
-resize_backend = 'pillow'  # the bicubic of the published numbers; 'cv2' is faster and a little different
+# The bicubic of the published numbers; 'torch' is faster and nearly the same, 'cv2' is faster still and differs.
+resize_backend = 'pillow'
 # Decoded training images, the same pixels: 'auto' in memory where they fit, 'off', or a folder ('/data/cache').
 image_cache = 'auto'
 # TensorBoard is left out where it is not installed. W&B and MLflow: docs/watching.md.

@@ -57,7 +57,7 @@ _RULES: Rules = {
     'env_cfg.start_timeout': [Interval(Real, 0, None, closed='neither'), None],
     'env_cfg.stall_timeout': [Interval(Real, 0, None, closed='neither'), None],
     'randomness.seed': [*_COUNT, None],
-    'resize_backend': [StrOptions({'pillow', 'cv2'}), None],
+    'resize_backend': [StrOptions({'pillow', 'torch', 'cv2'}), None],
     'image_cache': [str, os.PathLike],
     'compile': ['boolean', dict, None],
     'find_unused_parameters': ['boolean'],

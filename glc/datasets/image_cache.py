@@ -13,15 +13,15 @@ from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import Any, Self
 
+import mmcv.transforms
 import numpy as np
-from mmcv.transforms import Resize
 from mmengine.dataset import Compose
 from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 
 from glc.utils.available_memory import available_memory
 
-from .transforms import LoadReIDImage
+from .transforms import LoadReIDImage, Resize
 
 SHARE = 0.25
 """Share of the available memory that the images of one data set may take."""
@@ -179,7 +179,7 @@ def _cacheable(steps: Sequence[Any]) -> bool:
         type(load) is LoadReIDImage
         and load.color_type == 'color'
         and not load.to_float32
-        and type(resize) is Resize
+        and type(resize) in (Resize, mmcv.transforms.Resize)
         and bool(resize.scale)
         and not resize.keep_ratio
     )

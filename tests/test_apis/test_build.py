@@ -11,11 +11,12 @@ from glc.engine.unwrap import unwrap
 from tests.runs import ROOT, tiny_config, train
 
 
-def test_resize_backend_reaches_every_pipeline(images, tmp_path):
-    cfg = prepare_config(tiny_config(images, tmp_path, resize_backend='cv2'))
+@pytest.mark.parametrize('backend', ['cv2', 'torch'])
+def test_resize_backend_reaches_every_pipeline(images, tmp_path, backend):
+    cfg = prepare_config(tiny_config(images, tmp_path, resize_backend=backend))
     loaders = (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader)
     resizes = [step for loader in loaders for step in loader.dataset.pipeline if step.type == 'Resize']
-    assert [step.backend for step in resizes] == ['cv2'] * 3
+    assert [step.backend for step in resizes] == [backend] * 3
     with pytest.raises(ValueError, match=r"resize_backend.*'pillow'"):
         prepare_config(tiny_config(images, tmp_path, resize_backend='pil'))
 

@@ -13,7 +13,7 @@ from mmengine.dataset import pseudo_collate
 from PIL import Image
 
 from glc.datasets.collate import stack_images
-from glc.datasets.transforms import LoadReIDImage, PackReIDInputs, PadRandomCrop, RandomErasing
+from glc.datasets.transforms import LoadReIDImage, PackReIDInputs, PadRandomCrop, RandomErasing, Resize
 from glc.models.data_preprocessor import MultiCropDataPreprocessor
 from glc.registry import TRANSFORMS
 from glc.structures import ReIDDataSample
@@ -147,6 +147,43 @@ def test_pad_random_crop_windows_are_those_of_the_padded_image():
 def test_pad_random_crop_of_a_small_image():
     with pytest.raises(ValueError, match='Resize'):
         PadRandomCrop(padding=2, size=(128, 256))(dict(img=noise()))
+
+
+def blurred(height, width):
+    """An image without hard edges."""
+    tiles = np.random.default_rng(0).integers(0, 256, (7, 5, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(tiles).resize((width, height), Image.Resampling.BICUBIC))
+
+
+@pytest.mark.parametrize('interpolation', ['bicubic', 'bilinear'])
+@pytest.mark.parametrize(('height', 'width'), [(128, 64), (256, 128), (160, 60), (300, 90), (500, 200)])
+def test_torch_resizes_as_pillow_does(height, width, interpolation):
+    """And cv2 does not: its bicubic filter is another one, and it leaves out pixels of larger images."""
+    image = blurred(height, width)
+    results = {
+        backend: Resize((128, 256), backend=backend, interpolation=interpolation)(dict(img=image))
+        for backend in ('torch', 'pillow', 'cv2')
+    }
+    by_pillow = np.asarray(
+        Image.fromarray(image).resize((128, 256), Image.Resampling[interpolation.upper()])
+    ).astype(int)
+    difference = {backend: abs(found.pop('img') - by_pillow) for backend, found in results.items()}
+    assert difference['pillow'].max() == 0
+    assert difference['torch'].max() <= 2
+    assert difference['torch'].mean() < 0.05
+    if interpolation == 'bicubic' and (height, width) != (256, 128):
+        assert difference['torch'].mean() < difference['cv2'].mean()
+    assert results['torch'] == results['pillow']
+
+
+def test_torch_resizes_gray_images_and_keeps_ratios():
+    image = blurred(100, 30)[..., 0]
+    resize = dict(scale=(64, 128), keep_ratio=True, interpolation='bicubic')
+    by_torch, by_pillow = (Resize(backend=name, **resize)(dict(img=image)) for name in ('torch', 'pillow'))
+    assert by_torch['img'].shape == by_pillow['img'].shape == (128, 38)
+    assert abs(by_torch['img'].astype(int) - by_pillow['img']).max() <= 2
+    with pytest.raises(ValueError, match="'bicubic' and 'bilinear', got 'lanczos'"):
+        Resize((64, 128), backend='torch', interpolation='lanczos')
 
 
 @settings(deadline=None, max_examples=30)

@@ -133,9 +133,9 @@ def loading(root: str, count: int) -> dict[str, Program]:
     flip, erase = old.pipeline.transforms[2], old.pipeline.transforms[4]
     old.pipeline = Compose([*old.pipeline.transforms[:2], flip, before.crop, erase, before.pack])
     torchvision = TorchvisionImages(paths, training=True)
-    cached, fast, test = (
+    cached, by_torch, by_cv2, test = (
         Market1501(root, pipeline=pipeline, check='off', indices=count)
-        for pipeline in (pipelines('pillow')[0], pipelines('cv2')[0], pipelines('pillow')[1])
+        for pipeline in (*(pipelines(name)[0] for name in ('pillow', 'torch', 'cv2')), pipelines('pillow')[1])
     )
     cached.cache_images()
     test.cache_images()
@@ -161,7 +161,8 @@ def loading(root: str, count: int) -> dict[str, Program]:
         'torchvision, one by one': lambda rows: torch.stack([torchvision[index] for index in rows]),
         'before: bicubic of pillow': lambda rows: before.normalized(pseudo_collate(draws(old, rows))),
         'published images: bicubic of pillow': new(plain),
-        '`resize_backend=cv2`': new(fast),
+        '`resize_backend=torch`': new(by_torch),
+        '`resize_backend=cv2`': new(by_cv2),
         'published images, cached (`image_cache`)': new(cached),
         'the same without augmentation': new(test),
     }

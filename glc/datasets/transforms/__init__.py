@@ -1,4 +1,4 @@
-"""Image transforms: those of re-identification, beside mmcv's (``Resize``, ``RandomFlip``, ...)."""
+"""Image transforms: those of re-identification, beside mmcv's (``RandomFlip``, ...)."""
 
 import mmcv.transforms  # noqa: F401  (registers mmcv's transforms in the root registry)
 
@@ -6,6 +6,7 @@ from .augment import PadRandomCrop, RandomErasing
 from .formatting import PackReIDInputs
 from .loading import LoadReIDImage
 from .multi_crop import PackMultiCrop, PartMultiCrop
+from .resize import Resize
 
 __all__ = [
     'LoadReIDImage',
@@ -14,4 +15,5 @@ __all__ = [
     'PadRandomCrop',
     'PartMultiCrop',
     'RandomErasing',
+    'Resize',
 ]
