@@ -1,7 +1,7 @@
-"""Let one of two processes die, raise an error or hang in every stage of a training; the other one has to end too.
+"""Let one of several processes die, raise an error or hang in every stage of a training; the others have to end too.
 
     python tools/benchmarks/distributed_faults.py
-    python tools/benchmarks/distributed_faults.py --stages label train
+    python tools/benchmarks/distributed_faults.py --processes 4 --stages label train
 
 Processes are forked, as in ``fault_injection.py``, without a launcher that would end them. The time is from the fault
 until the last of them has ended. One that hangs is noticed after ``env_cfg.stall_timeout``, here 10 s without work. The
@@ -36,6 +36,7 @@ STAGES = {
     'score': ('glc.evaluation:ReIDMetric', 'compute_metrics', 0),
 }
 FAULTS = ('dies', 'raises', 'hangs')
+BATCH = 16
 OPTIONS = ('env_cfg.stall_timeout=10', 'default_hooks.checkpoint.iterations=None')
 LIMIT = 60
 
@@ -46,6 +47,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--stages', nargs='+', choices=STAGES, default=list(STAGES), help='default: all')
+    parser.add_argument('--processes', type=int, choices=(2, 4), default=2, help='default: %(default)s')
     parser.add_argument(
         '--work-dir', type=Path, default=Path('work_dirs/distributed_faults'), help='default: %(default)s'
     )
@@ -76,7 +78,7 @@ def main() -> int:
     """Try all faults, and print the table."""
     args = parse_args()
     work = prepared(args.work_dir)
-    good = True
+    options, good = (*OPTIONS, f'model.bn_group_size={BATCH // args.processes}'), True
     print('| stage | fault of one process | ended after | exit codes |\n|---|---|---|---|', flush=True)
     for stage in args.stages:
         for fault in FAULTS:
@@ -84,7 +86,7 @@ def main() -> int:
             shutil.rmtree(folder, ignore_errors=True)
             for left in (mark, folder.with_suffix('.log')):
                 left.unlink(missing_ok=True)
-            running = start(work, folder, 2, OPTIONS, put_in(stage, fault, mark))
+            running = start(work, folder, args.processes, options, put_in(stage, fault, mark))
             while not mark.exists() and any(process.is_alive() for process in running):
                 time.sleep(0.05)
             begin = time.monotonic()

@@ -155,7 +155,11 @@ def try_out(environment: Path, tests: list[str], scratch: Path, log: Path) -> li
     ]
     failed = next((command[0] for command in commands if not run([python, *command], log)[0]), None)
     shutil.rmtree(scratch, ignore_errors=True)
-    found = re.findall(r'\d+ (?:passed|failed|skipped|errors?)', output.splitlines()[-1] if output else '')
+    # Not the last line: libraries may print something when the process ends.
+    closing = re.findall(
+        r'^(?:=+ )?(\d+ (?:passed|failed|skipped|errors?)\b.*) in [\d.]+s', output, re.MULTILINE
+    )
+    found = re.findall(r'\d+ (?:passed|failed|skipped|errors?)', closing[-1] if closing else '')
     return [', '.join(found) or 'did not run', f'{failed} failed' if failed else 'passed']
 
 
