@@ -482,20 +482,21 @@ def _unknown_scores(cfg: Config, found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _size_of_pipeline(path: str, pipeline: Sequence) -> Iterator[tuple[tuple[int, int], str]]:
-    """Give the size (width, height) that a pipeline ends with and its key; nothing where a step is not known."""
+    """Give the size (width, height) that a pipeline ends with and its key; nothing where a step is not known.
+
+    Raises:
+        ConfigError: What a step of any place has as a size is none.
+    """
+    at_end = True
     for index, step in reversed(list(enumerate(pipeline))):
         name = step.get('type') if isinstance(step, Mapping) else None
-        if not isinstance(name, str):
-            return
-        if name in _SIZE_KEYS:
+        if isinstance(name, str) and name in _SIZE_KEYS:
             key = _SIZE_KEYS[name]
             size = step.get(key, _parameters_of(registry.TRANSFORMS.get(name))[0][key].default)
-            if size is not None and not all(isinstance(number, int) for number in _pair(size)):
-                raise ConfigError(f'{path}.{index}.{key}={size!r} is no size: give one integer, or two')
-            if size is not None and not step.get('keep_ratio'):
-                yield _pair(size), f'{path}.{index} ({name}.{key})'
-        if name not in _SIZE_KEEPERS:
-            return
+            pair = None if size is None else _pair(size, f'{path}.{index}.{key}')
+            if at_end and pair and not step.get('keep_ratio'):
+                yield pair, f'{path}.{index} ({name}.{key})'
+        at_end = at_end and name in _SIZE_KEEPERS
 
 
 def _size_of_network(cfg: Config) -> Iterator[tuple[int, int]]:
@@ -508,12 +509,15 @@ def _size_of_network(cfg: Config) -> Iterator[tuple[int, int]]:
         parameters = _parameters_of(_built_class(registry.MODELS, backbone))[0]
         size = parameters['img_size'].default if 'img_size' in parameters else None
     if size is not None:
-        height, width = _pair(size)
+        height, width = _pair(size, 'model.backbone.img_size')
         yield width, height
 
 
-def _pair(size: Any) -> tuple[int, int]:
-    return tuple(size) if isinstance(size, list | tuple) else (size, size)
+def _pair(size: Any, key: str) -> tuple[int, int]:
+    pair = tuple(size) if isinstance(size, list | tuple) else (size, size)
+    if len(pair) != 2 or not all(type(number) is int and number > 0 for number in pair):
+        raise ConfigError(f'{key}={size!r} is no size: give one integer of at least 1, or two')
+    return pair
 
 
 class _Parameter(NamedTuple):

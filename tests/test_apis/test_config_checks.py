@@ -315,6 +315,16 @@ def test_different_image_sizes_are_named_with_their_keys(options, said, tmp_path
     check_config(cfg)
 
 
+@pytest.mark.parametrize('key', ['pipeline.1.scale', 'pipeline.3.size', 'model.backbone.img_size'])
+@pytest.mark.parametrize('size', [[], (64,), (64, 128, 3), (0, 128), (64, -1), (64.5, 128)])
+def test_what_is_no_image_size_is_refused(key, size, tmp_path):
+    cfg = tiny_config(tmp_path, tmp_path)
+    key = key if key.startswith('model') else f'train_dataloader.dataset.{key}'
+    cfg.merge_from_dict({'model.backbone': dict(_delete_=True, type='PASSViT'), key: size})
+    with pytest.raises(ConfigError, match=rf'{key}={re.escape(repr(size))} is no size: give one integer'):
+        check_config(cfg)
+
+
 def test_a_network_of_one_size_is_tested_at_another(tmp_path):
     options = {'model.backbone.img_size': (384, 128), 'test_dataloader.dataset.pipeline.1.scale': (128, 384)}
     cfg = load_config(str(ROOT / 'configs/glc/vit_s_market_usl.py'), options)
