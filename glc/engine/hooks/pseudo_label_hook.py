@@ -204,13 +204,14 @@ class PseudoLabelHook(Hook):
 
     def _label(self, runner: Runner) -> PseudoLabels:
         """Make new pseudo labels, the same on every process, or keep those of the last labeling."""
+        reach = self.reach_at(runner.epoch, runner.max_epochs)
         try:
             labeling = self._engine(
                 self._extract,
                 feature_network(runner),
                 self.corrects(runner.epoch),
                 'features' in _needs(runner),
-                self.reach_at(runner.epoch, runner.max_epochs),
+                reach,
             )
         except TooFewClustersError as error:
             if self.fallback == 'error' or self.pseudo is None:
@@ -222,7 +223,7 @@ class PseudoLabelHook(Hook):
         if labeling.problem:
             runner.logger.warning(f'Epoch {runner.epoch + 1}: labels not corrected: {labeling.problem}')
         lines, scalars = labeling.report(self.pseudo, runner.train_dataloader.dataset.pids)
-        self.report = scalars
+        self.report = scalars = {**scalars, 'reach': reach}
         for line in lines:
             runner.logger.info(f'Epoch {runner.epoch + 1} {line}', extra=DETAIL)
         runner.visualizer.add_scalars(

@@ -94,6 +94,7 @@ class SummaryHook(Hook):
             assert hook.pseudo is not None
             images = len(hook.pseudo.labels)
             parts += [f'{report["clusters"]} clusters', f'{report["outliers"] / images:.1%} outliers']
+            parts += [f'reach {report["reach"]:g}'] * (report['reach'] != 1)
         elif hook is not None:
             parts.append('labels kept')
         scores = [report[name] for name in ('labels/pairwise_f', 'corrected/pairwise_f') if name in report]

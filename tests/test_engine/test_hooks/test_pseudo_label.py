@@ -1,6 +1,7 @@
 """The schedule of labels, what a labelling logs, and what happens where one fails."""
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -116,8 +117,17 @@ def test_a_training_takes_reach_and_smallest_clusters(images, tmp_path, monkeypa
     monkeypatch.setattr(
         labeling_module, 'FeatureView', lambda *args, **kw: reaches.append(kw['reach']) or make(*args, **kw)
     )
-    train(label_config(images, tmp_path, 2, reach=[(0, 1.5), (0.5, 1)], min_images=6))
+    runner = train(label_config(images, tmp_path, 2, reach=[(0, 1.5), (0.5, 1)], min_images=6))
     assert reaches == [1.5, 1]
+    assert [
+        record['pseudo_labels/reach'] for record in records(runner) if 'pseudo_labels/reach' in record
+    ] == [1.5, 1]
+    told = [
+        line
+        for line in Path(runner.logger.log_file).read_text().splitlines()
+        if 'epoch ' in line and 'loss' in line
+    ]
+    assert ['reach 1.5' in line for line in told] == [True, False]
     with np.load(labelings_in(tmp_path)[2]) as file:
         assert 0 < np.bincount(file['labels'] + 1)[1:].min() < 6
     labels = torch.load(tmp_path / 'epoch_2.pth')['pseudo_labels']['labels']
