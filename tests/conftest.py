@@ -29,6 +29,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_unconfigure() -> None:
+    """Give them back, or libraries report leaks below pytest's summary."""
+    gc.unfreeze()
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip the tests of a GPU where they see none."""
     if item.get_closest_marker('gpu') and not torch.cuda.is_available():

@@ -68,3 +68,12 @@ def test_tools_of_the_checkout_are_the_same_commands(name, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         exec(code, {'__name__': '__main__', '__file__': str(ROOT / f'tools/{name}.py')})
     assert f'glc-{name} vit_s_market_usl' in capsys.readouterr().out
+
+
+def test_a_command_line_ends_silently():
+    """Where modules stay frozen, triton reports leaks when the program ends."""
+    code = 'from glc.cli._common import import_everything; import_everything()'
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == ('', '')

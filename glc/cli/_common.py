@@ -1,6 +1,7 @@
 """What the command lines share."""
 
 import argparse
+import atexit
 import gc
 import os
 import sys
@@ -63,6 +64,7 @@ def import_everything() -> None:
         import glc.models  # noqa: F401
 
         gc.freeze()
+        atexit.register(gc.unfreeze)  # or libraries report leaks when the program ends
         gc.enable()
 
 

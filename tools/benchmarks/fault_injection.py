@@ -17,6 +17,7 @@ to go on. The exit status is 1 where a trial failed.
 """
 
 import argparse
+import atexit
 import gc
 import hashlib
 import json
@@ -348,6 +349,7 @@ def prepared(work_dir: Path) -> Path:
     make_synthetic(work / 'images', SyntheticSpec(**IMAGES), workers=1)
     gc.collect()
     gc.freeze()  # forked processes need not look at what this one has
+    atexit.register(gc.unfreeze)
     return work
 
 
