@@ -159,7 +159,8 @@ class ProcessWatch:
 class _Stall:
     """Whether processes, and their children, use almost no CPU.
 
-    Looks are counted, not the clock: a run that was suspended is not stalled when it goes on.
+    Looks are counted, not the clock: a run that was suspended is not stalled when it goes on. To look is no work: every
+    process has such a watch, and a look at many threads takes milliseconds. So this thread's time is taken off for each.
     """
 
     def __init__(self, pids: list[int], seconds: float) -> None:
@@ -168,15 +169,16 @@ class _Stall:
         self.seconds = seconds
         self._pids = pids
         self._interval = max(1, int(seconds / 10))  # a look at many threads is no work for every second
-        self._limit = 0.005 * seconds * len(pids) * os.sysconf('SC_CLK_TCK')
-        self._ticks = self._looks = 0
+        self._second = os.sysconf('SC_CLK_TCK')
+        self._limit = 0.005 * seconds * len(pids) * self._second
+        self._ticks, self._looks = 0.0, 0
 
     def found(self) -> bool:
         """Return whether there was no work for the given seconds; to be called once a second."""
         self._looks += 1
         if self._looks % self._interval or not self._pids:
             return False
-        ticks = sum(map(_cpu_ticks, self._pids))
+        ticks = sum(map(_cpu_ticks, self._pids)) - len(self._pids) * time.thread_time() * self._second
         if abs(ticks - self._ticks) > self._limit:
             self._ticks, self._looks = ticks, 0
         return self._looks >= self.seconds

@@ -157,6 +157,21 @@ def test_only_processes_without_work_stall(monkeypatch):
         processes._Stall([1], 0)
 
 
+def test_to_look_is_no_work(monkeypatch):
+    """Four processes whose watches take 2 % of a core each, and that do nothing else."""
+    second = os.sysconf('SC_CLK_TCK')
+
+    def ticks(pid):
+        begin = time.thread_time()
+        while time.thread_time() - begin < 0.005:
+            pass
+        return time.thread_time() * second
+
+    monkeypatch.setattr(processes, '_cpu_ticks', ticks)
+    stall = processes._Stall([1, 2, 3, 4], 2)
+    assert True in [stall.found() for _ in range(4)]
+
+
 def test_a_process_that_waits_for_a_dead_one_at_the_start_ends(capfd):
     child = os.fork()
     if not child:
