@@ -160,7 +160,8 @@ class _Stall:
     """Whether processes, and their children, use almost no CPU.
 
     Looks are counted, not the clock: a run that was suspended is not stalled when it goes on. To look is no work: every
-    process has such a watch, and a look at many threads takes milliseconds. So this thread's time is taken off for each.
+    process has such a watch, and a look at many threads takes milliseconds. So this thread's time is taken off for
+    each of them.
     """
 
     def __init__(self, pids: list[int], seconds: float) -> None:
