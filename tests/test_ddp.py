@@ -8,7 +8,7 @@ import torch.distributed as dist
 
 from glc import JaccardDBSCAN
 from glc.registry import PSEUDO_LABELERS
-from tests.runs import tiny_config, train_by_command, write_images
+from tests.runs import ROOT, tiny_config, train_by_command, write_images
 
 pytestmark = [pytest.mark.slow, pytest.mark.distributed]
 
@@ -31,11 +31,12 @@ def run(cfg, folder, processes):
 
 
 def outcome(folder, epoch):
-    """The checkpoint of an epoch, and the losses."""
+    """The checkpoint of an epoch, the losses, and the last score."""
     (scalars,) = folder.glob('*/vis_data/scalars.json')
     records = [json.loads(line) for line in scalars.read_text().splitlines()]
     losses = [record['loss_contrast'] for record in records if 'loss_contrast' in record]
-    return torch.load(folder / f'epoch_{epoch}.pth', weights_only=True), losses
+    scores = [record['reid/mAP'] for record in records if 'reid/mAP' in record]
+    return torch.load(folder / f'epoch_{epoch}.pth', weights_only=True), losses, scores
 
 
 def test_one_two_and_four_processes_are_equal(tmp_path):
@@ -55,9 +56,12 @@ def test_one_two_and_four_processes_are_equal(tmp_path):
         # Dropout draws other masks on every process.
         cfg.model.backbone.dropout = 0.0
         runs[processes] = run(cfg, folder, processes)
-    one, losses = runs.pop(1)
+    one, losses, scores = runs.pop(1)
     assert len(losses) == 4
-    for other, other_losses in runs.values():
+    assert len(scores) == 1
+    assert not (ROOT / '.dist_test').exists()  # where mmengine gathers results
+    for other, other_losses, other_scores in runs.values():
+        assert other_scores == pytest.approx(scores, abs=0.1)
         assert torch.equal(one['pseudo_labels']['labels'], other['pseudo_labels']['labels'])
         torch.testing.assert_close(other['pseudo_labels']['centroids'], one['pseudo_labels']['centroids'])
         assert other_losses == pytest.approx(losses, rel=1e-4)

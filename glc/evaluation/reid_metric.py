@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.dist import broadcast_object_list, gather_object
 from mmengine.evaluator import BaseMetric
+from torch import Tensor
 
 from glc.core.evaluation import KReciprocalReranking, QueryExpansion, evaluate_ranking
 from glc.core.evaluation.ranking import SAME_CAMERA
@@ -26,7 +28,8 @@ class ReIDMetric(BaseMetric):
     identity (-1) take no part, be they queries or gallery.
 
     Args:
-        collect_device: Where the results of several processes are gathered, ``'cpu'`` or ``'gpu'``.
+        collect_device: An argument of mmengine's metrics, ``'cpu'`` or ``'gpu'``. It has no effect here: results of
+            several processes come through the process group.
         prefix: Prefix of the names in the log.
         rerank: Numbers of :class:`glc.core.evaluation.KReciprocalReranking`, ``True`` for the published ones, or
             ``None`` for no re-ranking.
@@ -73,13 +76,41 @@ class ReIDMetric(BaseMetric):
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Keep the features and ids of a batch of predictions."""
         for sample in data_samples:
-            ids = (sample['pid'], sample['cam_id'], int(sample['is_query']))
+            ids = torch.tensor([sample['pid'], sample['cam_id'], int(sample['is_query'])])
             self.results.append((sample['feature'].cpu(), ids))
+
+    def evaluate(self, size: int) -> dict[str, float]:
+        """Score the predictions of all processes, on the first one.
+
+        mmengine lets them go through pickled files in the current folder, which may be read-only, and where a run that
+        is killed leaves them.
+
+        Args:
+            size: Number of images; those that the sampler has added at the end do not count.
+
+        Returns:
+            The scores, on every process.
+
+        Raises:
+            RuntimeError: There are no predictions, no queries, or no gallery.
+        """
+        mine = [torch.stack(part) for part in zip(*self.results, strict=True)]
+        self.results.clear()
+        parts: list[list[Tensor]] | None = gather_object(mine)
+        scores: list[dict[str, float] | None] = [None]
+        if parts is not None:
+            if not any(parts):
+                raise RuntimeError('evaluation got no images: the data set of the evaluation is empty')
+            found = self.compute_metrics(_in_order([part for part in parts if part])[:size])
+            scores[0] = {f'{self.prefix}/{name}': score for name, score in found.items()}
+        broadcast_object_list(scores)
+        assert scores[0] is not None
+        return scores[0]
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute scores in percent of all predictions."""
-        features = torch.stack([feature for feature, _ in results])
-        pids, cams, is_query = np.array([ids for _, ids in results]).T
+        features, ids = (torch.stack(part) for part in zip(*results, strict=True))
+        pids, cams, is_query = ids.numpy().T
         query, gallery = ((is_query == part) & (pids >= 0) for part in (1, 0))
         if not query.any() or not gallery.any():
             unknown = [int(((is_query == part) & (pids < 0)).sum()) for part in (1, 0)]
@@ -97,15 +128,22 @@ class ReIDMetric(BaseMetric):
         compared = {'': (features[query], features[gallery])}
         if self.query_expansion:
             compared['qe_'] = self.query_expansion(*compared[''])
-        ids = pids[query], pids[gallery], cams[query], cams[gallery]
+        compared_ids = pids[query], pids[gallery], cams[query], cams[gallery]
         score = partial(evaluate_ranking, same_camera=self.same_camera)
         scores: dict[str, float] = {}
         for name, pair in compared.items():
-            scores |= _percent(name, score(*pair, *ids))
+            scores |= _percent(name, score(*pair, *compared_ids))
             if self.rerank:
-                reranked = score(*pair, *ids, distance=self.rerank(*pair))
+                reranked = score(*pair, *compared_ids, distance=self.rerank(*pair))
                 scores |= _percent(f'{name}rerank_', reranked)
         return scores
+
+
+def _in_order(parts: list[list[Tensor]]) -> list[tuple[Tensor, Tensor]]:
+    """Join the predictions of processes, which took turns: features and ids of every image."""
+    turns = torch.cat([torch.arange(len(ids)) for _, ids in parts])
+    order = turns.argsort(stable=True)
+    return list(zip(*(torch.cat(part)[order] for part in zip(*parts, strict=True)), strict=True))
 
 
 def _option(kind: type, numbers: dict | bool | None) -> Any:

@@ -4,7 +4,7 @@ import torch
 from mmengine.config import Config
 
 from glc.core.evaluation import KReciprocalReranking, QueryExpansion, evaluate_ranking
-from glc.evaluation import ReIDMetric
+from glc.evaluation import ReIDMetric, reid_metric
 from glc.registry import METRICS
 
 
@@ -62,6 +62,35 @@ def random_rows(num_queries=20, num_gallery=90, seed=0):
         (feature.tolist(), int(pid), int(cam), bool(query))
         for feature, pid, cam, query in zip(features, pids, cams, is_query, strict=True)
     ]
+
+
+@pytest.mark.parametrize(('size', 'images'), [(3, 91), (4, 93), (2, 90)])
+def test_processes_take_turns(size, images, monkeypatch):
+    """The sampler adds images from the beginning, until all processes have as many; one may have less, or none."""
+    rows = random_rows(20, images - 20)
+    padded = rows + rows[: -len(rows) % size]
+    of_process = [predictions(padded[rank::size]) for rank in range(size)]
+    if size == 2:
+        of_process = [predictions(rows), []]
+    parts = []
+
+    def gathered(mine):
+        parts.append(mine)
+        return parts if len(parts) == size else None
+
+    monkeypatch.setattr(reid_metric, 'gather_object', gathered)
+    monkeypatch.setattr(
+        reid_metric, 'broadcast_object_list', lambda scores: scores.insert(0, scores[0] or {})
+    )
+    for samples in of_process:
+        metric = ReIDMetric()
+        if samples:
+            metric.process({}, samples)
+        scores = metric.evaluate(len(rows))
+    monkeypatch.undo()
+    assert scores == evaluate(rows)
+    with pytest.raises(RuntimeError, match='evaluation got no images'):
+        ReIDMetric().evaluate(0)
 
 
 def evaluate(rows, **options):
