@@ -161,7 +161,7 @@ def test_torch_resizes_as_pillow_does(height, width, interpolation):
     """And cv2 does not: its bicubic filter is another one, and it leaves out pixels of larger images."""
     image = blurred(height, width)
     results = {
-        backend: Resize((128, 256), backend=backend, interpolation=interpolation)(dict(img=image))
+        backend: Resize([128, 256], backend=backend, interpolation=interpolation)(dict(img=image))
         for backend in ('torch', 'pillow', 'cv2')
     }
     by_pillow = np.asarray(

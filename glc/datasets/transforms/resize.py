@@ -45,15 +45,20 @@ class Resize(mmcv.transforms.Resize):
         if self.backend != 'torch':
             return super()._resize_img(results)
         image = results['img']
-        height, width = image.shape[:2]
-        size = mmcv.rescale_size((width, height), results['scale']) if self.keep_ratio else results['scale']
+        old_height, old_width = image.shape[:2]
+        width, height = (
+            mmcv.rescale_size((old_width, old_height), results['scale'])
+            if self.keep_ratio
+            else results['scale']
+        )
         pixels = torch.from_numpy(np.require(np.atleast_3d(image), requirements=['C', 'W']))
-        # Channels stay last in memory, which torch is fast at, and nothing is copied.
+        # Channels stay last in memory: nothing is copied, and torch is fast at it.
         found = F.interpolate(
-            pixels.permute(2, 0, 1)[None], size[::-1], mode=self.interpolation, antialias=True
-        )[0].permute(1, 2, 0)
-        results['img'] = np.ascontiguousarray(found.numpy()).reshape(*size[::-1], *image.shape[2:])
-        results['img_shape'] = size[::-1]
-        results['scale_factor'] = size[0] / width, size[1] / height
+            pixels.permute(2, 0, 1)[None], (height, width), mode=self.interpolation, antialias=True
+        )
+        resized = np.ascontiguousarray(found[0].permute(1, 2, 0).numpy())
+        results['img'] = resized.reshape(height, width, *image.shape[2:])
+        results['img_shape'] = height, width
+        results['scale_factor'] = width / old_width, height / old_height
         results['keep_ratio'] = self.keep_ratio
         return None
