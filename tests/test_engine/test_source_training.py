@@ -106,5 +106,5 @@ def test_two_processes_equal_one(images, tmp_path):
     cfg.optim_wrapper.optimizer.lr = 0.01
     one = train(cfg)
     cfg.work_dir = str(tmp_path / 'two')
-    two, _ = run(cfg, tmp_path / 'two', 2)
+    two, *_ = run(cfg, tmp_path / 'two', 2)
     torch.testing.assert_close(two['state_dict'], one.model.state_dict(), atol=1e-5, rtol=1e-4)
