@@ -490,7 +490,8 @@ def _size_of_pipeline(path: str, pipeline: Sequence) -> Iterator[tuple[tuple[int
     at_end = True
     for index, step in reversed(list(enumerate(pipeline))):
         name = step.get('type') if isinstance(step, Mapping) else None
-        if isinstance(name, str) and name in _SIZE_KEYS:
+        name = name if isinstance(name, str) else None
+        if name in _SIZE_KEYS:
             key = _SIZE_KEYS[name]
             size = step.get(key, _parameters_of(registry.TRANSFORMS.get(name))[0][key].default)
             pair = None if size is None else _pair(size, f'{path}.{index}.{key}')

@@ -325,6 +325,13 @@ def test_what_is_no_image_size_is_refused(key, size, tmp_path):
         check_config(cfg)
 
 
+@pytest.mark.parametrize('kind', [[[]], None, 3])
+def test_a_step_without_a_name_is_named(kind):
+    options = {'test_dataloader.dataset.pipeline.2.type': kind}
+    with pytest.raises(ConfigError, match=r'test_dataloader\.dataset\.pipeline\.2'):
+        check_config(load_config(str(ROOT / 'configs/glc/vit_s_market_usl.py'), options))
+
+
 def test_a_network_of_one_size_is_tested_at_another(tmp_path):
     options = {'model.backbone.img_size': (384, 128), 'test_dataloader.dataset.pipeline.1.scale': (128, 384)}
     cfg = load_config(str(ROOT / 'configs/glc/vit_s_market_usl.py'), options)

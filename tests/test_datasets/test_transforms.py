@@ -1,5 +1,6 @@
 """Transforms against independent computations."""
 
+import io
 import os
 import random
 
@@ -23,6 +24,12 @@ from .layouts import write_image
 
 def noise(height=64, width=32):
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def blurred(height, width):
+    """An image without hard edges."""
+    tiles = np.random.default_rng(0).integers(0, 256, (7, 5, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(tiles).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def test_loads_bgr(tmp_path):
@@ -59,6 +66,24 @@ def test_damaged_image_is_named(tmp_path, kind, damage):
         LoadReIDImage()(dict(img_path=str(path)))
     path.write_bytes(content)
     assert LoadReIDImage()(dict(img_path=str(path)))['img_shape'] == (64, 32)
+
+
+def test_a_webp_that_opencv_decodes_in_part_is_named(tmp_path):
+    """A part of the file is there twice."""
+    path, rng, decoded_in_part = tmp_path / 'a.webp', np.random.default_rng(0), 0
+    buffer = io.BytesIO()
+    Image.fromarray(blurred(64, 32)).save(buffer, 'WEBP')
+    content = buffer.getvalue()
+    for _ in range(600):
+        start, stop = sorted(rng.integers(0, len(content), 2))
+        path.write_bytes(content[:stop] + content[start:])
+        try:
+            Image.open(path).load()
+        except OSError:
+            decoded_in_part += cv2.imread(str(path)) is not None
+            with pytest.raises(RuntimeError, match=r"cannot read the image '.*a\.webp'"):
+                LoadReIDImage()(dict(img_path=str(path)))
+    assert decoded_in_part > 0
 
 
 def test_a_png_without_its_end_is_named(tmp_path):
@@ -147,12 +172,6 @@ def test_pad_random_crop_windows_are_those_of_the_padded_image():
 def test_pad_random_crop_of_a_small_image():
     with pytest.raises(ValueError, match='Resize'):
         PadRandomCrop(padding=2, size=(128, 256))(dict(img=noise()))
-
-
-def blurred(height, width):
-    """An image without hard edges."""
-    tiles = np.random.default_rng(0).integers(0, 256, (7, 5, 3), dtype=np.uint8)
-    return np.asarray(Image.fromarray(tiles).resize((width, height), Image.Resampling.BICUBIC))
 
 
 @pytest.mark.parametrize('interpolation', ['bicubic', 'bilinear'])

@@ -101,7 +101,7 @@ class LoadReIDImage(LoadImageFromFile):
             if image.width * image.height > self.max_pixels:
                 self._refuse(f'{image.width} x {image.height} pixels')
             check_depth(image)
-            if image.format in ('JPEG', 'TIFF'):  # where OpenCV passes over damage
+            if image.format in ('JPEG', 'TIFF', 'WEBP'):  # where OpenCV passes over damage
                 image.draft('L', (1, 1))  # an eighth of the pixels of a JPEG
                 image.load()
         decoded = None
