@@ -190,6 +190,8 @@ def test_torch_resizes_as_pillow_does(height, width, interpolation):
     assert difference['pillow'].max() == 0
     assert difference['torch'].max() <= 2
     assert difference['torch'].mean() < 0.05
+    if (height, width) == (128, 64) and torch.backends.cpu.get_cpu_capability() == 'AVX2':  # Market-1501
+        assert difference['torch'].max() == 0
     if interpolation == 'bicubic' and (height, width) != (256, 128):
         assert difference['torch'].mean() < difference['cv2'].mean()
     assert results['torch'] == results['pillow']
