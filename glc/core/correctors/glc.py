@@ -273,8 +273,9 @@ class GLC(BaseCorrector):
         return max(self.k, self.linking.expected_k)
 
     def _correct(self, view: FeatureView[Any], labels: np.ndarray) -> np.ndarray:
-        with self.timings_.stage('knn'):
-            self._seen(view).neighbors(self.expected_k)  # here: the training takes what was found
+        if self._seen(view).found is None:  # the training takes what was found
+            with self.timings_.stage('knn'):
+                self._seen(view).neighbors(self.expected_k)
         self._fit(view, labels)
         proposal = self._predict(view, labels)
         seen = self._seen(view)

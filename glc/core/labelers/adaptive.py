@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from math import log
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from scipy import sparse
@@ -15,9 +15,13 @@ from torch import Tensor
 from glc.core.clusterers import RelativeMapEquationClusterer
 from glc.core.labelers.base import BaseLabeler
 from glc.core.labels import with_singletons
+from glc.core.neighbors.approximate import whole_regions
 from glc.core.neighbors.view import FeatureView
 from glc.core.parameters import CAMERAS, NOT_NEGATIVE, POSITIVE, SEARCH, SEED, SHARE, CheckedFields, Rules
 from glc.core.timing import Timings
+
+Images: TypeAlias = np.ndarray | slice
+EVERYONE: Images = slice(None)
 
 LOOSEST = 0.75
 """Largest distance of :func:`consensus_distance`; the clusterer takes the smaller ones."""
@@ -30,6 +34,8 @@ _STEP = 1.5**0.5
 _LEAST_WEIGHT = 0.02
 _FEWEST_PEOPLE = 8
 _FOR_FEW = 4.0
+_MANY_IMAGES = 200_000
+_JUDGED_IMAGES = 40_000
 _EXPECTED_SIZE = 24
 
 
@@ -86,12 +92,15 @@ class Growth(CheckedFields):
     one_camera: float = 0.8
     across_cameras: float = 2.0
 
-    def sizes(self, labels_at: Callable[[float], np.ndarray], limit: float) -> list[float]:
+    def sizes(
+        self, labels_at: Callable[[float], np.ndarray], limit: float, judged: Images = EVERYONE
+    ) -> list[float]:
         """Return the sizes that were looked at; the last one fits.
 
         Args:
             labels_at: Returns the labels (N,) with neighborhoods for so many images per person.
             limit: Largest size.
+            judged: Images that count, bool (N,) or a slice.
         """
         sizes, weights = [_FIRST], np.ones(0)
         responses: list[float] = []
@@ -99,11 +108,13 @@ class Growth(CheckedFields):
         margins = self.first_margin * np.arange(3)
         while (len(responses) < 4 or weights[-2] > _LEAST_WEIGHT) and sizes[-1] < limit:
             sizes.append(_STEP * sizes[-1])
-            responses.append(response(labels_at(sizes[-2]), labels_at(sizes[-1]), sizes[-2], sizes[-1]))
+            responses.append(
+                response(labels_at(sizes[-2]), labels_at(sizes[-1]), sizes[-2], sizes[-1], judged)
+            )
             smooth = np.convolve(np.pad(responses, 1, 'edge'), sides, 'valid')
             smooth[0] = (smooth[:3] - margins[: len(smooth)]).max()
             weights = np.cumprod(np.interp(smooth, [self.no_response, self.full_response], [0, 1]))
-        alone = float((labels_at(_FIRST) < 0).mean())
+        alone = float((labels_at(_FIRST)[judged] < 0).mean())
         larger = np.interp(alone, [self.few_alone, self.many_alone], [0, 1])
         grown = self.start * _STEP ** (self.beyond * weights.sum())
         return [*sizes, min(_FIRST * float(grown**larger), limit)]
@@ -140,7 +151,9 @@ class AdaptiveConsensus(BaseLabeler):
     nearly all clusters are of one camera, larger neighborhoods reach beyond, since other cameras are farther away. In
     the end the ``reach`` of the view multiplies them.
     The labeler assumes nothing about the data set: not how many images a person has, how good the features are, or how
-    many images belong to nobody else.
+    many images belong to nobody else. Of more than 200,000 images, some 40,000 in whole regions of the feature space
+    decide on the size of the neighborhoods
+    (:func:`glc.core.neighbors.approximate.whole_regions`), and all are then clustered once.
 
     - Scales: k1 = 0.7, 1.2, 1.8 and 2.6 times the images per person, k2 = k1 / 4; the mean of the Jaccard distances,
       by plain and by camera-balanced neighbors.
@@ -218,16 +231,26 @@ def consensus_distance(view: FeatureView[Any], seed: int = 0) -> sparse.csr_arra
 
 
 def _consensus(view: FeatureView[Any], seed: int, timings: Timings, rule: Growth) -> Consensus:
+    part, judged = view, EVERYONE
+    if len(view) > _MANY_IMAGES:
+        with timings.stage('knn'):
+            images, within = whole_regions(view.centered, _JUDGED_IMAGES)
+        part, judged = view.of_images(images), within.cpu().numpy()
+
     @cache
     def labels_at(size: float) -> np.ndarray:
-        return labels_for(view, size, seed, timings)
+        return labels_for(part, size, seed, timings)
 
-    limit = len(view) / _FEWEST_PEOPLE
-    sizes = rule.sizes(labels_at, limit) if limit > _FOR_FEW else [_FOR_FEW]
-    factor = view.reach * rule.across(one_camera_share(labels_at(sizes[-1]), view.cam_ids))
+    limit = len(part) / _FEWEST_PEOPLE
+    sizes = rule.sizes(labels_at, limit, judged) if limit > _FOR_FEW else [_FOR_FEW]
+    cameras = None if part.cam_ids is None else part.cam_ids.cpu()[judged]
+    factor = view.reach * rule.across(one_camera_share(labels_at(sizes[-1])[judged], cameras))
     if factor != 1:
         sizes.append(factor * sizes[-1])
-    return Consensus(tuple(sizes), labels_at(sizes[-1]))
+    if part is view:
+        return Consensus(tuple(sizes), labels_at(sizes[-1]))
+    view.expect(scales_for(sizes[-1])[0][-1])  # now it is known: a wider search of so many images takes long
+    return Consensus(tuple(sizes), labels_for(view, sizes[-1], seed, timings))
 
 
 def labels_for(
@@ -255,7 +278,9 @@ def labels_for(
         return clusterer(distance)
 
 
-def response(labels: np.ndarray, found: np.ndarray, size: float, following: float) -> float:
+def response(
+    labels: np.ndarray, found: np.ndarray, size: float, following: float, judged: Images = EVERYONE
+) -> float:
     """Tell how much full clusters grow from some labels (N,) to those with larger neighborhoods: 1 where as much.
 
     Args:
@@ -264,10 +289,11 @@ def response(labels: np.ndarray, found: np.ndarray, size: float, following: floa
         found: Labels with neighborhoods for ``following`` images per person.
         size: See above.
         following: See above.
+        judged: Images that count, bool (N,) or a slice.
     """
-    before, after = own_sizes(labels), own_sizes(found)
+    before, after = own_sizes(labels)[judged], own_sizes(found)[judged]
     full = before >= size
-    alone = float(np.interp((labels < 0).mean(), [0.25, 0.75], [0, 1])) if full.any() else 1.0
+    alone = float(np.interp((labels[judged] < 0).mean(), [0.25, 0.75], [0, 1])) if full.any() else 1.0
     if alone == 1:
         return alone
     step = log(sum(scales_for(following)[0]) / sum(scales_for(size)[0]))

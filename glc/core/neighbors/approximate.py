@@ -2,8 +2,8 @@
 
 The images are split into lists by k-means. Each list is compared, as one matrix product, with all images that have it
 among the lists nearest to them. A list holds the same number of images whatever their total N, so an image is compared
-with the same number of others. Only the search for the nearest lists takes longer with N, and that is a small share of
-the time up to millions of images.
+with the same number of others. Only the search for the nearest lists takes longer with N: many centroids are put into
+groups, and an image is compared with those of the groups nearest to it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ NUM_PROBES = 16
 _SAMPLE_PER_LIST = 64
 _ITERATIONS = 5
 _MAX_LIST = 4  # times the average
+_FEW_CENTROIDS = 1024  # up to which an image is compared with all of them
+_NUM_GROUPS = 16  # of centroids, that an image is compared with
+_REGION_SIZE = 5000
 _SEED = 0
 _BLOCK_SIMILARITIES = 2**22  # 16 MiB
 _SORTED_ROWS = 2**14
@@ -53,7 +56,7 @@ def likely_neighbors(
     lists, probes = _lists(x, rows, list_size, num_probes)
     members = lists.argsort(stable=True)
     sizes = lists.bincount(minlength=int(torch.cat([lists, probes.flatten()]).max()) + 1)
-    similarities, found = _search_lists(x, rows, probes, members.split(sizes.tolist()), count)
+    similarities, found = _search_lists(x, rows, probes, x, members.split(sizes.tolist()), count)
     for part in range(0, len(rows), _SORTED_ROWS):
         block = slice(part, part + _SORTED_ROWS)
         found[block] = found[block].gather(1, similarities[block].argsort(dim=1, descending=True))
@@ -61,6 +64,32 @@ def likely_neighbors(
     if short.any():
         found[short] = _filled_up(found[short], rows[short], members)
     return found
+
+
+def whole_regions(x: Tensor, num_images: int) -> tuple[Tensor, Tensor]:
+    """Choose regions of the feature space at random, and take all images in them and at their borders.
+
+    A random sample of the images would leave few of each person. Within a region most people stay whole, and those cut
+    by its border with the images outside to which it is the second or third nearest one.
+
+    Args:
+        x: float32 unit features (N, D).
+        num_images: Images that the regions hold together, at least; all if there are fewer.
+
+    Returns:
+        Rising int64 indices (M,) of the images, and whether they lie within the regions, bool (M,); on the device of
+        ``x``.
+    """
+    centroids = _kmeans(x, math.ceil(len(x) / _REGION_SIZE))
+    nearest = _nearest(x, centroids, 3)
+    sizes = nearest[:, 0].bincount(minlength=len(centroids)).cpu()
+    order = torch.randperm(len(centroids), generator=torch.Generator().manual_seed(_SEED))
+    enough = int((sizes[order].cumsum(0) < num_images).sum()) + 1
+    chosen = torch.zeros(len(centroids), dtype=torch.bool)
+    chosen[order[:enough]] = True
+    within = chosen.to(x.device)[nearest.long()]
+    images = within.any(dim=1).nonzero().squeeze(1)
+    return images, within[images, 0]
 
 
 def _lists(x: Tensor, rows: Tensor, list_size: int, num_probes: int) -> tuple[Tensor, Tensor]:
@@ -87,8 +116,28 @@ def _kmeans(x: Tensor, num_lists: int) -> Tensor:
 
 
 def _nearest(x: Tensor, centroids: Tensor, count: int) -> Tensor:
-    """Find the centroids nearest to every image, int32 (N, count), or all if there are fewer."""
+    """Find the centroids nearest to every image, int32 (N, count), or all if there are fewer.
+
+    Many centroids are put into groups, as many as a group has centroids. An image is then compared with the centroids
+    of the groups whose means are nearest to it.
+    """
     count = min(count, len(centroids))
+    if len(centroids) <= _FEW_CENTROIDS:
+        return _nearest_of_all(x, centroids, count)
+    means = _kmeans(centroids, math.isqrt(len(centroids)))
+    groups, _ = _homes(centroids, means, _nearest(centroids, means, 2))
+    members = groups.argsort(stable=True).split(groups.bincount(minlength=len(means)).tolist())
+    probes = _nearest(x, means, _NUM_GROUPS)
+    best, found = _search_lists(x, torch.arange(len(x), device=x.device), probes, centroids, members, count)
+    found = found.gather(1, best.argsort(dim=1, descending=True, stable=True))
+    short = found[:, -1] < 0
+    if short.any():  # their groups have fewer centroids than that, as where most centroids are alike
+        found[short] = _nearest_of_all(x[short], centroids, count)
+    return found
+
+
+def _nearest_of_all(x: Tensor, centroids: Tensor, count: int) -> Tensor:
+    """Do the work of :func:`_nearest` by comparing every image with all centroids."""
     best, found = _nothing_found(len(x), count, x.device)
     lists = torch.arange(len(centroids), dtype=torch.int32, device=x.device)
     for rows in torch.arange(len(x), device=x.device).split(max(64, _BLOCK_SIMILARITIES // len(centroids))):
@@ -148,9 +197,9 @@ def _cut_long_lists(homes: Tensor, similarities: Tensor, max_size: int) -> Tenso
 
 
 def _search_lists(
-    x: Tensor, rows: Tensor, probes: Tensor, lists: tuple[Tensor, ...], count: int
+    x: Tensor, rows: Tensor, probes: Tensor, others: Tensor, lists: tuple[Tensor, ...], count: int
 ) -> tuple[Tensor, Tensor]:
-    """Compare each of the ``rows`` with the images of its lists.
+    """Compare each of the ``rows`` with the other vectors in its lists.
 
     The loop is over lists, not over rows: all visitors of a list share one matrix product. The best of a row so far
     compete with the images of its next list, so no more than ``count`` candidates are ever kept.
@@ -159,18 +208,20 @@ def _search_lists(
         x: Features (N, D).
         rows: Images to find candidates for (R,).
         probes: The lists where to look for them, int32 (R, P).
-        lists: Images of every list.
+        others: Vectors (M, D): the features, or centroids.
+        lists: Rows of ``others`` in every list.
         count: Candidates to keep.
 
     Returns:
-        Similarities, float32, and images, int32 (R, count), unsorted; -inf and -1 where the lists hold fewer.
+        Similarities, float32, and rows of ``others``, int32 (R, count), unsorted; -inf and -1 where the lists hold
+        fewer.
     """
     best, found = _nothing_found(len(rows), count, x.device)
     visitors = probes.flatten().argsort(stable=True) // probes.shape[1]
     visits = probes.flatten().bincount(minlength=len(lists)).tolist()
-    for images, queries in zip(lists, visitors.split(visits), strict=True):
-        for block in queries.split(max(64, _BLOCK_SIMILARITIES // max(1, len(images)))):
-            _compete(best, found, block, x[rows[block]] @ x[images].T, images.int())
+    for members, queries in zip(lists, visitors.split(visits), strict=True):
+        for block in queries.split(max(64, _BLOCK_SIMILARITIES // max(1, len(members)))):
+            _compete(best, found, block, x[rows[block]] @ others[members].T, members.int())
     return best, found
 
 

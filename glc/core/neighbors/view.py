@@ -190,6 +190,14 @@ class FeatureView(Generic[ArrayOrTensor]):
         """Return a view of other features (N, D') of the same images, with the same cameras and settings."""
         return self._derived(features, self.cam_ids)
 
+    def of_images(self, images: Tensor) -> FeatureView[ArrayOrTensor]:
+        """Return a view of some of the images, int64 indices (M,), with the same settings."""
+        return self._derived(self.features[images], None if self.cam_ids is None else self.cam_ids[images])
+
+    def expect(self, k: int) -> None:
+        """Expect :meth:`graphs` of this k, from 1 on, in place of what was expected so far."""
+        self.expected_k = k
+
     def to(self, device: torch.device) -> FeatureView[ArrayOrTensor]:
         """Return the view with its features and neighbors on a device; this one if they are there."""
         if device == self.device:

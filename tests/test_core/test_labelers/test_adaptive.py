@@ -11,7 +11,7 @@ from sklearn.metrics import adjusted_rand_score
 from glc import GLC, FeatureView, MetricConsensus
 from glc.core.clusterers import DBSCANClusterer, MapEquationClusterer, RelativeMapEquationClusterer
 from glc.core.evaluation import label_quality
-from glc.core.labelers import JaccardDBSCAN
+from glc.core.labelers import JaccardDBSCAN, adaptive
 from glc.core.labelers.adaptive import (
     LOOSEST,
     AdaptiveConsensus,
@@ -23,6 +23,7 @@ from glc.core.labelers.adaptive import (
     response,
     scales_for,
 )
+from glc.core.neighbors import approximate
 from glc.core.neighbors import view as view_module
 from tests.test_core.oracles import clustered_features, people, seen_by_cameras
 from tests.utils import shared_data
@@ -233,6 +234,34 @@ def test_more_reach_joins_more():
             found.append(label_quality(labels if corrector is None else corrector(view, labels), identity))
         assert found[1]['pairwise_recall'] > found[0]['pairwise_recall'], corrector
         assert found[1]['pairwise_precision'] < found[0]['pairwise_precision'], corrector
+
+
+@pytest.mark.parametrize('cameras', [0, 3])
+@pytest.mark.parametrize(('images', 'noise', 'modes'), [(6, 0.8, 3), (10, 1.0, 2), (25, 1.0, 3)])
+def test_regions_decide_for_many_images(monkeypatch, images, noise, modes, cameras):
+    """The neighborhoods are nearly those of all images, which are searched once, for as many as are needed."""
+    features, cams, identity = people(np.full(4800 // images, images), noise, cameras, modes)
+    everyone = consensus(FeatureView(features, cams))
+    monkeypatch.setattr(approximate, '_REGION_SIZE', 200)
+    monkeypatch.setattr(adaptive, '_MANY_IMAGES', 4000)
+    monkeypatch.setattr(adaptive, '_JUDGED_IMAGES', 1200)
+    searched = []
+    search = view_module.unit_knn_graph
+    monkeypatch.setattr(
+        view_module,
+        'unit_knn_graph',
+        lambda x, k, *args, **kwargs: searched.append((len(x), k)) or search(x, k, *args, **kwargs),
+    )
+    found = consensus(FeatureView(features, cams, expected_k=62))
+    assert found.sizes[-1] == pytest.approx(everyone.sizes[-1], rel=0.1)
+    assert (scores(found.labels, identity) > scores(everyone.labels, identity) - 0.005).all()
+    (part, expected), (num_images, k) = searched
+    assert 1200 < part < 0.7 * num_images
+    assert num_images == 4800
+    assert (expected, k) == (
+        62 * (1 + (cameras > 0)),
+        scales_for(found.sizes[-1])[0][-1] * (1 + (cameras > 0)),
+    )
 
 
 def test_share_of_one_camera():

@@ -113,6 +113,57 @@ def test_fewer_images_in_the_lists_than_candidates():
     assert (found[:, 0] == torch.arange(300)).all()
 
 
+def test_groups_of_centroids_find_the_nearest_ones(monkeypatch):
+    x = as_unit_features(clustered_features(6000, 900, noise=0.12, dim=24))
+    centroids = approximate._kmeans(x, 600)
+    exact = approximate._nearest(x, centroids, 8)
+    monkeypatch.setattr(approximate, '_FEW_CENTROIDS', 100)
+    products = []
+    compete = approximate._compete
+    monkeypatch.setattr(
+        approximate, '_compete', lambda *args: products.append(args[3].numel()) or compete(*args)
+    )
+    found = []
+    for groups in (2, 6, 12, 24):
+        monkeypatch.setattr(approximate, '_NUM_GROUPS', groups)
+        products.clear()
+        found.append(recall(approximate._nearest(x, centroids, 8).numpy(), exact.numpy()))
+        if groups == 12:
+            assert sum(products) < 0.7 * len(x) * len(centroids)
+    assert found == sorted(found)
+    assert found[2] > 0.9
+    assert found[-1] == 1  # all of them
+
+
+def test_groups_with_fewer_centroids_than_asked_for(monkeypatch):
+    monkeypatch.setattr(approximate, '_FEW_CENTROIDS', 10)
+    monkeypatch.setattr(approximate, '_NUM_GROUPS', 1)
+    x = as_unit_features(clustered_features(500, 60))
+    nearest = approximate._nearest(x, x[:40], 30)
+    assert nearest.min() >= 0
+    assert (nearest.sort(dim=1).values.diff(dim=1) > 0).all()
+    similarities = (x @ x[:40].T).gather(1, nearest.long())
+    assert (similarities.diff(dim=1) <= 1e-6).all()
+
+
+def test_people_are_whole_in_regions(monkeypatch):
+    monkeypatch.setattr(approximate, '_REGION_SIZE', 200)
+    identity = np.repeat(np.arange(300), 20)
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(300, 24))[identity] + 0.5 * rng.normal(size=(6000, 24))
+    images, within = approximate.whole_regions(as_unit_features(features), 1000)
+    assert (images.diff() > 0).all()
+    assert within.shape == images.shape
+    assert 1000 <= within.sum() < 2000
+    assert within.sum() < len(images) < 4000
+    shown = np.bincount(identity[images], minlength=300) / 20
+    assert shown[identity[images[within]]].mean() > 0.92
+    assert shown[identity[images[~within]]].mean() < 0.8
+    everyone, inside = approximate.whole_regions(as_unit_features(features), 6000)
+    assert everyone.equal(torch.arange(6000))
+    assert inside.all()
+
+
 def test_rows_on_their_own():
     x = as_unit_features(clustered_features(2000, 150))
     everyone = likely_neighbors(x, torch.arange(2000), 20, 40, 6)
