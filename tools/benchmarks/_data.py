@@ -23,7 +23,9 @@ _NOISE = (0.36, 0.35)  # median of the images' noise, standard deviation of its 
 _BAD_VIEWS = (0.1, 1.2)  # their share, their noise
 
 
-def synthetic_identities(num_images: int, dim: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def synthetic_identities(
+    num_images: int, dim: int, seed: int, views: tuple[int, int] = _IMAGES_PER_IDENTITY
+) -> tuple[np.ndarray, np.ndarray]:
     """Make identities of 15 to 40 noisy views each, some of which look alike.
 
     Every identity has one of a number of looks (six identities to a look) plus 5% to 70% of variance of its own.
@@ -49,7 +51,8 @@ def synthetic_identities(num_images: int, dim: int, seed: int) -> tuple[np.ndarr
     Args:
         num_images: Images N.
         dim: Dimension D.
-        seed: The data are a function of the three arguments.
+        seed: The data are a function of the arguments.
+        views: Fewest and most views of an identity.
 
     Returns:
         Unit features, float32 (N, D), and identities, int64 (N,), in random order.
@@ -62,7 +65,7 @@ def synthetic_identities(num_images: int, dim: int, seed: int) -> tuple[np.ndarr
     def unit(x: np.ndarray) -> np.ndarray:
         return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
-    fewest, most = _IMAGES_PER_IDENTITY
+    fewest, most = views
     sizes = rng.integers(fewest, most + 1, size=num_images // fewest + 1)
     num_identities = int(np.searchsorted(sizes.cumsum(), num_images)) + 1
     identities = np.repeat(np.arange(num_identities), sizes[:num_identities])[:num_images]

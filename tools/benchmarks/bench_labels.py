@@ -8,7 +8,14 @@ one run on 2,000 images that loads libraries and compiled kernels. The dense bas
 encoding's authors wrote, with three N x N matrices and a loop over the images, and runs up to ``--dense-limit`` images.
 A corrector corrects the labels of JaccardDBSCAN and gets its view of the features, as in training: its time is what it
 adds. ``--growth`` takes several sizes of one D and fits the exponent of N for every stage; of the search of neighbors
-only with ``--backend approximate``. ``--plot`` draws it. On a GPU the features are made and kept there, in float16:
+only with ``--backend approximate``. ``--plot`` draws it. ``--quality`` scores the labels against the identities.
+
+A set like LUPerson, with features in a float16 file; memory is then the whole peak of the process:
+
+    OMP_NUM_THREADS=2 python tools/benchmarks/bench_labels.py --sizes 4200000x384 --labelers AdaptiveConsensus \
+        --float16 --views 3 60 --quality --dense-limit 0 --repeats 1
+
+On a GPU the features are made and kept there, in float16:
 
     python tools/benchmarks/bench_labels.py --device cuda --sizes 1000000x384 --labelers JaccardDBSCAN --backend torch \
         --tf32 --dense-limit 0 --repeats 1
@@ -39,6 +46,8 @@ from _data import device_identities, shift_by_camera, synthetic_identities
 Result = TypeVar('Result')
 
 WARM_UP = 2000
+PARTS = ('features', 'cameras', 'identities')
+SCORES = ('pairwise_f', 'bcubed_f')
 CAMERA_SHIFT = 0.15
 
 
@@ -68,10 +77,14 @@ def dense_labels(x: np.ndarray, k1: int = 30, k2: int = 6, eps: float = 0.6) -> 
     return DBSCAN(eps=eps, min_samples=4, metric='precomputed').fit_predict(distance)
 
 
-def run(kind: str, x: Tensor, cam_ids: Tensor | None, backend: str) -> dict[str, float]:
-    """Measure the seconds of the stages of one method."""
+def run(
+    kind: str, x: np.ndarray | Tensor, cam_ids: Tensor | None, backend: str, identities: np.ndarray | None
+) -> dict[str, float]:
+    """Measure the seconds of the stages of one method, and score its labels where identities are given."""
     import glc.engine  # noqa: F401
+    from glc.core.evaluation import label_quality
     from glc.core.labelers import JaccardDBSCAN
+    from glc.core.labels import as_tensor
     from glc.core.neighbors import FeatureView
     from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS
 
@@ -80,71 +93,75 @@ def run(kind: str, x: Tensor, cam_ids: Tensor | None, backend: str) -> dict[str,
     def total() -> dict[str, float]:
         return {'total': time.perf_counter() - start, 'cpu': time.process_time() - cpu}
 
+    def scores(labels: np.ndarray | Tensor) -> dict[str, float]:
+        if identities is None:
+            return {}
+        quality = label_quality(as_tensor(labels, 'labels').cpu().numpy(), identities)
+        return {name: quality[name] for name in SCORES}
+
     if kind == 'dense':
-        dense_labels(x.numpy())
+        dense_labels(np.asarray(x))
         return total()
     if kind in PSEUDO_LABELERS.module_dict:
         labeler = PSEUDO_LABELERS.build({'type': kind, 'backend': backend})
-        labeler(x, cam_ids)
-        return {**total(), **labeler.timings_}
+        labels = labeler(x, cam_ids)
+        return {**total(), **labeler.timings_, **scores(labels)}
     labeler, corrector = JaccardDBSCAN(), LABEL_CORRECTORS.build({'type': kind})
     view = FeatureView(x, cam_ids, backend=backend, expected_k=max(labeler.expected_k, corrector.expected_k))
     labels = labeler(view)
     start, cpu = time.perf_counter(), time.process_time()
-    corrector(view, labels)
-    return {**total(), **corrector.timings_}
+    labels = corrector(view, labels)
+    return {**total(), **corrector.timings_, **scores(labels)}
 
 
-def made_up(num_images: int, dim: int, seed: int, cameras: int) -> tuple[np.ndarray, np.ndarray]:
-    """Features (N, D) and cameras (N,)."""
-    features = synthetic_identities(num_images, dim, seed)[0]
-    if not cameras:
-        return features, np.zeros(num_images, int)
-    return shift_by_camera(features, cameras, CAMERA_SHIFT, seed)
+def made_up(
+    num_images: int, seed: int, args: argparse.Namespace
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features (N, D), cameras and identities (N,)."""
+    features, identities = synthetic_identities(num_images, args.dim, seed, tuple(args.views))
+    cameras = np.zeros(num_images, int)
+    if args.cameras:
+        features, cameras = shift_by_camera(features, args.cameras, CAMERA_SHIFT, seed)
+    return features.astype(np.float16) if args.float16 else features, cameras, identities
 
 
-def make(path: str, num_images: int, dim: int, cameras: int) -> None:
-    """Save made-up features and cameras."""
-    for part, values in zip(('features', 'cameras'), made_up(num_images, dim, 0, cameras), strict=True):
-        np.save(f'{path}/{part}.npy', values)
+def make(folder: str, num_images: int, args: argparse.Namespace) -> None:
+    """Save made-up features, cameras and identities."""
+    for part, values in zip(PARTS, made_up(num_images, 0, args), strict=True):
+        np.save(f'{folder}/{part}.npy', values)
 
 
-def load(path: str, num_images: int, dim: int, cameras: int, device: str) -> tuple[Tensor, Tensor | None]:
-    """Features (N, D) and cameras (N,) from files, or made on a GPU."""
+def load(
+    folder: str, num_images: int, args: argparse.Namespace
+) -> tuple[np.ndarray | Tensor, Tensor | None, np.ndarray | None]:
+    """Features (N, D), cameras and identities (N,) from files, or features and cameras made on a GPU."""
     import torch
 
-    if device == 'cpu':
-        features, cam_ids = (
-            torch.from_numpy(np.load(f'{path}/{part}.npy')) for part in ('features', 'cameras')
-        )
-    else:
-        features, cam_ids = device_identities(num_images, dim, 0, device)
-    return features, cam_ids if cameras else None
+    if args.device != 'cpu':
+        features, cam_ids = device_identities(num_images, args.dim, 0, args.device)
+        return features, cam_ids if args.cameras else None, None
+    files = [f'{folder}/{part}.npy' for part in PARTS]
+    features = np.load(files[0], mmap_mode='r') if args.float16 else torch.from_numpy(np.load(files[0]))
+    cam_ids = torch.from_numpy(np.load(files[1])) if args.cameras else None
+    return features, cam_ids, np.load(files[2]) if args.quality else None
 
 
 def measure(
-    kind: str,
-    path: str,
-    num_images: int,
-    dim: int,
-    cameras: int,
-    repeats: int,
-    device: str,
-    backend: str,
-    tf32: bool,
+    kind: str, folder: str, num_images: int, repeats: int, args: argparse.Namespace
 ) -> dict[str, float]:
-    """Measure the median seconds of the stages, and peak memory above the features in GiB."""
+    """Measure the median seconds of the stages, scores, and peak memory above the features in GiB."""
     import torch
 
-    torch.set_float32_matmul_precision('high' if tf32 else 'highest')
-    small, small_cameras = map(torch.from_numpy, made_up(WARM_UP, dim, 1, cameras))
-    run(kind, small.to(device), small_cameras if cameras else None, backend)
-    inputs = load(path, num_images, dim, cameras, device)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    runs = [run(kind, *inputs, backend) for _ in range(repeats)]
+    torch.set_float32_matmul_precision('high' if args.tf32 else 'highest')
+    small, small_cameras, _ = made_up(WARM_UP, 1, args)
+    on_device = torch.from_numpy(small).to(args.device), torch.from_numpy(small_cameras)
+    run(kind, on_device[0], on_device[1] if args.cameras else None, args.backend, None)
+    inputs = load(folder, num_images, args)
+    before = 0 if args.float16 else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    runs = [run(kind, *inputs[:2], args.backend, inputs[2]) for _ in range(repeats)]
     result = {stage: statistics.median(times[stage] for times in runs) for stage in runs[0]}
     result['gib'] = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20
-    if device != 'cpu':
+    if args.device != 'cpu':
         result['device_gib'] = torch.cuda.max_memory_allocated() / 2**30
     return result
 
@@ -158,16 +175,21 @@ def in_fresh_process(function: Callable[..., Result], *args: Any) -> Result:
 def row(size: str, kind: str, result: dict[str, float], dense: dict[str, float] | None) -> str:
     """Format a row of the table."""
     stages = ', '.join(
-        f'{name} {value:.2f}' for name, value in result.items() if name not in ('total', 'cpu', 'gib')
+        f'{name} {value:.2f}'
+        for name, value in result.items()
+        if name not in ('total', 'cpu', 'gib', *SCORES)
     )
+    quality = ' / '.join(f'{result[name]:.3f}' for name in SCORES if name in result)
     ratio = f'{dense["total"] / result["total"]:.0f}' if dense and kind == 'JaccardDBSCAN' else '-'
     seconds = f'{result["total"]:.2f} | {result["cpu"]:.2f}'
-    return f'| {size} | {kind} | {seconds} | {stages} | {result["gib"]:.2f} | {ratio} |'
+    return f'| {size} | {kind} | {seconds} | {stages} | {result["gib"]:.2f} | {ratio} | {quality} |'
 
 
 def exponents(results: dict[tuple[str, int], dict[str, float]], backend: str, plot: str | None) -> None:
     """Print the exponent of N of every stage and draw the times; without the search where it may be exact."""
-    left_out = {'cpu', 'gib', 'device_gib'} | (set() if backend == 'approximate' else {'total', 'knn'})
+    left_out = {'cpu', 'gib', 'device_gib', *SCORES} | (
+        set() if backend == 'approximate' else {'total', 'knn'}
+    )
     lines = {}
     for (kind, num_images), result in results.items():
         for stage, seconds in result.items():
@@ -207,6 +229,11 @@ def main() -> None:
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--backend', default='auto', help="labelers' search of neighbors")
     parser.add_argument('--cameras', type=int, default=0, help='cameras that labelers know of; 0: none')
+    parser.add_argument('--views', nargs=2, type=int, default=[15, 40], help='fewest and most of an identity')
+    parser.add_argument(
+        '--float16', action='store_true', help='features in a float16 file, mapped into memory'
+    )
+    parser.add_argument('--quality', action='store_true', help='score the labels against the identities')
     parser.add_argument('--tf32', action='store_true', help='products with factors of 10 bits, on a GPU')
     parser.add_argument('--growth', action='store_true', help='fit the exponent of N')
     parser.add_argument('--plot', help='file for the picture of --growth')
@@ -216,33 +243,22 @@ def main() -> None:
 
     results: dict[tuple[str, int], dict[str, float]] = {}
     print(f'{torch.get_num_threads()} threads, device {args.device}')
+    memory = 'GiB, all' if args.float16 else 'GiB over the features'
     print(
-        '| images x channels | work | s | processor s | stages, s | GiB over the features | times faster than dense |'
+        f'| images x channels | work | s | processor s | stages, s | {memory} | times faster than dense | F |'
     )
-    print('|---|---|---|---|---|---|---|')
+    print('|---|---|---|---|---|---|---|---|')
     for size in args.sizes:
-        num_images, dim = map(int, size.split('x'))
+        num_images, args.dim = map(int, size.split('x'))
         kinds = ['dense'] * (num_images <= args.dense_limit) + args.labelers + args.correctors
         with tempfile.TemporaryDirectory() as folder:
             if args.device == 'cpu':
-                in_fresh_process(make, folder, num_images, dim, args.cameras)
+                in_fresh_process(make, folder, num_images, args)
             for kind in kinds:
                 repeats = 1 if kind == 'dense' else args.repeats
-                results[kind, num_images] = in_fresh_process(
-                    measure,
-                    kind,
-                    folder,
-                    num_images,
-                    dim,
-                    args.cameras,
-                    repeats,
-                    args.device,
-                    args.backend,
-                    args.tf32,
-                )
-                print(
-                    row(size, kind, results[kind, num_images], results.get(('dense', num_images))), flush=True
-                )
+                result = in_fresh_process(measure, kind, folder, num_images, repeats, args)
+                results[kind, num_images] = result
+                print(row(size, kind, result, results.get(('dense', num_images))), flush=True)
     if args.growth:
         exponents(results, args.backend, args.plot)
 
