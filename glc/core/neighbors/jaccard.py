@@ -147,24 +147,19 @@ def unit_jaccard_distance(
         raise ValueError(f'max_distance must lie in [0, 1], got {max_distance}')
     views = [(x, graph.first(max(scales)[0])) for x, graph in views]
     if views[0][0].device.type != 'cpu':
-        encodings = [v for x, graph in views for v in _encodings(x, graph, scales)]
-        return encoding_distance(encodings, max_distance, workers)
-    order = _order_of_neighbors(views[0][1])
-    place = torch.empty_like(order)
-    place[order] = torch.arange(len(order))
-    encodings = [
-        encoding
-        for x, graph in views
-        for encoding in _encodings(
-            x,
-            KNNGraph(place[graph.indices[order]], graph.similarities[order]),
-            scales,
-            images=order.numpy(),
+        return encoding_distance(
+            [v for x, graph in views for v in _encodings(x, graph.indices, scales)], max_distance, workers
         )
-    ]
-    distance = encoding_distance(encodings, max_distance, workers)[place.numpy()][:, place.numpy()]
-    distance.sort_indices()
-    return distance
+    order = _order_of_neighbors(views[0][1])
+    place = torch.empty(len(order), dtype=torch.int32)
+    place[order] = torch.arange(len(order), dtype=torch.int32)
+    images = order.numpy()
+    pairs = _pairs_within(
+        [v for x, graph in views for v in _encodings(x, place[graph.indices[order]], scales, images=images)],
+        max_distance,
+        workers,
+    )
+    return _symmetric(pairs, images)
 
 
 def reciprocal_encodings(
@@ -196,7 +191,7 @@ def reciprocal_encodings(
     """
     scales = as_scales(k1, k2)
     x, graph = _with_graph(as_unit_features(features), graph, max(scales)[0])
-    return _encodings(x, graph, scales, half, scale, power)
+    return _encodings(x, graph.indices, scales, half, scale, power)
 
 
 def encoding_distance(
@@ -214,17 +209,7 @@ def encoding_distance(
     Returns:
         Sparse distances (N, N) as :func:`jaccard_distance` returns them.
     """
-    limit = float(np.float32(max_distance))
-    if isinstance(encodings[0], CompressedRows):
-        num_images = len(encodings[0].starts) - 1
-        blocks = near_pairs(encodings, limit, workers.triangle_rows(num_images))
-    else:
-        num_images = encodings[0].shape[0]
-        blocks = _near_pairs(encodings, limit, workers.triangle_rows(num_images))
-    indptr, columns, distances = join_rows(workers.gather_blocks(list(blocks)))
-    upper = sparse.csr_array((distances.clip(_TINY), columns, indptr), shape=(num_images, num_images))
-    diagonal = sparse.diags_array(np.full(num_images, _TINY), format='csr')
-    return (upper + upper.T + diagonal).tocsr()
+    return _symmetric(_pairs_within(encodings, max_distance, workers))
 
 
 def as_scales(
@@ -267,17 +252,48 @@ def _with_graph(x: Tensor, graph: KNNGraph | None, k1: int) -> tuple[Tensor, KNN
     return x, graph
 
 
+def _pairs_within(encodings: list[Encoding], max_distance: float, workers: Workers) -> Rows:
+    """Do the work of :func:`encoding_distance` for pairs i < j: indptr, columns and distances, on the CPU."""
+    limit = float(np.float32(max_distance))
+    if isinstance(encodings[0], CompressedRows):
+        blocks = near_pairs(encodings, limit, workers.triangle_rows(len(encodings[0].starts) - 1))
+    else:
+        blocks = _near_pairs(encodings, limit, workers.triangle_rows(encodings[0].shape[0]))
+    return join_rows(workers.gather_blocks(list(blocks)))
+
+
+def _symmetric(pairs: Rows, images: np.ndarray | None = None) -> sparse.csr_array:
+    """Make the distances (N, N) of pairs i < j, of each image to itself and of pairs j > i.
+
+    Args:
+        pairs: indptr, columns and distances.
+        images: Image (N,) that each of the rows and columns is; None: they are in order.
+    """
+    indptr, columns, distances = pairs
+    num_images = len(indptr) - 1
+    everyone = np.arange(num_images, dtype=np.int32) if images is None else images.astype(np.int32)
+    rows, columns = everyone.repeat(np.diff(indptr)), everyone[columns]
+    coordinates = tuple(
+        np.concatenate(parts) for parts in ((rows, columns, everyone), (columns, rows, everyone))
+    )
+    values = np.concatenate([distances, distances, np.zeros(num_images, np.float32)]).clip(_TINY)
+    return sparse.coo_array((values, coordinates), shape=(num_images, num_images)).tocsr()
+
+
 def _encodings(
     x: Tensor,
-    graph: KNNGraph,
+    indices: Tensor,
     scales: Sequence[Scale],
     half: int | None = None,
     scale: np.ndarray | None = None,
     power: float = 1.0,
     images: np.ndarray | None = None,
 ) -> list[Encoding]:
-    """Do the work of :func:`reciprocal_encodings`; on the CPU, ``images`` (N,) are the features' rows in the graph."""
-    ranks = graph.first(max(scales)[0]).indices.to(x.device).int()
+    """Do the work of :func:`reciprocal_encodings` for neighbors (N, k).
+
+    On the CPU, ``images`` (N,) are the rows of the features that the neighbors are of.
+    """
+    ranks = indices[:, : max(scales)[0]].to(x.device).int()
     if x.device.type != 'cpu':
         return [encode_rows(x, ranks, k1, k2, half, scale, power) for k1, k2 in scales]
     vectors, neighbors = (np.ascontiguousarray(part.numpy()) for part in (x, ranks))
@@ -347,6 +363,8 @@ def _encoding(
     weights = weights / np.repeat(np.add.reduceat(weights, indptr[:-1]), sizes)
     average = partial(averaged_rows, ranks, min(k2, ranks.shape[1]), indptr, columns, weights)
     indptr, columns, weights = join_rows(parallel_rows(average, range(len(ranks))))
+    if len(columns) <= np.iinfo(np.int32).max:  # scipy takes the wider type of the two for both
+        indptr = indptr.astype(np.int32)
     return sparse.csr_array((weights, columns, indptr), shape=(len(ranks), len(ranks)))
 
 
