@@ -158,8 +158,12 @@ def shift_by_camera(
     cameras = rng.integers(num_cameras, size=len(features))
     offsets = rng.normal(size=(num_cameras, features.shape[1]))
     offsets *= shift / np.linalg.norm(offsets, axis=1, keepdims=True)
-    shifted = features + offsets[cameras]
-    return (shifted / np.linalg.norm(shifted, axis=1, keepdims=True)).astype(np.float32), cameras
+    result = np.empty_like(features, dtype=np.float32)
+    for first in range(0, len(features), _IMAGES_PER_BLOCK):
+        block = slice(first, first + _IMAGES_PER_BLOCK)
+        shifted = features[block] + offsets[cameras[block]]
+        result[block] = shifted / np.linalg.norm(shifted, axis=1, keepdims=True)
+    return result, cameras
 
 
 def planted_noise(labels: np.ndarray, kind: str, share: float, seed: int) -> np.ndarray:
