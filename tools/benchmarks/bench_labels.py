@@ -233,7 +233,9 @@ def main() -> None:
     parser.add_argument(
         '--float16', action='store_true', help='features in a float16 file, mapped into memory'
     )
-    parser.add_argument('--quality', action='store_true', help='score the labels against the identities')
+    parser.add_argument(
+        '--quality', action='store_true', help='score the labels against the identities; not on a GPU'
+    )
     parser.add_argument('--tf32', action='store_true', help='products with factors of 10 bits, on a GPU')
     parser.add_argument('--growth', action='store_true', help='fit the exponent of N')
     parser.add_argument('--plot', help='file for the picture of --growth')

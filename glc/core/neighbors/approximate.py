@@ -87,9 +87,7 @@ def whole_regions(x: Tensor, num_images: int) -> tuple[Tensor, Tensor]:
     sizes = nearest[:, 0].bincount(minlength=len(centroids)).cpu()
     order = torch.randperm(len(centroids), generator=torch.Generator().manual_seed(_SEED))
     enough = int((sizes[order].cumsum(0) < num_images).sum()) + 1
-    chosen = torch.zeros(len(centroids), dtype=torch.bool)
-    chosen[order[:enough]] = True
-    within = chosen.to(x.device)[nearest.long()]
+    within = torch.isin(nearest, order[:enough].int().to(x.device))
     images = within.any(dim=1).nonzero().squeeze(1)
     return images, within[images, 0]
 
