@@ -84,7 +84,6 @@ def run(
     import glc.engine  # noqa: F401
     from glc.core.evaluation import label_quality
     from glc.core.labelers import JaccardDBSCAN
-    from glc.core.labels import as_tensor
     from glc.core.neighbors import FeatureView
     from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS
 
@@ -96,7 +95,7 @@ def run(
     def scores(labels: np.ndarray | Tensor) -> dict[str, float]:
         if identities is None:
             return {}
-        quality = label_quality(as_tensor(labels, 'labels').cpu().numpy(), identities)
+        quality = label_quality(labels, identities)
         return {name: quality[name] for name in SCORES}
 
     if kind == 'dense':
