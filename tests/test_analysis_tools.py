@@ -125,6 +125,7 @@ def test_label_quality_of_made_up_features(run):
     assert [row[1] for row in rows(printed)][:-1] == ['corrector', corrector] * 2 + [corrector, '']
 
 
+@pytest.mark.slow
 def test_neighborhoods_against_the_best_fixed_ones(run, tmp_path):
     images, cams, truth = people(np.arange(2, 42), 0.9, 3)
     np.savez(tmp_path / 'made.npz', features=images.astype(np.float32), pid=truth, cam=cams)

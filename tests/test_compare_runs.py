@@ -36,6 +36,7 @@ def compare(run, tmp_path, monkeypatch, capsys):
     return call
 
 
+@pytest.mark.slow
 def test_equal_runs(compare):
     lines, status = compare()
     assert lines == [

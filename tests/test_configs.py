@@ -166,6 +166,7 @@ def test_leaf_is_model_setting_and_labels(leaf):
 
 
 # Every architecture once, ViT-S with all its necks.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'name',
     [
@@ -250,6 +251,7 @@ def test_resume_keeps_the_weights_to_start_from_for_the_first_start(trained):
     assert (cfg['resume'], cfg['load_from']) == (False, 'weights.pth')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', TWINS)
 def test_an_option_of_the_command_line_removes_the_corrector(trained, name):
     option = ('--cfg-options', 'default_hooks.pseudo_label.corrector=None')
@@ -268,6 +270,7 @@ def test_published_differs_in_labels_only(name):
     assert default.to_dict() == other.to_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', RESTARTS)
 def test_restart_changes_nothing_but_the_restart(name):
     restart, plain = (load(f'glc/{leaf}.py') for leaf in (name, published(name.removesuffix('_restart'))))
@@ -281,6 +284,7 @@ def test_restart_changes_nothing_but_the_restart(name):
 TRANSREID_SSL = [f'vit_s{stem}_plain_{setting}' for stem in ('', '_ics') for setting in RECIPES]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'leaf',
     [f'glc/{name}' for name in PUBLISHED + RESTARTS if name.startswith('vit')]
@@ -389,6 +393,7 @@ def test_unknown_component_suggests_the_closest(registry, misspelt, right):
         registry.build(dict(type=misspelt))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', PRETRAINING)
 def test_pretraining_leaf_is_short_and_builds_its_parts(name):
     assert len((CONFIGS / 'pass' / f'{name}.py').read_text().splitlines()) <= 20
@@ -490,6 +495,7 @@ def test_own_images_is_a_leaf_of_a_folder_without_identities():
     assert load('own_images.py').to_dict() == load('glc/mobilenetv2_image_folder.py').to_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('labels', sorted(path.stem for path in (CONFIGS / '_base_/labelers').glob('*.py')))
 @pytest.mark.parametrize(
     'schedule', [*sorted(path.stem for path in (CONFIGS / '_base_/schedules').glob('[!p]*.py'))]

@@ -70,6 +70,7 @@ def test_tools_of_the_checkout_are_the_same_commands(name, monkeypatch, capsys):
     assert f'glc-{name} vit_s_market_usl' in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_command_line_ends_silently():
     """Where modules stay frozen, triton reports leaks when the program ends."""
     code = 'from glc.cli._common import import_everything; import_everything()'

@@ -72,6 +72,7 @@ def test_readme_snippet_runs(tmp_path):
     run_block(blocks[0], tmp_path)
 
 
+@pytest.mark.slow
 def test_label_engine_snippet_searches_every_metric_once(tmp_path, monkeypatch):
     (block,) = python_blocks((ROOT / 'docs/label_engine.md').read_text())
     searches = []

@@ -96,6 +96,7 @@ def differences(one, other, path='', depth=3):
     ]
 
 
+@pytest.mark.slow
 def test_only_the_named_settings_run(suite, arguments, monkeypatch, tmp_path):
     done = {name: [] for name in ('check', 'execute')}
     monkeypatch.setattr(suite, 'check', lambda runs, *_: done['check'].extend(run.setting for run in runs))
@@ -285,6 +286,7 @@ def test_budget_stops_and_the_next_call_goes_on(suite, arguments, demo, tmp_path
     assert run()[0] == 2
 
 
+@pytest.mark.slow
 def test_failing_run_does_not_stop_the_others(suite, arguments, demo, tmp_path, monkeypatch, capsys):
     started = []
 
@@ -328,6 +330,7 @@ def test_what_is_missing_is_named_before_anything_runs(suite, arguments, demo, t
     assert not (tmp_path / 'runs').exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'cut', ['', '{"reid/mAP": 50.0, "reid/ra', '[]', '{"reid/mAP": "x"}', '{"reid/mAP": 1.0}']
 )
@@ -356,6 +359,7 @@ def test_a_cut_line_of_a_log_is_passed_over(suite, tmp_path, capsys):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('pointer', 'files', 'epochs'),
     [

@@ -23,6 +23,7 @@ SPREAD = ['--numprocesses', 'logical', '--maxprocesses', '4', '--dist', 'loadfil
 FAST = ['-m', 'not slow and not distributed']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('arguments', 'expected'),
     [

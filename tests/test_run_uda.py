@@ -177,6 +177,7 @@ def plan(plan_module, data, monkeypatch, capsys, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_plan_names_the_last_checkpoints(plan):
     assert plan(source=('model.head.num_classes=8', 'train_cfg.max_epochs=7')) == 'epoch_7.pth epoch_6.pth\n'
 

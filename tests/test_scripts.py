@@ -101,6 +101,7 @@ def test_interrupted_installation_is_made_again(checkout):
     assert not leftover.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('gpu', [False, True])
 @pytest.mark.parametrize('problem', [None, 'offline', 'mismatched'])
 def test_torch_comes_without_cuda_where_there_is_no_gpu(checkout, gpu, problem):
@@ -133,6 +134,7 @@ def test_no_index_is_tried_where_none_is_named(checkout):
     assert 'requirements/cpu.txt' in install
 
 
+@pytest.mark.slow
 def test_epochs_are_told_while_a_step_runs(checkout):
     source = f'set -euo pipefail; source "{checkout}/tools/_env.sh"'
     step = 'sleep 3; echo "10:00:00  epoch 1/2  loss 3.5"; echo "10:00:00      train 1.0 s"; sleep 3'
@@ -250,6 +252,7 @@ def names(calls: list[str]) -> list[str]:
     return [call.split()[0] for call in calls]
 
 
+@pytest.mark.slow
 def test_quickstart_tells_what_happened_and_does_nothing_twice(quickstart, checkout):
     status, output, calls = quickstart('--seed', '3')
     assert status == 0, output
@@ -286,6 +289,7 @@ def test_quickstart_tells_what_happened_and_does_nothing_twice(quickstart, check
     assert len(calls) == 11
 
 
+@pytest.mark.slow
 def test_the_small_quickstart_does_nothing_twice(quickstart):
     assert len(quickstart('--small')[2]) == 11
     status, output, calls = quickstart('--small')
@@ -293,18 +297,14 @@ def test_the_small_quickstart_does_nothing_twice(quickstart):
     assert 'nothing left to do: work_dirs/quickstart_small/seed_0' in output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('stop', 'left'),
     [
         ('train configs/source', {'make_synthetic': 0, 'train': 3, 'test': 3, 'draw_ranked': 2}),
         ('train configs/glc', {'make_synthetic': 0, 'train': 1, 'test': 1}),
-        *(
-            pytest.param(*case, marks=pytest.mark.slow)
-            for case in (
-                ('train configs/cluster_contrast', {'make_synthetic': 0, 'train': 1}),
-                ('draw_ranked', {'make_synthetic': 0, 'train': 0, 'test': 0, 'draw_ranked': 2}),
-            )
-        ),
+        ('train configs/cluster_contrast', {'make_synthetic': 0, 'train': 1}),
+        ('draw_ranked', {'make_synthetic': 0, 'train': 0, 'test': 0, 'draw_ranked': 2}),
     ],
 )
 def test_quickstart_goes_on_where_it_stopped(quickstart, checkout, stop, left):

@@ -71,6 +71,7 @@ def test_leaf_is_short_and_consistent(name):
     assert cfg.model.head.num_classes == ids
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', NAMES)
 def test_parts_fit_together(name):
     cfg = load(name)
@@ -183,6 +184,7 @@ def test_learning_rate_per_epoch(name, factor):
             assert rate == pytest.approx(expected), (epoch, parameter)
 
 
+@pytest.mark.slow
 def test_options_of_the_documentation_are_built():
     text = (CONFIGS.parent / 'docs/swap_components.md').read_text()
     options = re.findall(r'^(model\.(head|neck|backbone)\.\w+)=(\S+)', text, re.MULTILINE)
@@ -196,6 +198,7 @@ def test_options_of_the_documentation_are_built():
             MODELS.build(cfg.model[part])
 
 
+@pytest.mark.slow
 def test_adaptation_starts_from_what_the_source_config_writes():
     leaves = [
         path.stem

@@ -25,12 +25,11 @@ assert JaccardDBSCAN(k1=8, k2=3)(features).tolist() == [0] * 10 + [1] * 10 + [2]
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'blocked',
-    [
-        pytest.param([], id='installed', marks=pytest.mark.slow),
-        pytest.param(['mmengine', 'mmcv', 'timm', 'torchvision', 'cv2', 'faiss'], id='absent'),
-    ],
+    [[], ['mmengine', 'mmcv', 'timm', 'torchvision', 'cv2', 'faiss']],
+    ids=['installed', 'absent'],
 )
 def test_core_needs_no_framework(blocked):
     forbidden = {'mmengine', 'mmcv', 'timm', 'torchvision', 'cv2', 'faiss'}

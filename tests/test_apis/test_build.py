@@ -124,6 +124,7 @@ def test_command_line_of_test_py(images, tmp_path, warm):
     )
 
 
+@pytest.mark.slow
 def test_missing_checkpoint_and_data_say_what_is_missing(images, tmp_path):
     cfg = tiny_config(images, tmp_path)
     runner = build_runner(prepare_config(cfg))

@@ -95,6 +95,7 @@ DOORS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('door', DOORS)
 def test_objects_in_a_file_are_not_made(door, cfg, tmp_path, capsys):
     torch.save(
@@ -107,6 +108,7 @@ def test_objects_in_a_file_are_not_made(door, cfg, tmp_path, capsys):
         assert "x.pth' cannot be read safely: " in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('address', ['https://127.0.0.1/x.pth', 's3://b/x.pth', 'torchvision://resnet18'])
 @pytest.mark.parametrize('door', [door for door in DOORS if not door.endswith('.py')])
 def test_nothing_is_downloaded(door, address, cfg):
@@ -114,6 +116,7 @@ def test_nothing_is_downloaded(door, address, cfg):
         DOORS[door](cfg, address)
 
 
+@pytest.mark.slow
 def test_text_of_a_config_in_a_checkpoint_is_not_run(cfg, tmp_path):
     runner = runner_of(cfg)
     code = f'import os\nos.mkdir({str(tmp_path / "mark")!r})\n{runner.cfg.pretty_text}'
@@ -162,6 +165,7 @@ def test_nothing_unpacks_archives():
 # ---------------------------------------------------------------- weights that do not fit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('door', ['load_from', 'init_cfg of a model'])
 @pytest.mark.parametrize('kind', ['plain', 'run'])
 def test_weights_of_another_model_are_refused(door, kind, cfg, tmp_path):
@@ -174,6 +178,7 @@ def test_weights_of_another_model_are_refused(door, kind, cfg, tmp_path):
         DOORS[door](cfg, tmp_path / 'x.pth')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('door', ['load_from', 'init_cfg of a model'])
 @pytest.mark.parametrize('kind', ['plain', 'run'])
 def test_weights_of_another_size_are_refused(door, kind, cfg, tmp_path):
@@ -185,6 +190,7 @@ def test_weights_of_another_size_are_refused(door, kind, cfg, tmp_path):
         DOORS[door](cfg, tmp_path / 'x.pth')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('door', ['load_from', 'test'])
 def test_weights_that_are_no_numbers_are_refused(door, cfg, tmp_path):
     state = MODELS.build(cfg.model).state_dict()

@@ -118,6 +118,7 @@ def test_source_supervised_model_starts_a_domain_adaptation(tmp_path):
     assert sorted(report.dropped) == ['base.fc.weight', *sorted(neck)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('ibn', [False, True])
 def test_resnet_layouts(monkeypatch, ibn):
     monkeypatch.setitem(ResNet.depths, 50, [1, 1, 1, 1])

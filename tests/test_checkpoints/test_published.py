@@ -135,6 +135,7 @@ def test_source_vit_trained_with_labels(save, prefix):
     assert_same_features(model, lambda images: neck(vit(images)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('ibn', [False, True])
 def test_usl_resnets(save, one_block, ibn):
     source = randomize(ClusterContrastResNet(ibn))

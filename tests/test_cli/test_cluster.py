@@ -83,6 +83,7 @@ def clustered(people, tmp_path_factory):
     return out, before
 
 
+@pytest.mark.slow
 def test_a_folder_for_every_cluster_matches_the_table(people, clustered):
     crops, _ = people
     out, before = clustered
@@ -186,6 +187,7 @@ def test_file_names_cannot_write_into_the_page(tmp_path):
     assert found['images'][0]['alt'] == name
 
 
+@pytest.mark.slow
 def test_a_used_folder_is_refused_and_replaced_only_on_request(people, tmp_path, monkeypatch):
     crops, features = people
     before = digests(crops)

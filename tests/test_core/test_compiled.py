@@ -72,6 +72,7 @@ def zeros_inside(data: bytes) -> bytes:
     return data[:middle] + bytes(64) + data[middle + 64 :]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('ending', ['.nbi', '.nbc', '.sha256'])
 @pytest.mark.parametrize(
     'damage',

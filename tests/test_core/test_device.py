@@ -37,7 +37,7 @@ METHODS = {
     'voting': lambda device: NeighborVoting(k=8),
     'propagation': lambda device: LabelPropagation(**JACCARD),
 }
-SLOW = ('metric default', 'metric anew')  # 'metric' goes the same way
+SLOW = ('adaptive', 'metric', 'metric default', 'metric anew', 'glc', 'glc components')
 
 
 def images():

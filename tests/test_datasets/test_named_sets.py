@@ -120,6 +120,7 @@ def test_other_names_are_refused_with_their_folder(tmp_path, kind, name):
     assert str(folder) in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('boxes', ['detected', 'labeled'])
 @pytest.mark.parametrize('write', [write_cuhk03, write_cuhk03_np])
 def test_cuhk03(tmp_path, write, boxes):

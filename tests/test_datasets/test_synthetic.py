@@ -66,6 +66,7 @@ def test_images_depend_on_nothing_but_seed_and_job():
     assert len({image.tobytes() for image in first}) == len(first)
 
 
+@pytest.mark.slow
 def test_files_do_not_depend_on_the_number_of_processes(root, tmp_path):
     assert make_synthetic(tmp_path / 'data', SPEC, workers=2)
     assert digests(tmp_path / 'data') == digests(root)

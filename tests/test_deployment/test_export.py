@@ -76,9 +76,8 @@ def pixels(number: int) -> torch.Tensor:
     return torch.randint(0, 256, (number, 3, HEIGHT, WIDTH), generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize(
-    'name', [pytest.param(name, marks=[pytest.mark.slow] * (name != 'plain')) for name in NETWORKS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('name', NETWORKS)
 def test_every_backbone_exports_with_any_batch(name, tmp_path):
     model = network(name)
     exported = ExportableNetwork(model, FORMAT)
@@ -171,6 +170,7 @@ def exported(tmp_path_factory, images):
     return folder, code
 
 
+@pytest.mark.slow
 def test_the_tool_writes_checks_and_describes(exported, capfd):
     folder, code = exported
     assert code == 0
@@ -187,6 +187,7 @@ def test_the_tool_writes_checks_and_describes(exported, capfd):
     assert 'more than --tolerance 1e-12' in printed.err
 
 
+@pytest.mark.slow
 def test_not_a_number_is_no_small_difference(exported, tmp_path, monkeypatch, capfd):
     differences = iter([0.0, float('nan')])
     monkeypatch.setattr(export, '_difference', lambda *_: next(differences))

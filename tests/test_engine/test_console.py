@@ -37,6 +37,7 @@ def told(images, tmp_path_factory):
     return runner, first, shown.text
 
 
+@pytest.mark.slow
 def test_an_epoch_is_told_in_a_few_lines(told):
     runner, text, _ = told
     lines = text.splitlines()
@@ -161,6 +162,7 @@ class Service(types.ModuleType):
         return [call[1:] for call in self.calls if call[0] == name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('name', 'backend', 'log_scalars', 'end'),
     [

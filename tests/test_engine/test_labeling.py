@@ -125,6 +125,7 @@ def test_too_few_large_clusters_are_an_error():
         engine(Extractor(torch.eye(8)), nn.Identity(), correct=True)
 
 
+@pytest.mark.slow
 def test_reach_is_that_of_labeler_and_corrector():
     features, cams, _ = seen_by_cameras()
     extract = Extractor(torch.from_numpy(features))

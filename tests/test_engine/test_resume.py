@@ -32,6 +32,7 @@ CONFIGS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('path', CONFIGS)
 def test_the_text_of_a_config_is_read_as_it_is(path):
     cfg = Config.fromfile(path)
@@ -62,6 +63,7 @@ def test_lists_of_dicts_differ_in_their_settings():
 # ---------------------------------------------------------------- training sets
 
 
+@pytest.mark.slow
 def test_a_moved_training_set_is_the_same_and_another_one_is_not(tmp_path):
     def described(root, **options):
         cfg = tiny_config(root, tmp_path / 'run', **options)
@@ -161,6 +163,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', REFUSED)
 def test_another_training_is_refused_with_both_values(run, tmp_path, name):
     options, message = REFUSED[name]
@@ -169,6 +172,7 @@ def test_another_training_is_refused_with_both_values(run, tmp_path, name):
     assert 'epoch_1.pth' in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_training_that_is_past_its_end_is_refused(run, tmp_path):
     path = altered(run, tmp_path, lambda content: None, epoch=2)
     with pytest.raises(RuntimeError, match=r'train_cfg\.max_epochs is 1'):
@@ -205,6 +209,7 @@ ALTERED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ALTERED)
 def test_a_file_that_is_no_end_of_an_epoch_of_this_training_is_refused(run, tmp_path, name):
     change, message = ALTERED[name]
@@ -239,6 +244,7 @@ def warnings_of(runner):
     return [line.split('WARNING - ')[1] for line in log(runner).splitlines() if 'WARNING' in line]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('key', SMALL)
 def test_another_setting_is_one_warning_with_both_values(run, tmp_path, key):
     value, message = SMALL[key]
@@ -262,6 +268,7 @@ def test_the_same_training_and_a_longer_one_warn_of_nothing(run, tmp_path):
     assert not warnings_of(resumed(run, tmp_path, options))
 
 
+@pytest.mark.slow
 def test_a_config_that_cannot_be_read_is_one_warning(run, tmp_path):
     for text in ('x = (', None, '(' * 10_000):
         path = altered(run, tmp_path, lambda content, text=text: content['meta'].update(cfg=text))

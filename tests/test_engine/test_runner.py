@@ -78,6 +78,7 @@ def test_log_begins_with_versions_and_says_which_data_were_found(images, tmp_pat
     assert sum(line.endswith(f"Market1501 in '{images}'") for line in lines) == 2
 
 
+@pytest.mark.slow
 def test_runs_that_begin_in_one_second_have_logs_of_their_own(images, tmp_path, monkeypatch):
     clock = SimpleNamespace(time=lambda: 1e9, strftime=time.strftime, localtime=time.localtime)
     monkeypatch.setattr('mmengine.runner.runner.time', clock)

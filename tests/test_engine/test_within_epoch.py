@@ -71,9 +71,8 @@ def config(images, folder, options):
     return cfg
 
 
-@pytest.mark.parametrize(
-    'name', [pytest.param(name, marks=[pytest.mark.slow] * name.startswith('correction')) for name in RUNS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('name', RUNS)
 def test_the_rest_of_an_epoch_is_that_of_the_uninterrupted_run(images, tmp_path, monkeypatch, name):
     options, iteration = RUNS[name]
     cfg = config(images, tmp_path / 'whole', options)
@@ -90,7 +89,8 @@ def test_the_rest_of_an_epoch_is_that_of_the_uninterrupted_run(images, tmp_path,
     assert (iteration - 1) // ITERATIONS not in labeled
 
 
-@pytest.mark.parametrize('kind', ['source', pytest.param('pass', marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize('kind', ['source', 'pass'])
 def test_trainings_without_pseudo_labels_go_on_within_an_epoch(images, tmp_path, kind):
     if kind == 'source':
         cfg = source_config(images, tmp_path / 'whole')
@@ -109,6 +109,7 @@ class PlainSampler(RandomSampler):
         super().__init__(dataset)
 
 
+@pytest.mark.slow
 def test_plain_indices_have_the_same_images_after_a_resume_with_other_workers(images, tmp_path):
     cfg = pass_config(images, tmp_path / 'whole')
     cfg.train_cfg.max_epochs = 2
@@ -142,6 +143,7 @@ def altered(run, tmp_path, iteration, change):
     return cfg, tmp_path / 'altered.pth'
 
 
+@pytest.mark.slow
 def test_checkpoints_by_iteration_are_kept_and_resumed_after_the_last_batch_too(run, tmp_path):
     kept = sorted(path.name for path in Path(run[0].work_dir).glob('iter_*'))
     assert kept == [f'iter_{iteration}.pth' for iteration in range(2, 7)]
@@ -156,6 +158,7 @@ def test_another_memory_is_refused_within_an_epoch(run, tmp_path):
         train(*altered(run, tmp_path, 4, cut))
 
 
+@pytest.mark.slow
 def test_another_number_of_processes_takes_the_mean_of_their_statistics(run, tmp_path):
     def twice(content):
         (mine,) = content['meta']['within_epoch']['processes']

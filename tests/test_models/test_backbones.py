@@ -325,6 +325,7 @@ def resnet_names(blocks, ibn):
     return names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('depth', 'blocks'), [(50, (3, 4, 6, 3)), (101, (3, 4, 23, 3))])
 @pytest.mark.parametrize('ibn', [False, True])
 def test_resnet_names_and_last_stride(depth, blocks, ibn):
@@ -431,6 +432,7 @@ def test_osnet_forward():
     torch.testing.assert_close(output, osnet_forward(model, images), atol=1e-9, rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('width', 'millions'), [('x1_0', 2.2), ('x0_75', 1.3), ('x0_5', 0.6), ('x0_25', 0.2)]
 )
@@ -486,6 +488,7 @@ def test_osnet_loads_the_given_weights():
 # ---------------------------------------------------------------- timm
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('name', 'kwargs', 'shape'),
     [
@@ -588,6 +591,7 @@ def test_init_cfg_with_unknown_key(tmp_path):
         Tiny({'type': 'Pretrained', 'checkpoint': 'x.pth', 'map_location': 'cpu'}).init_weights()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('path', MODEL_CONFIGS, ids=lambda path: path.stem)
 def test_model_configs_fit_together(path):
     model = Config.fromfile(path).model

@@ -92,6 +92,7 @@ def test_labels_are_looked_up_by_sample_index():
         net.loss(inputs, samples(0, 1, 2, 3))
 
 
+@pytest.mark.slow
 def test_the_backbone_is_compiled_in_one_graph():
     net, graphs = model(), []
     net.backbone = PASSViT(PASS_BACKBONE['arch'], (32, 16), 8, 8).eval()

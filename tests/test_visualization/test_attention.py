@@ -32,6 +32,7 @@ def test_maps_of_other_images_are_refused(tmp_path):
         draw_attention_maps([tmp_path / 'a.png'], {'cls': np.zeros((2, 4, 2))})
 
 
+@pytest.mark.slow
 def test_the_tool_draws_images_of_the_test_set_and_named_ones(tmp_path, capsys):
     images = write_images(tmp_path / 'market1501', num_ids=2, per_camera=1)
     cfg = tiny_config(images, tmp_path / 'run')

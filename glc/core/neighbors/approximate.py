@@ -23,8 +23,8 @@ from glc.core.neighbors.similarity import pair_similarities
 LIST_SIZE = 250
 NUM_PROBES = 16
 
-_SAMPLE_PER_LIST = 64
-_ITERATIONS = 5
+# Images per list in the sample of every iteration of k-means. The first ones move centroids far whatever the sample.
+_SAMPLES_PER_LIST = (4, 8, 16, 32, 64)
 _MAX_LIST = 4  # times the average
 # An image is compared with so many centroids at once. The groups of more are smaller products, which take about as long
 # at 4,000.
@@ -104,12 +104,13 @@ def _lists(x: Tensor, rows: Tensor, list_size: int, num_probes: int) -> tuple[Te
 
 
 def _kmeans(x: Tensor, num_lists: int) -> Tensor:
-    """Compute centroids of at most ``num_lists`` lists, float32 (L, D), from a sample of the images."""
+    """Compute centroids of at most ``num_lists`` lists, float32 (L, D), from a growing sample of the images."""
     generator = torch.Generator().manual_seed(_SEED)
-    chosen = torch.randperm(len(x), generator=generator)[: num_lists * _SAMPLE_PER_LIST]
-    sample = x[chosen.to(x.device)]
-    centroids = sample[:num_lists].unique(dim=0)
-    for _ in range(_ITERATIONS):
+    chosen = torch.randperm(len(x), generator=generator)[: num_lists * max(_SAMPLES_PER_LIST)]
+    images = x[chosen.to(x.device)]
+    centroids = images[:num_lists].unique(dim=0)
+    for per_list in _SAMPLES_PER_LIST:
+        sample = images[: num_lists * per_list]
         homes, _ = _homes(sample, centroids, _nearest(sample, centroids, 2))
         centroids = _means(sample, homes)
     return centroids

@@ -219,23 +219,27 @@ def _neighbors(
     width = min(k + _MARGIN, len(x))
     if backend == 'approximate':
         candidates = likely_neighbors(x, rows, width)
-        blocks = zip(*(part.split(block_size or _ORDERED_ROWS) for part in (rows, candidates)), strict=True)
-        chosen = (_ordered_neighbors(x, block, likely.long(), k) for block, likely in blocks)
+        # Images that share candidates one after the other: so these are in the cache, in whatever order the images are.
+        order = candidates.min(dim=1).values.argsort(stable=True)
+        blocks = order.split(block_size or _ORDERED_ROWS)
+        chosen = (
+            (block, *_ordered_neighbors(x, rows[block], candidates[block].long(), k)) for block in blocks
+        )
     else:
         search = _searcher(x, backend)
         on_cpu = x.device.type == 'cpu'
         block_size = block_size or max(
             64, (_BLOCK_SIMILARITIES if on_cpu else _DEVICE_SIMILARITIES) // len(x)
         )
-        chosen = (_first_neighbors(x, block, *search(x[block], width), k) for block in rows.split(block_size))
+        blocks = torch.arange(len(rows), device=x.device).split(block_size)
+        chosen = (
+            (block, *_first_neighbors(x, rows[block], *search(x[rows[block]], width), k)) for block in blocks
+        )
     indices = torch.empty(len(rows), k, dtype=torch.int64, device=x.device)
     similarities = torch.empty(len(rows), k, device=x.device)
-    start = 0
-    for block_indices, block_similarities in chosen:
-        stop = start + len(block_indices)
-        indices[start:stop] = block_indices
-        similarities[start:stop] = block_similarities
-        start = stop
+    for block, block_indices, block_similarities in chosen:
+        indices[block] = block_indices
+        similarities[block] = block_similarities
     return indices, similarities
 
 

@@ -274,6 +274,7 @@ def test_large_unions_are_not_made(easy):
     assert len(np.unique(joined)) == len(np.unique(labels))
 
 
+@pytest.mark.slow
 def test_right_labels_teach_more_than_random_ones():
     features, _, truth = people(np.full(40, 12), noise=0.8, modes=2, mode_distance=1.5)
     x = as_unit_features(features)
@@ -313,6 +314,7 @@ def hard_modes(seed):
     return FeatureView(features), truth
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('seed', [0, 1])
 def test_made_up_labels_that_know_more_stay(seed):
     view, truth = hard_modes(seed)
@@ -328,6 +330,7 @@ def test_made_up_labels_that_know_more_stay(seed):
                 assert (scores(changed, truth) >= scores(noisy, truth) + 0.03).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('unsupported', 'scores_of_teaching', 'stay'),
     [
@@ -370,6 +373,7 @@ def test_merged_people_are_no_other_idea(monkeypatch):
     np.testing.assert_array_equal(accept_changes(view, labels, graph), graph)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('noise', [1.1, 1.2, 1.3])
 def test_perfect_labels_of_long_tailed_people_stay(noise):
     """The graph merges people here, and every image hangs together in it: only what labels teach speaks for them."""
@@ -381,6 +385,7 @@ def test_perfect_labels_of_long_tailed_people_stay(noise):
     assert scores(accept_changes(view, truth, graph), truth).min() >= 0.995
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('share', [0.0, 0.1, 0.3])
 def test_a_few_people_who_look_like_others_stay(share):
     """Two whole people are linked as densely as halves here. They are few, and larger together than halves are."""
@@ -421,6 +426,7 @@ def test_degenerate_features(count, fill):
         assert compact_labels(changed).tolist() == changed.tolist()
 
 
+@pytest.mark.slow
 def test_evidence_on_another_device(easy):
     view, links, truth = easy
     noisy = planted_noise(planted_noise(truth, 'merged', 0.4, 0), 'split', 0.4, 1)
@@ -443,6 +449,7 @@ def test_evidence_on_another_device(easy):
 NETWORK = {'hidden_dim': 16, 'epochs': 1, 'subgraphs_per_epoch': 1, 'steps_per_subgraph': 5, 'device': 'cpu'}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'make', [MetricConsensus, lambda **options: GLC(k=12, **NETWORK, **options)], ids=['metric', 'glc']
 )

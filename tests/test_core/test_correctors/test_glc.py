@@ -265,6 +265,7 @@ def naive_clusters(probabilities, link_threshold, overlap_threshold, min_cluster
     return np.array([number.get(r, -1) for r in roots])
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(
     seed=st.integers(0, 10**6),
@@ -317,6 +318,7 @@ def blended_similarity(features, labels, share):
     return (1 - share) * x @ x.T + share * scores @ scores.T
 
 
+@pytest.mark.slow
 def test_class_scores_join_the_features_in_the_graph():
     features, labels, _ = planted(spread=0.5)
     expected = blended_similarity(features, labels, 0.5)
@@ -439,6 +441,7 @@ def test_start_of_the_network(distance_start):
         torch.testing.assert_close(glc.network_.get_parameter(name), parameter, rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_seed_decides_the_result():
     features, labels, _ = planted()
     runs = [small_glc(seed=seed).fit(features, labels=labels) for seed in (1, 1, 2)]
@@ -451,6 +454,7 @@ def test_seed_decides_the_result():
     np.testing.assert_array_equal(labels[0], labels[1])
 
 
+@pytest.mark.slow
 def test_global_random_state_is_neither_read_nor_changed():
     features, labels, _ = planted()
     results = []
@@ -466,6 +470,7 @@ def test_global_random_state_is_neither_read_nor_changed():
     np.testing.assert_array_equal(*results)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('context', [torch.no_grad, torch.inference_mode])
 def test_works_where_gradients_are_off(context):
     features, labels, _ = planted()
@@ -476,6 +481,7 @@ def test_works_where_gradients_are_off(context):
     assert adjusted_rand_score(expected, corrected) > 0.99
 
 
+@pytest.mark.slow
 def test_output_is_of_the_kind_of_the_features():
     features, labels, _ = planted()
     array = small_glc()(features, torch.from_numpy(labels))
@@ -503,6 +509,7 @@ def test_prediction_follows_the_images():
     assert adjusted_rand_score(glc.predict(features)[order], glc.predict(features[order])) > 0.99
 
 
+@pytest.mark.slow
 def test_label_numbers_do_not_matter():
     features, labels, _ = planted()
     renumbered = np.where(labels < 0, -1, labels * 7 + 3)
@@ -537,6 +544,7 @@ def test_images_without_label_are_labeled():
     assert (corrected == truth).mean() > 0.99 > (labels == truth).mean()
 
 
+@pytest.mark.slow
 def test_progress_wraps_the_subgraphs():
     seen = []
 

@@ -47,6 +47,7 @@ def test_few_images_shrink_as_in_scikit_learn(spread):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('cameras', [0, 3])
 def test_labels_of_the_consensus_give_way_to_its_view_in_the_learned_metric(cameras):
     features, cams, _ = people(np.full(150, 4), noise=1.0, cameras=cameras)
@@ -88,6 +89,7 @@ def test_planted_noise_is_corrected(kind, with_cameras):
     assert after['bcubed_f'] > max(before['bcubed_f'], 0.95)
 
 
+@pytest.mark.slow
 def test_cameras_reach_labelers_and_correctors():
     features, cams, truth = seen_by_cameras()
     small = {
@@ -168,6 +170,7 @@ def test_images_that_resemble_nobody_follow_their_label(make):
     np.testing.assert_array_equal(make()(features, truth), leaning)
 
 
+@pytest.mark.slow
 def test_metric_consensus_leans_on_labels_by_their_weight():
     features, _, truth = seen_by_cameras(spread=0.3, camera=0.0)
     halves = 2 * truth + np.tile([0, 1], len(truth) // 2)

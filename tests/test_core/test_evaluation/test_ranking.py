@@ -133,6 +133,7 @@ DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int
 WAYS = {'counted': {}, 'sorted': {'_MANY_MATCHES': 0}, 'in blocks': {'_BLOCK_SIMILARITIES': 5 * 60}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('way', [*WAYS, 'on a device'])
 @settings(deadline=None, max_examples=20)
 @given(

@@ -79,6 +79,7 @@ def test_reranking_equals_the_dense_formula(
     np.testing.assert_allclose(distance, dense_reranking(*pair, *numbers), atol=2e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('k1', [6, 7, 20, 21])  # round(k1 / 2) is to the even number
 def test_reranking_of_a_larger_set(k1):
     pair = task(k1, 30, 170, 0.3)

@@ -101,6 +101,7 @@ def test_neighborhoods_grow_with_the_images_per_person():
     assert final == sorted(set(final))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('cameras', 'use_cameras'), [(0, True), (3, True), (3, False)])
 @pytest.mark.parametrize('count', [4, 20])
 def test_the_last_size_made_the_labels(count, cameras, use_cameras):
@@ -113,6 +114,7 @@ def test_the_last_size_made_the_labels(count, cameras, use_cameras):
     assert scores(labels, truth).min() > 0.6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('per_person', [5, 15, 60])
 @pytest.mark.parametrize('seed', range(2))
 def test_the_size_that_fits(per_person, seed):
@@ -147,6 +149,7 @@ def test_the_size_that_fits(per_person, seed):
     assert sizes[-3] < 900 / 8
 
 
+@pytest.mark.slow
 def test_a_slow_start_is_forgiven():
     """Hardly any cluster is full at first; then nothing rises, and the outfits of a person join later."""
     rng = np.random.default_rng(2)
@@ -172,6 +175,7 @@ def in_many_looks(num_people, seed):
     return np.array(features), np.array(identities)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('seed', [0, 3])
 def test_small_changes_of_the_features_change_little(seed):
     """Another machine rounds otherwise, and another day has some images less."""
@@ -195,6 +199,7 @@ def test_scales_for_so_many_images(size):
     assert sums[0] < sums[1] or size < 2
 
 
+@pytest.mark.slow
 def test_larger_neighborhoods_reach_across_cameras():
     """Clusters of one camera each ask for neighborhoods up to twice as large."""
     features, cams, identity = people(np.full(33, 12), 0.8, 2)
@@ -210,6 +215,7 @@ def test_larger_neighborhoods_reach_across_cameras():
     assert plain.sizes[-1] == AdaptiveConsensus(use_cameras=False).fit(features, cam_ids=cams).sizes_[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('reach', [0.5, 1.0, 1.7])
 def test_reach_multiplies_the_neighborhoods_that_fit(reach):
     features, cams, _ = people(np.full(30, 10), 0.9, 3)
@@ -223,6 +229,7 @@ def test_reach_multiplies_the_neighborhoods_that_fit(reach):
     )
 
 
+@pytest.mark.slow
 def test_more_reach_joins_more():
     """Recall rises and precision falls, also through the correctors, which take the neighborhoods of the view."""
     features, cams, identity = people(np.full(40, 12), 1.2, 3)
@@ -236,6 +243,7 @@ def test_more_reach_joins_more():
         assert found[1]['pairwise_precision'] < found[0]['pairwise_precision'], corrector
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('cameras', [0, 3])
 @pytest.mark.parametrize(('images', 'noise', 'modes'), [(6, 0.8, 3), (10, 1.0, 2), (25, 1.0, 3)])
 def test_regions_decide_for_many_images(monkeypatch, images, noise, modes, cameras):
@@ -296,6 +304,7 @@ def test_cameras_matter():
     assert (scores(known, truth) > scores(ignored, truth) + 0.1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('cameras', [0, 3])
 @pytest.mark.parametrize('seed', range(3))
 def test_permuting_images_permutes_labels(seed, cameras):
@@ -307,6 +316,7 @@ def test_permuting_images_permutes_labels(seed, cameras):
     np.testing.assert_array_equal(labels[order] < 0, permuted < 0)
 
 
+@pytest.mark.slow
 def test_one_seed_gives_one_result_that_a_view_keeps():
     features, cams, _ = people(np.full(30, 10), 0.8, 3)
     view = FeatureView(features, cams)
@@ -337,6 +347,7 @@ def test_one_search_serves_up_to_24_images_per_person(monkeypatch):
     assert all(seconds > 0 for seconds in labeler.timings_.values())
 
 
+@pytest.mark.slow
 def test_output_is_of_the_kind_of_the_input():
     features, cams, _ = people(np.full(20, 10), 0.8, 3)
     expected = AdaptiveConsensus()(features, cams)
@@ -354,6 +365,7 @@ def test_output_is_of_the_kind_of_the_input():
     assert labeler.advice(0)
 
 
+@pytest.mark.slow
 def test_degenerate_inputs():
     labeler = AdaptiveConsensus()
     assert labeler(np.ones((1, 4))).tolist() == [-1]

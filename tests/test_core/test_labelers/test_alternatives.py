@@ -53,6 +53,7 @@ def test_well_separated_people_are_found(labeler):
     assert clone(labeler).get_params() == labeler.get_params()
 
 
+@pytest.mark.slow
 @by_name('seed', range(3))
 @by_name(
     ('options', 'agreement'),

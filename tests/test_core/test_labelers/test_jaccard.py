@@ -174,9 +174,8 @@ def test_a_subclass_gets_a_view_with_unit_features_and_cameras():
     assert OneClusterPerCamera().fit(features, cam_ids=cam_ids).labels_.tolist() == [2, 0, 1]
 
 
-@pytest.mark.parametrize(
-    ('eps', 'least_agreement'), [(0.6, 0.995), pytest.param(0.5, 0.99, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(('eps', 'least_agreement'), [(0.6, 0.995), (0.5, 0.99)])
 def test_reference_partition_from_the_features(eps, least_agreement):
     """At eps 0.5 the stored features cannot tell: dithering them within their int8 rounding moves the index.
 

@@ -65,6 +65,7 @@ def test_is_exact_when_all_lists_are_searched(num_images):
     np.testing.assert_array_equal(result.indices, naive_ranks(features, 30))
 
 
+@pytest.mark.slow
 def test_more_probes_find_more():
     x = as_unit_features(clustered_features(2000, 40, noise=0.3))
     rows = torch.arange(len(x))
@@ -113,6 +114,7 @@ def test_fewer_images_in_the_lists_than_candidates():
     assert (found[:, 0] == torch.arange(300)).all()
 
 
+@pytest.mark.slow
 def test_groups_of_centroids_find_the_nearest_ones(monkeypatch):
     x = as_unit_features(clustered_features(6000, 900, noise=0.12, dim=24))
     centroids = approximate._kmeans(x, 600)

@@ -30,6 +30,7 @@ def assert_same_rows(found, expected):
     assert found.values.dtype == torch.float32
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=15)
 @given(
     num_images=st.integers(1, 60),

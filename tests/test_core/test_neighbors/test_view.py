@@ -79,6 +79,7 @@ def test_what_a_view_computes_is_what_the_functions_compute():
     assert shared.distance((6, 12), 3, 0.5).data.max() <= 0.5 < distance.data.max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('cam_ids', [None, [-1] * 288, [4] * 288, [-1] * 100 + [4] * 188])
 def test_cameras_that_cannot_be_told_apart_are_unknown(cam_ids):
     features, _, truth = seen_by_cameras()
@@ -131,6 +132,7 @@ def test_a_view_remembers_by_key():
     assert other.remember('a', make(7)) == 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', [np.asarray, torch.as_tensor])
 def test_results_are_of_the_kind_of_the_features(kind):
     features, cams, truth = seen_by_cameras()

@@ -111,6 +111,7 @@ def test_wrong_settings_are_refused():
         FiniteCheckHook(action='skip').before_train(run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('damage', ['features', 'gradient'])
 def test_an_iteration_that_is_left_out_changes_nothing(images, tmp_path, monkeypatch, damage):
     """Weights, optimizer, statistics, memory and teacher."""
