@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -39,8 +40,7 @@ def as_unit_features(features: Any, name: str = 'features') -> Tensor:
     if x.is_complex():
         raise ValueError(f'{name} must be real numbers, got {x.dtype}')
     x = _as_float32(x)
-    # In blocks, as a float64 copy of all features would be the largest array of a labeling.
-    norms = torch.cat([torch.linalg.vector_norm(rows.double(), dim=1) for rows in x.split(_BLOCK_ROWS)])
+    norms = torch.cat([torch.linalg.vector_norm(rows.double(), dim=1) for (rows,) in row_blocks(x)])
     finite = norms.isfinite()
     if not finite.all():
         rows = (~finite).nonzero().squeeze(1)
@@ -53,8 +53,7 @@ def as_unit_features(features: Any, name: str = 'features') -> Tensor:
         return x
     divisors = norms.where(norms > 0, 1.0)[:, None]
     unit = torch.empty_like(x) if x is given else x  # what was converted is ours already
-    blocks = (part.split(_BLOCK_ROWS) for part in (x, divisors, unit))
-    for rows, divisor, result in zip(*blocks, strict=True):
+    for rows, divisor, result in row_blocks(x, divisors, unit):
         result.copy_(rows / divisor)
     return unit
 
@@ -108,7 +107,7 @@ def _as_float32(x: Tensor) -> Tensor:
     if x.dtype != torch.float64:
         return x.to(torch.float32)
     result = x.to(torch.float32)
-    for rows, converted in zip(x.split(_BLOCK_ROWS), result.split(_BLOCK_ROWS), strict=True):
+    for rows, converted in row_blocks(x, result):
         largest = rows.abs().amax(dim=1)
         outside = largest.isfinite() & (largest > 0) & ~((largest > _TINY) & (largest < 1 / _TINY))
         if outside.any():
@@ -224,11 +223,31 @@ def cluster_centroids(
 
 def unit_centroids(x: Tensor, y: Tensor) -> Tensor:
     """Do the work of :func:`cluster_centroids` for float32 features as they are, without checks."""
-    members = y >= 0
-    # Sums in float64, so that their order (which CUDA does not fix) leaves no trace in the float32 result.
-    sums = torch.zeros(int(y.max()) + 1, x.shape[1], dtype=torch.float64, device=x.device)
-    sums.index_add_(0, y[members], x[members].double())
-    return torch.nn.functional.normalize(sums, dim=1).float()
+    return torch.nn.functional.normalize(group_sums(x, y, int(y.max()) + 1), dim=1).float()
+
+
+def group_sums(x: Tensor, groups: Tensor, num_groups: int) -> Tensor:
+    """Sum the features of every group.
+
+    They are summed in float64, so that the order, which CUDA does not fix, leaves no trace in a float32 result.
+
+    Args:
+        x: Features (N, D).
+        groups: int64 group (N,) of every image: negative = none, others below G.
+        num_groups: G.
+
+    Returns:
+        float64 tensor (G, D) on the device of the features; zero for a group without images.
+    """
+    sums = torch.zeros(num_groups + 1, x.shape[1], dtype=torch.float64, device=x.device)
+    for rows, numbers in row_blocks(x, groups):
+        sums.index_add_(0, numbers.where(numbers >= 0, num_groups), rows.double())
+    return sums[:-1]
+
+
+def row_blocks(*parts: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Go through tensors (N, ...) in blocks of rows: a float64 copy of all features would be the largest array."""
+    return zip(*(part.split(_BLOCK_ROWS) for part in parts), strict=True)
 
 
 def center_similarity(x: Tensor, y: Tensor, centroids: Tensor) -> Tensor:
@@ -246,8 +265,8 @@ def center_similarity(x: Tensor, y: Tensor, centroids: Tensor) -> Tensor:
         >>> center_similarity(torch.eye(2), torch.tensor([0, -1]), torch.tensor([[0.6, 0.8]]))
         tensor([0.6000,    nan])
     """
-    blocks = (part.split(_BLOCK_ROWS) for part in (x, y.clamp(min=0)))
-    found = torch.cat([(rows * centroids[labels]).sum(1) for rows, labels in zip(*blocks, strict=True)])
+    blocks = row_blocks(x, y.clamp(min=0))
+    found = torch.cat([(rows * centroids[labels]).sum(1) for rows, labels in blocks])
     return found.masked_fill(y < 0, torch.nan)
 
 

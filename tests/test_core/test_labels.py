@@ -225,7 +225,8 @@ def test_singletons_get_new_numbers_of_their_own(labels):
 
 
 @pytest.mark.parametrize('unit', [True, False])
-def test_centroids_equal_plain_means(unit):
+def test_centroids_equal_plain_means(unit, monkeypatch):
+    monkeypatch.setattr('glc.core.labels._BLOCK_ROWS', 7)
     rng = np.random.default_rng(1)
     features, labels = rng.normal(size=(50, 6)), rng.integers(-1, 4, size=50)
     rows = features / np.linalg.norm(features, axis=1, keepdims=True) if unit else features

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from glc.core.correctors.base import UnusableLabelsError
-from glc.core.labels import compact_labels
+from glc.core.labels import compact_labels, group_sums, row_blocks
 from glc.core.neighbors.view import FeatureView
 from glc.core.parameters import POSITIVE_SHARE, checked
 
@@ -33,15 +33,16 @@ def within_class_whitening(features: Tensor, labels: Tensor, shrinkage: float) -
     num_classes = int(labels.max()) + 1 if len(labels) else 0
     if num_classes < 2:
         raise UnusableLabelsError(f'{num_classes} clusters: at least 2 are needed')
-    x = features.double()
-    sums = torch.zeros(num_classes, x.shape[1], dtype=x.dtype, device=x.device).index_add_(0, labels, x)
-    residuals = x - (sums / labels.bincount()[:, None])[labels]
-    covariance = residuals.T @ residuals
+    means = group_sums(features, labels, num_classes) / labels.bincount()[:, None]
+    covariance = means.new_zeros(means.shape[1], means.shape[1])
+    for rows, numbers in row_blocks(features, labels):
+        residuals = rows.double() - means[numbers]
+        covariance += residuals.T @ residuals
     spread = covariance.trace() / len(covariance)
     if spread <= torch.finfo(torch.float32).eps:
         raise UnusableLabelsError('no cluster holds two different images: a metric has nothing to learn from')
-    shrinkage = max(shrinkage, _shrinkage_for(covariance, len(x) - num_classes))
-    identity = torch.eye(len(covariance), dtype=x.dtype, device=x.device)
+    shrinkage = max(shrinkage, _shrinkage_for(covariance, len(features) - num_classes))
+    identity = torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
     values, vectors = torch.linalg.eigh((1 - shrinkage) * covariance / spread + shrinkage * identity)
     return ((vectors * values.clip(min=shrinkage) ** -0.5) @ vectors.T).float()
 

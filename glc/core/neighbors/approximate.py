@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from glc.core.compiled import compiled
+from glc.core.labels import group_sums
 from glc.core.neighbors.jaccard_numba import parallel_rows
 from glc.core.neighbors.similarity import pair_similarities
 
@@ -162,10 +163,7 @@ def _homes(x: Tensor, centroids: Tensor, nearest: Tensor) -> tuple[Tensor, Tenso
 def _means(x: Tensor, groups: Tensor) -> Tensor:
     """Compute the unit-length mean of every group that is not empty, float32 (G, D); zero where that is zero."""
     sizes = groups.bincount()
-    sums = torch.zeros(len(sizes), x.shape[1], dtype=torch.float64, device=x.device)
-    for block, numbers in zip(x.split(2**14), groups.split(2**14), strict=True):
-        sums.index_add_(0, numbers, block.double())
-    return torch.nn.functional.normalize(sums[sizes > 0], dim=1).float()
+    return torch.nn.functional.normalize(group_sums(x, groups, len(sizes))[sizes > 0], dim=1).float()
 
 
 def _cut_long_lists(homes: Tensor, similarities: Tensor, max_size: int) -> Tensor:

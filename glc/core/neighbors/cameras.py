@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glc.core.labels import as_labels, as_unit_features
+from glc.core.labels import as_labels, as_unit_features, group_sums, row_blocks
 from glc.core.neighbors.knn import KNNGraph
 from glc.core.parameters import AT_LEAST_ONE, NUMBER, POSITIVE, checked
 
@@ -58,12 +58,14 @@ def center_cameras(
     """
     x = as_unit_features(features)
     cameras, camera = as_labels(cam_ids, len(x), 'cam_ids').to(x.device).unique(return_inverse=True)
-    sums = torch.zeros(len(cameras), x.shape[1], dtype=torch.float64, device=x.device)
-    sums.index_add_(0, camera, x.double())
+    sums = group_sums(x, camera, len(cameras))
     known = (cameras >= 0)[:, None]
     counts = known * camera.bincount(minlength=len(cameras))[:, None]
-    means = (known * sums + prior * sums.sum(0) / len(x)) / (counts + prior)
-    return as_unit_features(x - means.float()[camera])
+    means = ((known * sums + prior * sums.sum(0) / len(x)) / (counts + prior)).float()
+    centered = torch.empty_like(x)
+    for rows, numbers, result in row_blocks(x, camera, centered):
+        result.copy_(as_unit_features(rows - means[numbers]))
+    return centered
 
 
 def camera_levels(features: np.ndarray | Tensor, cam_ids: np.ndarray | Tensor) -> Tensor:
@@ -84,18 +86,15 @@ def camera_levels(features: np.ndarray | Tensor, cam_ids: np.ndarray | Tensor) -
     order = camera.argsort(stable=True)  # so that the images of a camera are a slice
     place = torch.empty_like(order)
     place[order] = torch.arange(len(order), device=x.device)
-    by_camera, sizes = x[order], camera.bincount().tolist()
+    sizes = camera.bincount()
+    by_camera, first = x[order].split(sizes.tolist()), sizes.cumsum(0) - sizes
     # Sums in float64, so that their order (which CUDA does not fix) leaves no trace in the float32 result.
     sums = torch.zeros(len(cameras), len(cameras), dtype=torch.float64, device=x.device)
     size = np.clip(_SAMPLE_SIMILARITIES // len(x), *_SAMPLE)
     sample = torch.arange(0, len(x), max(1, round(len(x) / int(size))), device=x.device)
-    for rows in sample.split(max(64, _BLOCK_SIMILARITIES // len(x))):
-        similarities = x[rows] @ by_camera.T
-        similarities.scatter_(1, place[rows, None], -1.0)
-        nearest = [
-            own.topk(min(_NEAREST, own.shape[1]), dim=1).values.mean(1)
-            for own in similarities.split(sizes, dim=1)
-        ]
+    for rows in sample.split(_SAMPLE[0]):
+        some = x[rows]
+        nearest = [_nearest_mean(some, *part, place[rows]) for part in zip(by_camera, first, strict=True)]
         sums.index_add_(0, camera[rows], torch.stack(nearest, dim=1).double())
     counts = camera[sample].bincount(minlength=len(cameras))[:, None]
     levels = (sums / counts.clip(min=1)).float()
@@ -105,6 +104,26 @@ def camera_levels(features: np.ndarray | Tensor, cam_ids: np.ndarray | Tensor) -
     if unknown.all():
         return torch.zeros_like(levels)
     return torch.where(unknown, levels[~unknown].mean(), levels) if unknown.any() else levels
+
+
+def _nearest_mean(x: Tensor, images: Tensor, first: Tensor, place: Tensor) -> Tensor:
+    """Compute the mean similarity (B,) of every vector and its nearest images of one camera, without itself.
+
+    Args:
+        x: Unit features (B, D).
+        images: Unit features (M, D) of the images of the camera.
+        first: Place of the first one among all images.
+        place: Place of every vector among all images (B,).
+    """
+    best = x.new_empty(len(x), 0)
+    own = place - first
+    for start in range(0, len(images), _BLOCK_SIMILARITIES // _SAMPLE[0]):
+        block = images[start : start + _BLOCK_SIMILARITIES // _SAMPLE[0]]
+        similarities = x @ block.T
+        within = (own >= start) & (own < start + len(block))
+        similarities[within, own[within] - start] = -1.0
+        best = torch.cat([best, similarities.topk(min(_NEAREST, len(block)), dim=1).values], dim=1)
+    return best.topk(min(_NEAREST, len(images)), dim=1).values.mean(1)
 
 
 @checked(graph=[KNNGraph], k=AT_LEAST_ONE, strength=NUMBER)

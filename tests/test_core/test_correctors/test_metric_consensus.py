@@ -20,7 +20,8 @@ from tests.test_core.oracles import people, seen_by_cameras
 
 
 @pytest.mark.parametrize('shrinkage', [0.1, 0.5, 1.0])
-def test_whitening_is_the_inverse_root_of_the_shrunk_covariance(shrinkage):
+def test_whitening_is_the_inverse_root_of_the_shrunk_covariance(shrinkage, monkeypatch):
+    monkeypatch.setattr('glc.core.labels._BLOCK_ROWS', 7)
     rng = np.random.default_rng(0)
     features, labels = rng.normal(size=(200, 5)) * [3, 1, 1, 1, 0.3], rng.integers(4, size=200)
     covariance = sum(np.cov(features[labels == c].T, bias=True) * (labels == c).sum() for c in range(4))

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 
 from glc import FeatureView
+from glc.core.neighbors import cameras
 from glc.core.neighbors.cameras import balance_cameras, camera_levels, center_cameras, known_cameras
 from glc.core.neighbors.knn import knn_graph
 from tests.test_core.oracles import seen_by_cameras
 
 
-def test_center_cameras_against_the_formula():
+def test_center_cameras_against_the_formula(monkeypatch):
+    monkeypatch.setattr('glc.core.labels._BLOCK_ROWS', 7)
     features, cams, _ = seen_by_cameras()
     x = features.astype(np.float64)
     for camera in range(3):
@@ -20,7 +22,8 @@ def test_center_cameras_against_the_formula():
     np.testing.assert_allclose(center_cameras(features, 7 - cams), x, atol=1e-5)
 
 
-def test_levels_and_balanced_neighbors_against_a_loop():
+def test_levels_and_balanced_neighbors_against_a_loop(monkeypatch):
+    monkeypatch.setattr(cameras, '_BLOCK_SIMILARITIES', 7 * 1024)  # of 48 images of a camera, 7 at once
     features, cams, _ = seen_by_cameras(num_ids=12)
     x = features.astype(np.float64)
     similarity = x @ x.T
