@@ -15,7 +15,9 @@ from glc.core.parameters import AT_LEAST_ONE, BOOLEAN, checked
 ArrayOrTensor = TypeVar('ArrayOrTensor', np.ndarray, Tensor)
 
 _UNIT_TOLERANCE = 1e-6
-_BLOCK_ROWS = 2**14
+# A block stays below 32 MiB in float64: larger arrays go back to the system at once, and new pages take longer than the
+# work on them.
+_BLOCK_ROWS = 2**10
 _TINY = 2.0**-100  # rows of larger values keep all digits in float32
 
 
@@ -54,7 +56,7 @@ def as_unit_features(features: Any, name: str = 'features') -> Tensor:
     divisors = norms.where(norms > 0, 1.0)[:, None]
     unit = torch.empty_like(x) if x is given else x  # what was converted is ours already
     for rows, divisor, result in row_blocks(x, divisors, unit):
-        result.copy_(rows / divisor)
+        result.copy_(rows.double() / divisor)
     return unit
 
 

@@ -13,7 +13,7 @@ from glc.core.parameters import AT_LEAST_ONE, NUMBER, POSITIVE, checked
 _SAMPLE = (1024, 4096)
 _SAMPLE_SIMILARITIES = 2**26
 _NEAREST = 10
-_BLOCK_SIMILARITIES = 2**24
+_BLOCK_SIMILARITIES = 2**22  # 16 MiB
 
 
 def known_cameras(cam_ids: np.ndarray | Tensor | None, num_images: int) -> Tensor | None:
