@@ -26,11 +26,11 @@ def count_ranks(
     ranks = np.empty(stop - start, np.int64)
     for n in range(start, stop):
         row, image = nearness[queries[n]], images[n]
-        level, rank = row[image], np.int32(1)
+        level, rank, after = row[image], np.int32(1), row[image + 1 :]
         # Loops over numbers from 0, and sums in 32 bits, become the fastest vector instructions.
-        for k in range(len(row)):
-            rank = np.int32(rank + (row[k] > level))
         for k in range(image):
-            rank = np.int32(rank + (row[k] == level))
+            rank = np.int32(rank + (row[k] >= level))
+        for k in range(len(after)):
+            rank = np.int32(rank + (after[k] > level))
         ranks[n - start] = rank
     return ranks
