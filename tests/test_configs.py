@@ -214,6 +214,7 @@ def test_extension_changes_nothing_but_its_parts(leaf):
     assert plain.to_dict() == extended.to_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', TWINS)
 def test_cluster_contrast_is_published_glc_minus_the_corrector(name):
     twin, corrected = load(f'cluster_contrast/{name}.py'), load(f'glc/{published(name)}.py')
@@ -312,6 +313,7 @@ def test_leaf_holds_the_numbers_of_its_recipe(leaf):
     assert (cfg.train_cfg.max_epochs, cfg.train_cfg.val_interval) == (50, 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'leaf',
     [f'glc/{name}' for name in PUBLISHED + RESTARTS if name.startswith('resnet')]
@@ -461,6 +463,7 @@ def test_pretraining_numbers_are_the_published_ones(name):
     assert rates[-1] == pytest.approx(1e-6, rel=1)
 
 
+@pytest.mark.slow
 def test_dino_without_part_tokens_is_a_matter_of_options():
     _, command = (CONFIGS / 'pass/README.md').read_text().split('vit_s_luperson.py 8 --cfg-options')
     options = shlex.split(command.partition('```')[0].replace('\\\n', ' '))

@@ -56,6 +56,7 @@ def test_help_has_an_example(script, capsys, monkeypatch):
     assert f'\n  {script} ' in example
 
 
+@pytest.mark.slow
 def test_neither_import_nor_help_load_heavy_libraries():
     done = subprocess.run([sys.executable, '-c', LOAD], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -209,6 +209,7 @@ def test_neck_swap(swaps):
     assert (after.multi, after(tokens).shape) == (True, (4, 384))
 
 
+@pytest.mark.slow
 def test_backbone_swap(swaps):
     cfg = load_swap(swaps, 'resnet_backbone')[0]
     original = Config.fromfile(ROOT / 'configs/glc/vit_s_market_usl_published.py')

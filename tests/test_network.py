@@ -46,6 +46,7 @@ def train_and_extract(folder):
     return ReIDInferencer(cfg, folder / 'run/epoch_1.pth', 'cpu')(str(images / 'query'))
 
 
+@pytest.mark.slow
 def test_training_and_extraction_ask_nothing(calls, tmp_path):
     train_and_extract(tmp_path)
     assert calls == []

@@ -94,6 +94,7 @@ def test_version_is_a_literal_that_a_build_reads_without_importing():
     assert values == [glc.__version__]
 
 
+@pytest.mark.slow
 def test_model_index_names_all_metafiles():
     """MIM reads this file, from the package too."""
     listed = yaml.safe_load(text('model-index.yml'))['Import']

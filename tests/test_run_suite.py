@@ -42,6 +42,7 @@ def write_suite(path, settings, **rest):
 # ---------------------------------------------------------------- configs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['market', 'market_cpu'])
 def test_settings_make_configs_that_fit_together(suite, arguments, name):
     runs = suite.plan(arguments(ROOT / f'tools/suites/{name}.yml', '--seeds', 3))
@@ -111,6 +112,7 @@ def test_only_the_named_settings_run(suite, arguments, monkeypatch, tmp_path):
         suite.choose(runs, ['uda_glc', 'nothing'])
 
 
+@pytest.mark.slow
 def test_schedules_are_those_of_their_names(suite, arguments):
     full = {run.setting: run for run in suite.plan(arguments('--seeds', 0))}
     small = {run.setting: run for run in suite.plan(arguments('--cpu', '--seeds', 0))}

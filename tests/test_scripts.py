@@ -78,6 +78,7 @@ def test_script_parses(script):
     subprocess.run(['bash', '-n', script], check=True)
 
 
+@pytest.mark.slow
 def test_environment_is_made_once_and_completed_for_the_tests(checkout):
     status, output, installs = make_environment(checkout)
     assert (status, installs) == (0, 1), output
@@ -153,6 +154,7 @@ def test_epochs_are_told_while_a_step_runs(checkout):
     assert end.startswith('title: done in ')
 
 
+@pytest.mark.slow
 def test_changed_requirements_make_a_new_environment(checkout):
     make_environment(checkout, 'tests')
     with (checkout / 'requirements' / 'runtime.txt').open('a') as file:

@@ -43,6 +43,7 @@ def test_the_promised_leaves_exist():
     assert {f'{network}_{data}_sup' for network in networks for data in ('market', 'msmt')} <= set(NAMES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', [name for name in NAMES if name.startswith('vit')])
 def test_images_have_the_size_of_the_network(name):
     cfg = load(name)
@@ -56,6 +57,7 @@ def test_images_have_the_size_of_the_network(name):
             assert steps['PadRandomCrop'].padding == 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', NAMES)
 def test_leaf_is_short_and_consistent(name):
     assert len((CONFIGS / 'source' / f'{name}.py').read_text().splitlines()) <= 20
@@ -93,6 +95,7 @@ def test_parts_fit_together(name):
     assert norms == ['bottleneck', *(f'bottleneck{part}' for part in parts)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', PUBLISHED)
 def test_leaf_holds_the_numbers_of_the_recipe(name):
     cfg = load(name)

@@ -108,6 +108,7 @@ def content(folder):
     return {path: path.is_file() and path.read_bytes() for path in folder.rglob('*')}
 
 
+@pytest.mark.slow
 def test_what_mmengine_writes_is_named_by_the_work_dir(images, tmp_path):
     cfg = prepare_config(tiny_config(images, tmp_path))
     with full_disk(10), pytest.raises(OSError, match=f"File too large: '{tmp_path}'"):

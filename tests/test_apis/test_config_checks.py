@@ -172,6 +172,7 @@ def test_small_configs_are_right(config, tmp_path):
     check_config(config(tmp_path, tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'options',
     [
@@ -315,6 +316,7 @@ def test_different_image_sizes_are_named_with_their_keys(options, said, tmp_path
     check_config(cfg)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('key', ['pipeline.1.scale', 'pipeline.3.size', 'model.backbone.img_size'])
 @pytest.mark.parametrize('size', [[], (64,), (64, 128, 3), (0, 128), (64, -1), (64.5, 128)])
 def test_what_is_no_image_size_is_refused(key, size, tmp_path):

@@ -38,6 +38,7 @@ def same(first, second):
     return np.array_equal(first.features, second.features)
 
 
+@pytest.mark.slow
 def test_features_are_those_of_the_tool_bit_for_bit(network, infer, tmp_path, monkeypatch):
     tool = ROOT / 'tools/analysis_tools/extract_features.py'
     out = tmp_path / 'features.npz'

@@ -97,6 +97,7 @@ def test_values_that_mmengine_cannot_read(text, value):
     assert repr(parse_value(text)) == repr(value)
 
 
+@pytest.mark.slow
 @given(literals)
 def test_a_value_as_python_writes_it_is_read(value):
     assert repr(parse_value(repr(value))) == repr(value)

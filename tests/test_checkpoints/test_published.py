@@ -153,6 +153,7 @@ def test_usl_resnets(save, one_block, ibn):
         load_model_checkpoint(MODELS.build(resnet_config(ibn)), path)
 
 
+@pytest.mark.slow
 def test_source_resnet_with_stages_by_name(save, one_block):
     net, norm = randomize(bottleneck_resnet(ibn=True)), randomize(nn.BatchNorm1d(2048))
     state = {f'base.{key}': value for key, value in net.state_dict().items()}
@@ -191,6 +192,7 @@ def test_classifier_is_loaded_where_it_has_the_same_persons(save, persons):
 # ---------------------------------------------------------------- networks alone
 
 
+@pytest.mark.slow
 def test_published_names_are_ours():
     with torch.device('meta'):
         vit, ours = timm.create_model('vit_small_patch16_224'), PASSViT('small', num_part_tokens=0)
@@ -266,6 +268,7 @@ def test_usl_vit_at_384_pixels(save, hw_ratio):
     assert_same_features(model, source, (384, 128))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('old', [False, True])
 def test_imagenet_ibn_resnets(save, one_block, old):
     source, model = randomize(bottleneck_resnet(ibn=True)), ResNet(50, ibn=True)
@@ -317,6 +320,7 @@ def osnet_names():
     return [*names, 'classifier.weight', 'classifier.bias']
 
 
+@pytest.mark.slow
 def test_osnet_of_torchreid(save):
     model = OSNet('x0_25')
     shapes = {name: value.shape for name, value in model.state_dict().items()}

@@ -236,6 +236,7 @@ def test_images_of_one_name_do_not_meet(tmp_path, mode):
     assert os.path.samefile(placed[0], names[0]) == (mode != 'copy')
 
 
+@pytest.mark.slow
 def test_missing_images_are_named(people, tmp_path):
     with pytest.raises(SystemExit, match=r'140 of 140 images are no files, the first is'):
         main(
@@ -281,6 +282,7 @@ def test_too_few_images_for_a_correction(people, tmp_path, capsys):
     assert len(table(tmp_path / 'out')) == 30
 
 
+@pytest.mark.slow
 def test_images_by_a_network_of_ones_own(network, tmp_path, capsys):
     options = ['--config', network.config, '--weights', network.weights, '--labeler', 'JaccardDBSCAN']
     main([*map(str, [*options, network.images, tmp_path / 'out']), '--corrector', 'none', '--workers', '0'])

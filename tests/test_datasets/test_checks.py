@@ -57,6 +57,7 @@ def test_very_many_files_are_not_looked_at(tmp_path, logged, monkeypatch):
     assert len(logged) == 1
 
 
+@pytest.mark.slow
 def test_a_training_with_an_evaluation_compares_its_sets(tmp_path, logged):
     images = write_images(tmp_path / 'images', num_ids=4)
     cfg = tiny_config(images, tmp_path / 'run')

@@ -96,6 +96,7 @@ def test_another_pipeline_and_a_subset_share_the_images(folder, decoded):
     assert len(decoded) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'read', [lambda dataset: dataset, lambda dataset: pickle.loads(pickle.dumps(dataset))]
 )

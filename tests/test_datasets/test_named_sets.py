@@ -157,6 +157,7 @@ def test_cuhk03_listed_images(tmp_path):
         CUHK03(root, check='off')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('damage', ['empty', 'text', 'no labels', 'index 0', 'index 6'])
 def test_cuhk03_damaged_protocol_is_named(tmp_path, damage):
     path = write_cuhk03(tmp_path) / 'cuhk03_new_protocol_config_detected.mat'
@@ -173,6 +174,7 @@ def test_cuhk03_damaged_protocol_is_named(tmp_path, damage):
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('base', WRITERS)
 def test_base_config_reads_its_data_set_at_its_size(tmp_path, base):
     WRITERS[base](tmp_path)

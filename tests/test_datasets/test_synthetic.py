@@ -52,6 +52,7 @@ def test_plan_follows_the_protocol():
     assert min(Counter(job.person for job in train).values()) == spec.train_images
 
 
+@pytest.mark.slow
 def test_images_depend_on_nothing_but_seed_and_job():
     planned = synthetic.plan(SPEC)[:4]
     first = [synthetic.draw(SPEC, job) for job in planned]
@@ -94,6 +95,7 @@ def test_loads_with_its_own_counts(root):
     assert SyntheticReID.count(test.scan('gallery')).junk == 1
 
 
+@pytest.mark.slow
 def test_missing_images_are_found(root, tmp_path):
     copy = tmp_path / 'data'
     make_synthetic(copy, SPEC, workers=1)

@@ -40,6 +40,7 @@ def test_the_numbers_of_a_drawing_have_the_defaults_of_its_class():
     assert {name: default for name, (default, _) in numbers.items()} == asdict(SyntheticSpec())
 
 
+@pytest.mark.slow
 def test_make_then_verify(run, tmp_path):
     make = (
         'make_synthetic',

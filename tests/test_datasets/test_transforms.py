@@ -105,6 +105,7 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path, monkeypat
     assert LoadReIDImage(max_pixels=40 * 64)(dict(img_path=str(path)))['img'].shape == (64, 40, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('size', [(20_000, 20_000), (30_000, 1_400)])
 def test_a_huge_image_is_refused_by_default(tmp_path, size):
     Image.new('1', size).save(tmp_path / 'a.png')

@@ -202,6 +202,7 @@ def test_every_data_set_walks_alike(tmp_path, monkeypatch, layout):
     assert 'pipe.jpg' in logged[0]
 
 
+@pytest.mark.slow
 def test_ten_thousand_files_take_no_time(tmp_path):
     for number in range(100):
         (tmp_path / str(number)).mkdir()

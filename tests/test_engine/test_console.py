@@ -106,11 +106,13 @@ def test_an_evaluation_is_told(images, tmp_path, capsys):
     assert len(lines) < 8
 
 
+@pytest.mark.slow
 def test_debug_shows_everything(images, tmp_path, capsys):
     build_runner(prepare_config(tiny_config(images, tmp_path, log_level='DEBUG')))
     assert 'System environment' in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_long_epoch_is_told_without_a_terminal(images, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(summary_hook, '_SILENCE', 0)
     train(source_config(images, tmp_path, train_cfg__max_epochs=1))

@@ -46,6 +46,7 @@ def test_centroids_are_means_of_what_the_labeler_sees(unit):
         torch.testing.assert_close(labeling.certainty[pseudo.labels == cluster], cosines)
 
 
+@pytest.mark.slow
 def test_one_labeling_searches_once_and_keeps_nothing(monkeypatch):
     searched, views = [], []
     search, make = view_module.unit_knn_graph, labeling_module.FeatureView

@@ -120,6 +120,7 @@ def test_a_run_without_failure_ends_as_ever():
     assert left_over(running.pid) == []
 
 
+@pytest.mark.slow
 def test_cpu_time_of_a_process_and_its_children():
     before = processes._cpu_ticks(os.getpid())
     assert before > 0

@@ -252,11 +252,13 @@ def test_another_setting_is_one_warning_with_both_values(run, tmp_path, key):
     assert message in warning
 
 
+@pytest.mark.slow
 def test_the_values_of_the_checkpoint_are_used(run, tmp_path):
     runner = resumed(run, tmp_path, {'optim_wrapper.optimizer.lr': 0.5})
     assert runner.optim_wrapper.get_lr()['lr'] == [0.05]
 
 
+@pytest.mark.slow
 def test_the_same_training_and_a_longer_one_warn_of_nothing(run, tmp_path):
     options = {
         'train_cfg.max_epochs': 8,

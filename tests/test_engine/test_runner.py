@@ -63,6 +63,7 @@ def test_a_used_folder_is_refused_before_anything_is_built(images, tmp_path):
         pass
 
 
+@pytest.mark.slow
 def test_log_begins_with_versions_and_says_which_data_were_found(images, tmp_path):
     runner = build_runner(prepare_config(tiny_config(images, tmp_path)))
     runner.build_dataloader(runner.cfg.train_dataloader)

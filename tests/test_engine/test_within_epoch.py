@@ -150,6 +150,7 @@ def test_checkpoints_by_iteration_are_kept_and_resumed_after_the_last_batch_too(
     assert_same(run[1], state(train(*altered(run, tmp_path, 3, lambda content: None))))
 
 
+@pytest.mark.slow
 def test_another_memory_is_refused_within_an_epoch(run, tmp_path):
     def cut(content):
         content['memory']['bank'] = content['memory']['bank'][:1]

@@ -239,6 +239,7 @@ def vit_names(depth, parts=3, stem='patch'):
     return names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('arch', 'dim', 'parameters'), [('small', 384, 21.6e6), ('base', 768, 85.7e6)])
 @pytest.mark.parametrize('parts', [3, 0])
 @pytest.mark.parametrize('stem', ['patch', 'ics'])

@@ -93,6 +93,7 @@ PUBLISHED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', PUBLISHED)
 def test_published_files_compute_the_same(name, tmp_path):
     network, classifier = PUBLISHED[name]

@@ -45,6 +45,7 @@ def codelength(weights, labels):
     return length
 
 
+@pytest.mark.slow
 def test_map_equation_finds_the_shortest_code_of_a_small_graph():
     rng = np.random.default_rng(0)
     weights = 0.05 * rng.random((7, 7))

@@ -165,6 +165,7 @@ def test_a_chain_of_outliers_is_taken_in_for_three_links():
     np.testing.assert_array_equal(take_in(links, labels, everyone), [0, 0, 0, 0, -1, -1])
 
 
+@pytest.mark.slow
 def test_labels_of_the_consensus_itself_stay():
     """Its outliers are the images that it leaves out; nothing else knows better."""
     features, cams, _ = people(np.full(40, 8), 1.0, 3)
@@ -404,6 +405,7 @@ def test_a_few_people_who_look_like_others_stay(share):
     assert (again >= 0.5 * (1 - scores(labels, truth))).all()  # at least half of the halves
 
 
+@pytest.mark.slow
 def test_labels_of_the_graph_stay(monkeypatch):
     """They join nothing that the graph does not, but a proposal has little to add to them."""
     view, _ = hard_modes(0)
@@ -415,6 +417,7 @@ def test_labels_of_the_graph_stay(monkeypatch):
     np.testing.assert_array_equal(accept_changes(view, labels, proposal), proposal)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('count', [1, 2, 5, 30])
 @pytest.mark.parametrize('fill', [0.0, 1.0])
 def test_degenerate_features(count, fill):
@@ -467,6 +470,7 @@ def test_careful_correctors_choose_by_the_evidence(make):
         make(careful=2)(view, labels)
 
 
+@pytest.mark.slow
 def test_consensus_linking_weighs_the_graph_of_the_consensus():
     features, cams, truth = seen_by_cameras()
     view = FeatureView(features, cams)

@@ -352,6 +352,7 @@ def test_links_of_the_published_network():
     assert (labels.max() + 1, (labels < 0).sum()) == (292, 2799)
 
 
+@pytest.mark.slow
 def test_predicted_links_are_the_dense_softmax(monkeypatch):
     monkeypatch.setattr(linking, '_PAIRS_PER_BLOCK', 37)  # the last block is not full
     features, labels, _ = planted()
@@ -493,6 +494,7 @@ def test_output_is_of_the_kind_of_the_features():
     np.testing.assert_array_equal(array, tensor.numpy())
 
 
+@pytest.mark.slow
 def test_inputs_are_not_modified():
     features, labels, _ = planted()
     features *= 2
@@ -502,6 +504,7 @@ def test_inputs_are_not_modified():
     np.testing.assert_array_equal(labels, copies[1])
 
 
+@pytest.mark.slow
 def test_prediction_follows_the_images():
     features, labels, _ = planted(spread=0.3)
     glc = small_glc().fit(features, labels=labels)
@@ -516,6 +519,7 @@ def test_label_numbers_do_not_matter():
     np.testing.assert_array_equal(small_glc()(features, labels), small_glc()(features, renumbered))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('score_share', [0.0, 0.5])
 def test_training_does_not_depend_on_what_the_view_has_found(score_share):
     features, labels, _ = planted(spread=0.5)
@@ -536,6 +540,7 @@ def test_training_sees_no_unlabeled_image():
     )
 
 
+@pytest.mark.slow
 def test_images_without_label_are_labeled():
     features, labels, truth = planted(noise=0)
     assert (labels == -1).any()
@@ -658,12 +663,14 @@ def test_fewer_images_than_neighbors_and_fewer_clusters_than_a_subgraph_takes():
     assert adjusted_rand_score(corrected, truth) > 0.9
 
 
+@pytest.mark.slow
 def test_duplicated_images():
     features, labels, truth = planted(spread=0, noise=0)
     labels = small_glc(k=12)(features, labels)
     assert adjusted_rand_score(labels, truth) == 1
 
 
+@pytest.mark.slow
 def test_one_giant_cluster():
     features, _, truth = planted()
     labels = np.where(truth < 28, 0, truth)

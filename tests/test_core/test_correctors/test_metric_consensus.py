@@ -78,6 +78,7 @@ def noisy(truth, kind, seed=0):
     return np.where(rng.random(len(truth)) < 0.3, rng.integers(truth.max() + 1, size=len(truth)), truth)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', ['merged', 'split', 'outliers', 'wrong'])
 @pytest.mark.parametrize('with_cameras', [False, True])
 def test_planted_noise_is_corrected(kind, with_cameras):
@@ -110,6 +111,7 @@ def test_cameras_reach_labelers_and_correctors():
         assert known > unknown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('linking', ['communities', 'components'])
 def test_glc_learns_from_features_without_cameras(linking):
     features, cams, truth = seen_by_cameras()

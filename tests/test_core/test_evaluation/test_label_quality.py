@@ -45,6 +45,7 @@ def naive_quality(labels, truth, outliers):
     }
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(images=LABELLINGS, outliers=st.sampled_from(['singletons', 'dropped']))
 def test_equals_pair_by_pair_counts(images, outliers):

@@ -55,6 +55,7 @@ def naive_scores(*task, ranks=(1, 5, 10)):
     return {'mAP': np.mean(precisions), 'mINP': np.mean(penalties), **cmc}
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 10_000), num_cams=st.integers(2, 4))
 def test_equals_a_plain_loop(seed, num_cams):

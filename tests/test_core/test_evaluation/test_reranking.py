@@ -180,6 +180,7 @@ def test_blocks_of_an_expansion_change_nothing(monkeypatch):
         np.testing.assert_allclose(part, expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_methods_of_the_benchmark_agree(monkeypatch):
     folder = Path(__file__).resolve().parents[3] / 'tools/benchmarks'
     monkeypatch.syspath_prepend(folder)

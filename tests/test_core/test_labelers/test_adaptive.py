@@ -297,6 +297,7 @@ def test_response():
     assert response(np.array([0, 0, -1, -1, -1, -1, -1, -1]), np.zeros(8, int), 2, 4) == 1
 
 
+@pytest.mark.slow
 def test_cameras_matter():
     features, cams, truth = seen_by_cameras()
     known, ignored = (AdaptiveConsensus(use_cameras=use)(features, cams) for use in (True, False))

@@ -97,6 +97,7 @@ def test_hdbscan_leaves_far_images_alone():
     assert (labels >= 0).sum() >= 16
 
 
+@pytest.mark.slow
 @by_name('threshold', [0.3, 0.6, 0.9])
 def test_agglomerative_is_scipys_average_linkage_of_the_dense_distances(threshold):
     features = clustered_features(120, 9, noise=0.3)

@@ -26,6 +26,7 @@ def test_equals_dense_dbscan(eps, min_samples, noise):
     assert labels.max() > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', [np.asarray, torch.from_numpy])
 def test_features_as_they_are(kind):
     """Norms between 0.5 and 1.5 change who is near, how near, and the labels."""
@@ -96,6 +97,7 @@ def test_timings_of_the_last_call():
     assert all(seconds > 0 for seconds in labeler.timings_.values())
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=10)
 @given(seed=st.integers(0, 10_000))
 def test_permuting_images_permutes_labels_and_rotation_changes_nothing(seed):

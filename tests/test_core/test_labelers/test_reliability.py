@@ -53,6 +53,7 @@ def test_equals_sets_of_images(seed, keep):
     np.testing.assert_array_equal(reliable_labels(labels, independence, compactness, threshold), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'labeler',
     [

@@ -36,6 +36,7 @@ batches = st.integers(1, 12).flatmap(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=50)
 @given(batches, st.sampled_from([None, 0.0, 0.3]))
 def test_equals_a_double_loop(batch, margin):

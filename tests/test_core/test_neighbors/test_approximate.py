@@ -30,6 +30,7 @@ def check_order(result):
     assert (np.diff(others, axis=1)[steps == 0] > 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('small_lists')
 def test_finds_most_neighbors_at_their_exact_similarities():
     features = clustered_features(4000, 150, noise=0.12)
@@ -173,6 +174,7 @@ def test_rows_on_their_own():
         assert likely_neighbors(x, rows, 20, 40, 6).equal(everyone[rows])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('small_lists')
 def test_result_does_not_depend_on_threads_blocks_or_the_generator(monkeypatch):
     features = clustered_features(1500, 100, seed=4)

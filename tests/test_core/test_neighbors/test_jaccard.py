@@ -21,6 +21,7 @@ def as_dense(distance):
     return dense
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('num_images', 'k1', 'k2', 'noise'),
     [
@@ -38,6 +39,7 @@ def test_equals_the_dense_definition(num_images, k1, k2, noise):
     np.testing.assert_allclose(as_dense(distance), naive_jaccard(features, k1, k2), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('k2', [2, [2, 4, 6], (1, 1, 1)])
 def test_several_scales_give_the_mean_each_with_its_k2(k2):
     features = clustered_features(70, 5, 0.3)
@@ -83,6 +85,7 @@ def test_symmetric_positive_and_the_same_for_any_block(monkeypatch):
     np.testing.assert_array_equal(distance.toarray(), jaccard_distance(features, 15, 4, 0.7).toarray())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('max_distance', [0.3, 0.5, 0.7, 0.75, 0.9])
 def test_pairs_that_only_some_matrices_join_are_not_lost(max_distance):
     """Far pairs are given up before the last matrices are looked at, which must not show."""
@@ -157,6 +160,7 @@ def test_bad_arguments():
         jaccard_distance(features, 5, 2, graph=knn_graph(features[:-1], 5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('eps', [0.6, 0.5])
 def test_reference_partition_from_the_reference_graph(eps):
     data = np.load(shared_data('labels/market1501_pass_vit_s.npz'))

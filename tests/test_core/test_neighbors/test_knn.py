@@ -32,6 +32,7 @@ def test_neighbors_equal_a_dense_sort(backend):
     assert (graph.indices.dtype, graph.similarities.dtype) == (torch.int64, torch.float32)
 
 
+@pytest.mark.slow
 def test_result_does_not_depend_on_backend_or_blocks(backend):
     features = clustered_features(400, 9, noise=0.05, seed=3)
     features[100:140] = features[5]
