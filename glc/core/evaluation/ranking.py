@@ -269,9 +269,9 @@ def _match_ranks(
         torch.searchsorted(gallery_ids[by_identity], query_ids, side=side) for side in ('left', 'right')
     )
     counts = (ends - begins).masked_fill(query_ids < 0, 0)
-    for block in query_blocks(query, gallery):
+    for block, nearness in _nearness(query, gallery, distance):
         rows = slice(block.start, block.stop)
-        nearness = _nearness(query, gallery, block, distance).index_fill_(1, unknown, -torch.inf)
+        nearness.index_fill_(1, unknown, -torch.inf)
         count = counts[rows]
         matched = torch.arange(len(block), device=query.device).repeat_interleave(count)
         number = torch.arange(len(matched), device=query.device) - (count.cumsum(0) - count)[matched]
@@ -295,12 +295,25 @@ def _ranks(nearness: Tensor, queries: Tensor, images: Tensor) -> Tensor:
     return torch.empty_like(order).scatter_(1, order, numbers.expand_as(order))[queries, images] + 1
 
 
-def _nearness(query: Tensor, gallery: Tensor, block: range, distance: BlockDistance | None) -> Tensor:
-    """Compute the nearness (B, G) of a block of queries in new memory: cosine similarities, or negative distances."""
-    if distance is None:
-        return query[block.start : block.stop] @ gallery.T
-    distances = _checked_distance(distance(block), block, len(gallery)).to(query.device)
-    return -distances.to(torch.promote_types(distances.dtype, torch.float32)).contiguous()
+def _nearness(
+    query: Tensor, gallery: Tensor, distance: BlockDistance | None
+) -> Iterator[tuple[range, Tensor]]:
+    """Compute the nearness (B, G) of blocks of queries: cosine similarities, or negative distances.
+
+    A block takes the memory of the one before: new pages for so many numbers take as long as a pass over them.
+    """
+    memory = query.new_empty(0, len(gallery))
+    for block in query_blocks(query, gallery):
+        distances = None if distance is None else _checked_distance(distance(block), block, len(gallery))
+        dtype = torch.promote_types(torch.float32 if distances is None else distances.dtype, torch.float32)
+        if len(memory) < len(block) or memory.dtype != dtype:
+            memory = memory.new_empty(len(block), len(gallery), dtype=dtype)
+        nearness = memory[: len(block)]
+        if distances is None:
+            torch.mm(query[block.start : block.stop], gallery.T, out=nearness)
+        else:
+            nearness.copy_(distances).neg_()
+        yield block, nearness
 
 
 def _rankings(
@@ -323,7 +336,7 @@ def _rankings(
     query, gallery = query_and_gallery(query_features, gallery_features)
     query_ids, gallery_ids = _both(query_pids, gallery_pids, query, gallery, 'identities')
     query_views, gallery_views = _both(query_cams, gallery_cams, query, gallery, 'cameras')
-    for block in query_blocks(query, gallery):
+    for block, nearness in _nearness(query, gallery, distance):
         rows = slice(block.start, block.stop)
         same_id = query_ids[rows, None] == gallery_ids
         same_id = same_id & (gallery_ids >= 0)
@@ -332,7 +345,6 @@ def _rankings(
             ignored |= gallery_ids < 0
         if same_camera == 'drop':
             ignored |= same_id & (query_views[rows, None] == gallery_views) & (gallery_views >= 0)
-        nearness = _nearness(query, gallery, block, distance)
         ranking = nearness.masked_fill(ignored, -torch.inf).argsort(dim=1, descending=True, stable=True)
         yield ranking, ignored, same_id & ~ignored
 
