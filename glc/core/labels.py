@@ -42,7 +42,10 @@ def as_unit_features(features: Any, name: str = 'features') -> Tensor:
     if x.is_complex():
         raise ValueError(f'{name} must be real numbers, got {x.dtype}')
     x = _as_float32(x)
-    norms = torch.cat([torch.linalg.vector_norm(rows.double(), dim=1) for (rows,) in row_blocks(x)])
+    # Written in place: small results between the blocks would leave holes that no later block fits into.
+    norms = torch.empty(len(x), dtype=torch.float64, device=x.device)
+    for rows, result in row_blocks(x, norms):
+        torch.linalg.vector_norm(rows.double(), dim=1, out=result)
     finite = norms.isfinite()
     if not finite.all():
         rows = (~finite).nonzero().squeeze(1)
@@ -267,8 +270,9 @@ def center_similarity(x: Tensor, y: Tensor, centroids: Tensor) -> Tensor:
         >>> center_similarity(torch.eye(2), torch.tensor([0, -1]), torch.tensor([[0.6, 0.8]]))
         tensor([0.6000,    nan])
     """
-    blocks = row_blocks(x, y.clamp(min=0))
-    found = torch.cat([(rows * centroids[labels]).sum(1) for rows, labels in blocks])
+    found = x.new_empty(len(x))
+    for rows, labels, result in row_blocks(x, y.clamp(min=0), found):
+        torch.sum(rows * centroids[labels], dim=1, out=result)
     return found.masked_fill(y < 0, torch.nan)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -25,6 +25,7 @@ from glc.core.parameters import (
 #: Tightest and loosest cut of ``cut='auto'``.
 CUT_RANGE = (0.5, 0.75)
 _CUT_STEP = 0.005
+_NODES_PER_BLOCK = 2**14
 
 
 @checked(min_size=AT_LEAST_ONE, **SEED)
@@ -229,14 +230,11 @@ def _communities(
     weight makes the result independent of the order in which the caller lists them, unless two hold the same weight.
     """
     similarity = as_graph(similarity, 'similarity')
-    networkit = import_module('networkit')  # takes seconds to import
     images = np.argsort(similarity.sum(axis=1, dtype=np.float64), kind='stable')
-    upper = sparse.triu(similarity[images][:, images], k=1).tocsr()
-    upper.sort_indices()
-    upper = upper.tocoo()
-    graph = networkit.GraphFromCoo(
-        (upper.data.astype(np.float64), (upper.row, upper.col)), n=len(images), weighted=True
-    )
+    networkit = import_module('networkit')  # takes seconds to import
+    graph = networkit.Graph(len(images), weighted=True)
+    for edges in _upper_edges(similarity, images):
+        graph.addEdges(edges)
     num_threads = networkit.getMaxNumberOfThreads()
     networkit.setSeed(seed, False)
     networkit.setNumberOfThreads(1)
@@ -249,3 +247,21 @@ def _communities(
     found[images] = search.getPartition().getVector()
     _, first, community = np.unique(found, return_index=True, return_inverse=True)
     return compact_labels(first[community], min_size)  # numbered in the order of their first images
+
+
+def _upper_edges(
+    similarity: sparse.csr_array, images: np.ndarray
+) -> Iterator[tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]]:
+    """List the edges i < j of a graph whose node i is ``images[i]``, in blocks: weights, i and j, both rising.
+
+    The blocks keep copies of the graph out of memory, of which all together would be larger than the graph.
+    """
+    node = np.empty(len(images), similarity.indices.dtype)
+    node[images] = np.arange(len(images))
+    for start in range(0, len(images), _NODES_PER_BLOCK):
+        block = similarity[images[start : start + _NODES_PER_BLOCK]]
+        block.indices = node[block.indices]
+        block = sparse.triu(block, k=start + 1, format='csr')
+        block.sort_indices()
+        pairs = block.tocoo()
+        yield pairs.data.astype(np.float64), (pairs.row + start, pairs.col)

@@ -87,24 +87,39 @@ def relative_similarity(distance: sparse.csr_array, chain: float) -> sparse.csr_
                [1.21, 0.  , 0.  ],
                [0.74, 0.  , 0.  ]])
     """
-    pairs = distance.tocoo()
-    rows, cols, similarity = pairs.row, pairs.col, 1 - pairs.data.astype(np.float64)
-    edges = rows != cols
-    rows, cols, similarity = rows[edges], cols[edges], similarity[edges]
-    starts = np.concatenate([[0], np.bincount(rows, minlength=distance.shape[0]).cumsum()])
-    usual = _mean_of_strongest(starts, similarity, _STRONGEST)
-    both = np.sqrt(usual[rows] * usual[cols])  # exact where both are equal: a pair that has only each other
-    relative = similarity / both
-    kept = similarity >= both**chain
-    return sparse.csr_array((relative[kept], (rows[kept], cols[kept])), shape=distance.shape)
+    parts = distance.indptr.astype(np.int64), distance.indices, distance.data
+    return sparse.csr_array(_relative_rows(*parts, _usual(*parts), chain), shape=distance.shape)
 
 
 @compiled()
-def _mean_of_strongest(starts: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
-    """Mean of the ``count`` largest values of every row, of all if there are fewer; 1 for an empty row."""
+def _usual(starts: np.ndarray, columns: np.ndarray, distances: np.ndarray) -> np.ndarray:
+    """Mean of the 8 largest similarities of every image, of all if there are fewer; 1 for an image without edges."""
     means = np.ones(len(starts) - 1)
-    for row in range(len(means)):
-        own = np.sort(values[starts[row] : starts[row + 1]])
+    for i in range(len(means)):
+        row = slice(starts[i], starts[i + 1])
+        own = np.sort(1 - distances[row][columns[row] != i].astype(np.float64))
         if len(own):
-            means[row] = own[-count:].mean()
+            means[i] = own[-_STRONGEST:].mean()
     return means
+
+
+@compiled()
+def _relative_rows(
+    starts: np.ndarray, columns: np.ndarray, distances: np.ndarray, usual: np.ndarray, chain: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Relative similarities that are kept, as data, columns and row starts."""
+    values = np.empty(len(columns))
+    kept = np.empty(len(columns), columns.dtype)
+    ends = np.zeros(len(starts), columns.dtype)
+    filled = 0
+    for i in range(len(starts) - 1):
+        for entry in range(starts[i], starts[i + 1]):
+            j = columns[entry]
+            similarity = 1 - np.float64(distances[entry])
+            both = np.sqrt(usual[i] * usual[j])  # exact where both are equal: a pair that has only each other
+            if i != j and similarity >= both**chain:
+                values[filled] = similarity / both
+                kept[filled] = j
+                filled += 1
+        ends[i + 1] = filled
+    return values[:filled], kept[:filled], ends

@@ -231,26 +231,32 @@ def consensus_distance(view: FeatureView[Any], seed: int = 0) -> sparse.csr_arra
 
 
 def _consensus(view: FeatureView[Any], seed: int, timings: Timings, rule: Growth) -> Consensus:
-    part, judged = view, EVERYONE
-    if len(view) > _MANY_IMAGES:
-        with timings.stage('knn'):
-            images, within = whole_regions(view.centered, _JUDGED_IMAGES)
-        part, judged = view.of_images(images), within.cpu().numpy()
+    if len(view) <= _MANY_IMAGES:
+        sizes, labels_at = _fitting(view, seed, timings, rule)
+        return Consensus(sizes, labels_at(sizes[-1]))
+    with timings.stage('knn'):
+        images, within = whole_regions(view.centered, _JUDGED_IMAGES)
+    sizes = _fitting(view.of_images(images), seed, timings, rule, within.cpu().numpy())[0]
+    view.expect(scales_for(sizes[-1])[0][-1])  # now it is known: a wider search of so many images takes long
+    return Consensus(sizes, labels_for(view, sizes[-1], seed, timings))
+
+
+def _fitting(
+    view: FeatureView[Any], seed: int, timings: Timings, rule: Growth, judged: Images = EVERYONE
+) -> tuple[tuple[float, ...], Callable[[float], np.ndarray]]:
+    """Find the sizes of :func:`consensus` by the ``judged`` images; return them and what labels with a size."""
 
     @cache
     def labels_at(size: float) -> np.ndarray:
-        return labels_for(part, size, seed, timings)
+        return labels_for(view, size, seed, timings)
 
-    limit = len(part) / _FEWEST_PEOPLE
+    limit = len(view) / _FEWEST_PEOPLE
     sizes = rule.sizes(labels_at, limit, judged) if limit > _FOR_FEW else [_FOR_FEW]
-    cameras = None if part.cam_ids is None else part.cam_ids.cpu()[judged]
+    cameras = None if view.cam_ids is None else view.cam_ids.cpu()[judged]
     factor = view.reach * rule.across(one_camera_share(labels_at(sizes[-1])[judged], cameras))
     if factor != 1:
         sizes.append(factor * sizes[-1])
-    if part is view:
-        return Consensus(tuple(sizes), labels_at(sizes[-1]))
-    view.expect(scales_for(sizes[-1])[0][-1])  # now it is known: a wider search of so many images takes long
-    return Consensus(tuple(sizes), labels_for(view, sizes[-1], seed, timings))
+    return tuple(sizes), labels_at
 
 
 def labels_for(

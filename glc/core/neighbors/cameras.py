@@ -83,18 +83,13 @@ def camera_levels(features: np.ndarray | Tensor, cam_ids: np.ndarray | Tensor) -
     """
     x = as_unit_features(features)
     cameras, camera = as_labels(cam_ids, len(x), 'cam_ids').to(x.device).unique(return_inverse=True)
-    order = camera.argsort(stable=True)  # so that the images of a camera are a slice
-    place = torch.empty_like(order)
-    place[order] = torch.arange(len(order), device=x.device)
-    sizes = camera.bincount()
-    by_camera, first = x[order].split(sizes.tolist()), sizes.cumsum(0) - sizes
+    by_camera = camera.argsort(stable=True).split(camera.bincount().tolist())
     # Sums in float64, so that their order (which CUDA does not fix) leaves no trace in the float32 result.
     sums = torch.zeros(len(cameras), len(cameras), dtype=torch.float64, device=x.device)
     size = np.clip(_SAMPLE_SIMILARITIES // len(x), *_SAMPLE)
     sample = torch.arange(0, len(x), max(1, round(len(x) / int(size))), device=x.device)
     for rows in sample.split(_SAMPLE[0]):
-        some = x[rows]
-        nearest = [_nearest_mean(some, *part, place[rows]) for part in zip(by_camera, first, strict=True)]
+        nearest = [_nearest_mean(x, rows, images) for images in by_camera]
         sums.index_add_(0, camera[rows], torch.stack(nearest, dim=1).double())
     counts = camera[sample].bincount(minlength=len(cameras))[:, None]
     levels = (sums / counts.clip(min=1)).float()
@@ -106,22 +101,21 @@ def camera_levels(features: np.ndarray | Tensor, cam_ids: np.ndarray | Tensor) -
     return torch.where(unknown, levels[~unknown].mean(), levels) if unknown.any() else levels
 
 
-def _nearest_mean(x: Tensor, images: Tensor, first: Tensor, place: Tensor) -> Tensor:
-    """Compute the mean similarity (B,) of every vector and its nearest images of one camera, without itself.
+def _nearest_mean(x: Tensor, rows: Tensor, images: Tensor) -> Tensor:
+    """Compute the mean similarity (B,) of each of the ``rows`` and its nearest images of one camera, without itself.
 
     Args:
-        x: Unit features (B, D).
-        images: Unit features (M, D) of the images of the camera.
-        first: Place of the first one among all images.
-        place: Place of every vector among all images (B,).
+        x: Unit features (N, D).
+        rows: Some images (B,).
+        images: The images of the camera (M,), rising.
     """
-    best = x.new_empty(len(x), 0)
-    own = place - first
-    for start in range(0, len(images), _BLOCK_SIMILARITIES // _SAMPLE[0]):
-        block = images[start : start + _BLOCK_SIMILARITIES // _SAMPLE[0]]
-        similarities = x @ block.T
-        within = (own >= start) & (own < start + len(block))
-        similarities[within, own[within] - start] = -1.0
+    some = x[rows]
+    best = x.new_empty(len(rows), 0)
+    for block in images.split(_BLOCK_SIMILARITIES // _SAMPLE[0]):
+        similarities = some @ x[block].T
+        place = torch.searchsorted(block, rows).clamp(max=len(block) - 1)
+        itself = block[place] == rows
+        similarities[itself, place[itself]] = -1.0
         best = torch.cat([best, similarities.topk(min(_NEAREST, len(block)), dim=1).values], dim=1)
     return best.topk(min(_NEAREST, len(images)), dim=1).values.mean(1)
 
@@ -152,7 +146,14 @@ def balance_cameras(
     )
     if levels.shape != (len(cameras), len(cameras)):
         raise ValueError(f'levels must be (K, K) for {len(cameras)} cameras, got {tuple(levels.shape)}')
-    scores = graph.similarities - strength * levels[camera[:, None], camera[graph.indices]]
-    scores[:, 0] = torch.inf
-    order = scores.sort(dim=1, descending=True, stable=True).indices[:, :k]
-    return KNNGraph(graph.indices.gather(1, order), scores.gather(1, order))
+    shape = graph.num_nodes, min(k, graph.k)
+    indices, similarities = graph.indices.new_empty(shape), graph.similarities.new_empty(shape)
+    for own, known, known_similarities, chosen, chosen_scores in row_blocks(
+        camera, graph.indices, graph.similarities, indices, similarities
+    ):
+        scores = known_similarities - strength * levels[own[:, None], camera[known]]
+        scores[:, 0] = torch.inf
+        order = scores.sort(dim=1, descending=True, stable=True).indices[:, :k]
+        torch.gather(known, 1, order, out=chosen)
+        torch.gather(scores, 1, order, out=chosen_scores)
+    return KNNGraph(indices, similarities)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import repeat
 from math import ceil
 from typing import TypeAlias
 
@@ -32,6 +33,7 @@ from glc.core.neighbors.jaccard_numba import (
     num_inverted,
     parallel_rows,
     places_in_return,
+    stack_blocks,
 )
 from glc.core.neighbors.jaccard_torch import CompressedRows, encode_rows, near_pairs
 from glc.core.neighbors.knn import KNNGraph, euclidean_graph, neighbor_matrix, unit_knn_graph
@@ -41,6 +43,7 @@ Encoding: TypeAlias = sparse.csr_array | CompressedRows
 Scale: TypeAlias = tuple[int, int]
 
 _TINY = np.finfo(np.float32).tiny
+_ROWS_PER_INVERSION = 2**20  # of millions of images, the lists of all rows would be the largest arrays
 _MATRICES = 16  # of a call of mean_distances, which is compiled for each number of them
 
 
@@ -155,7 +158,7 @@ def unit_jaccard_distance(
     place[order] = torch.arange(len(order), dtype=torch.int32)
     images = order.numpy()
     pairs = _pairs_within(
-        [v for x, graph in views for v in _encodings(x, place[graph.indices[order]], scales, images=images)],
+        [v for x, graph in views for v in _encodings(x, place[graph.indices][order], scales, images=images)],
         max_distance,
         workers,
     )
@@ -323,12 +326,18 @@ def _near_pairs(encodings: list[sparse.csr_array], max_distance: float, rows: ra
         for m in sorted(encodings, key=lambda matrix: matrix.nnz)
     ]
     inverted = num_inverted(len(by_row), max_distance)
-    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-        lists = list(threads.map(lambda matrix: by_column(*matrix), by_row[:inverted]))
     length = _MATRICES * ceil(len(by_row) / _MATRICES)
-    rest = length - len(by_row), length - inverted
-    padded = tuple(by_row + by_row[:1] * rest[0]), tuple(lists + lists[:1] * rest[1])
-    return parallel_rows(partial(mean_distances, len(by_row), *padded, max_distance), rows)
+    padded = tuple(by_row + by_row[:1] * (length - len(by_row)))
+    for start in range(rows.start, rows.stop, _ROWS_PER_INVERSION):
+        window = range(start, min(start + _ROWS_PER_INVERSION, rows.stop))
+        with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+            bounds = repeat(window.start), repeat(window.stop)
+            lists = list(threads.map(by_column, by_row[:inverted], *bounds))
+        lists += lists[:1] * (length - inverted)
+        yield from parallel_rows(
+            partial(mean_distances, len(by_row), padded, tuple(lists), max_distance, window.start), window
+        )
+        del lists  # before the next ones are made
 
 
 def _pairs(
@@ -343,11 +352,19 @@ def _pairs(
     """Find the expanded sets at one scale, and how near their images are: indptr, columns and float64 values."""
     rows = range(len(ranks))
     sizes = (min(k, k1, ranks.shape[1]) for k in (k1, round(k1 / 2) + 1 if half is None else half))
-    mutual = [_stacked(parallel_rows(partial(mutual_neighbors, ranks, places, k), rows)) for k in sizes]
-    counts, columns = _stacked(parallel_rows(partial(expanded_sets, *mutual[0], *mutual[1]), rows))
+    mutual, half_mutual = (_mutual(ranks, places, k) for k in sizes)
+    counts, columns = stack_blocks(parallel_rows(partial(expanded_sets, *mutual, *half_mutual), rows))
     indptr = np.concatenate([[0], counts.cumsum()])
-    nearness = partial(gaussian_rows, features, images, known, indptr, columns)
-    return indptr, columns, np.concatenate(list(parallel_rows(nearness, rows)))
+    values = np.empty(len(columns))
+    list(parallel_rows(partial(gaussian_rows, features, images, known, indptr, columns, values), rows))
+    return indptr, columns, values
+
+
+def _mutual(ranks: np.ndarray, places: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Find the mutual neighbors among the first k: their numbers (N,), and the neighbors (N, k)."""
+    counts, members = np.empty(len(ranks), np.int32), np.empty((len(ranks), k), np.int32)
+    list(parallel_rows(partial(mutual_neighbors, ranks, places, counts, members), range(len(ranks))))
+    return counts, members
 
 
 def _encoding(
@@ -360,15 +377,10 @@ def _encoding(
         weights = weights ** np.repeat(1 / scale, sizes)
     if power != 1:
         weights = np.exp(-(np.maximum(-np.log(weights), 0) ** power))
-    weights = weights / np.repeat(np.add.reduceat(weights, indptr[:-1]), sizes)
+    totals = np.repeat(np.add.reduceat(weights, indptr[:-1]), sizes)
+    weights = np.divide(weights, totals, out=totals)  # the given weights are still needed
     average = partial(averaged_rows, ranks, min(k2, ranks.shape[1]), indptr, columns, weights)
     indptr, columns, weights = join_rows(parallel_rows(average, range(len(ranks))))
     if len(columns) <= np.iinfo(np.int32).max:  # scipy takes the wider type of the two for both
         indptr = indptr.astype(np.int32)
     return sparse.csr_array((weights, columns, indptr), shape=(len(ranks), len(ranks)))
-
-
-def _stacked(blocks: Iterator[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Stack the arrays of blocks of rows."""
-    first, second = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-    return first, second

@@ -14,7 +14,7 @@ and kept by counting on where it is new, which is faster than a branch.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -42,9 +42,25 @@ def parallel_rows(
         yield from threads.map(kernel, starts, stops)
 
 
+def stack_blocks(blocks: Iterable[Sequence[np.ndarray]]) -> list[np.ndarray]:
+    """Stack the arrays of blocks of rows; a block is given up as soon as it is copied, so little is there twice."""
+    left = [list(arrays) for arrays in blocks]
+    lengths = [[len(array) for array in arrays] for arrays in left]
+    stacked = [
+        np.empty((sum(parts), *first.shape[1:]), first.dtype)
+        for parts, first in zip(zip(*lengths, strict=True), left[0], strict=True)
+    ]
+    ends = [len(array) for array in stacked]
+    while left:
+        for part, array in enumerate(left.pop()):
+            stacked[part][ends[part] - len(array) : ends[part]] = array
+            ends[part] -= len(array)
+    return stacked
+
+
 def join_rows(blocks: Iterable[Rows]) -> Rows:
     """Stack blocks of sparse rows: sizes, columns and values to indptr, columns and values."""
-    sizes, columns, values = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    sizes, columns, values = stack_blocks(blocks)
     return np.concatenate([[0], np.cumsum(sizes)]), columns, values
 
 
@@ -70,28 +86,27 @@ def places_in_return(ranks: np.ndarray, places: np.ndarray, start: int, stop: in
 
 @compiled()
 def mutual_neighbors(
-    ranks: np.ndarray, places: np.ndarray, k: int, start: int, stop: int
-) -> tuple[np.ndarray, np.ndarray]:
+    ranks: np.ndarray, places: np.ndarray, counts: np.ndarray, members: np.ndarray, start: int, stop: int
+) -> None:
     """Find the j among the first k neighbors of i that have i among their first k.
 
     Args:
         ranks: Neighbors (N, K), K >= k, of every image.
         places: Their :func:`places_in_return`.
-        k: Neighbors that count.
+        counts: Gets the number of mutual neighbors (N,) of the rows.
+        members: Gets the neighbors (N, k) of the rows, with -1 after the last.
         start: First row.
         stop: Row after the last.
-
-    Returns:
-        Number of mutual neighbors (M,) of the M rows, and the neighbors (M, k), filled up with -1.
     """
-    counts = np.zeros(stop - start, np.int32)
-    members = np.full((stop - start, k), -1, np.int32)
+    k = members.shape[1]
     for i in range(start, stop):
+        found = 0
         for rank in range(k):
             if places[i, rank] < k:
-                members[i - start, counts[i - start]] = ranks[i, rank]
-                counts[i - start] += 1
-    return counts, members
+                members[i, found] = ranks[i, rank]
+                found += 1
+        members[i, found:] = -1
+        counts[i] = found
 
 
 @compiled()
@@ -205,33 +220,44 @@ def averaged_rows(
 
 
 @compiled()
-def by_column(starts: np.ndarray, columns: np.ndarray, values: np.ndarray) -> Lists:
-    """Invert a sparse matrix (N, N): the rows of every column.
+def by_column(matrix: Compressed, start: int, stop: int) -> Lists:
+    """Invert a sparse matrix (N, N), as far as some of its rows need it: the rows of every column.
 
     Args:
-        starts: Row starts (N + 1,).
-        columns: Columns of the E < 2**32 entries.
-        values: Their values.
+        matrix: The matrix by rows: starts (N + 1,), columns and values of the E < 2**32 entries.
+        start: First of the rows that need it.
+        stop: Row after the last.
 
     Returns:
-        Ends (N,) of the columns; rows (E,), rising within each column, and their values; for every entry by rows, the
-        place (E,) by columns after its own, which is where its column goes on with the rows after its row.
+        Ends (N,) of the columns; rows from ``start`` on of the columns of these rows, rising within each column, and
+        their values; for every entry of these rows, the place by columns after its own, which is where its column goes
+        on with the rows after its row.
     """
-    ends = np.zeros(len(starts), np.int64)
-    for column in columns:
-        ends[column + 1] += 1
+    starts, columns, values = matrix
+    num_images = len(starts) - 1
+    first, last = starts[start], starts[stop]
+    needed = np.zeros(num_images, np.bool_)
+    for column in columns[first:last]:
+        needed[column] = True
+    ends = np.zeros(num_images + 1, np.int64)
+    for column in columns[first:]:
+        ends[column + 1] += needed[column]
     ends = np.cumsum(ends)
     free = ends[:-1].copy()
-    rows = np.empty(len(columns), np.uint32)
-    sorted_values = np.empty(len(columns), values.dtype)
-    following = np.empty(len(columns), np.uint32)
-    for i in range(len(starts) - 1):
+    rows = np.empty(ends[-1], np.uint32)
+    sorted_values = np.empty(ends[-1], values.dtype)
+    following = np.empty(last - first, np.uint32)
+    for i in range(start, num_images):
         for entry in range(starts[i], starts[i + 1]):
-            place = free[columns[entry]]
+            column = columns[entry]
+            if not needed[column]:
+                continue
+            place = free[column]
             rows[place] = i
             sorted_values[place] = values[entry]
-            following[entry] = place + 1
-            free[columns[entry]] = place + 1
+            free[column] = place + 1
+            if entry < last:
+                following[entry - first] = place + 1
     return ends[1:].copy(), rows, sorted_values, following
 
 
@@ -249,6 +275,7 @@ def mean_distances(
     rows: tuple[Compressed, ...],
     lists: tuple[Lists, ...],
     max_distance: float,
+    first_row: int,
     start: int,
     stop: int,
 ) -> Rows:
@@ -263,6 +290,7 @@ def mean_distances(
         rows: Matrices of positive values whose rows sum to 1, by rows: starts (N + 1,), uint32 columns and values.
         lists: The first :func:`num_inverted` of them by columns, see :func:`by_column`; nor is the rest of these.
         max_distance: Larger distances are left out, and those of pairs that no matrix joins.
+        first_row: First of the rows that the lists were made for.
         start: First row i.
         stop: Row after the last.
 
@@ -306,10 +334,12 @@ def mean_distances(
                     own[row_columns[entry]] = 0
                 continue
             column_ends, column_rows, column_values, following = lists[matrix]
+            first_entry = np.uint64(row_starts[first_row])
             num_touched = np.uint64(0)
             for entry in entries:
                 value = row_values[entry]
-                for place in range(np.uint64(following[entry]), np.uint64(column_ends[row_columns[entry]])):
+                after = np.uint64(following[entry - first_entry])
+                for place in range(after, np.uint64(column_ends[row_columns[entry]])):
                     j, other = column_rows[place], column_values[place]
                     shared = sums[j]
                     touched[num_touched] = j
@@ -377,9 +407,10 @@ def gaussian_rows(
     known: Rows,
     indptr: np.ndarray,
     columns: np.ndarray,
+    result: np.ndarray,
     start: int,
     stop: int,
-) -> np.ndarray:
+) -> None:
     """Compute ``exp(2 <x_i, x_j> - 2)`` of the listed pairs, products summed in float64.
 
     Args:
@@ -388,15 +419,12 @@ def gaussian_rows(
         known: Pairs that were computed before: row starts (N + 1,), the j and the values, which are above 0.
         indptr: Row starts (N + 1,) of the pairs.
         columns: The j of every pair (i, j).
+        result: Gets the float64 values of the pairs of the rows.
         start: First row i.
         stop: Row after the last.
-
-    Returns:
-        float64 values of the pairs of these rows.
     """
     known_starts, known_columns, known_values = known
     values = np.zeros(len(images))  # of the pairs of a row, 0 where unknown
-    result = np.empty(indptr[stop] - indptr[start])
     for i in range(start, stop):
         own = features[images[i]]
         before = range(known_starts[i], known_starts[i + 1])
@@ -410,7 +438,6 @@ def gaussian_rows(
                 for channel in range(features.shape[1]):
                     product += np.float64(own[channel]) * np.float64(other[channel])
                 value = np.exp(2 * product - 2)
-            result[entry - indptr[start]] = value
+            result[entry] = value
         for entry in before:
             values[known_columns[entry]] = 0
-    return result

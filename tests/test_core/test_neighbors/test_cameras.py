@@ -24,6 +24,7 @@ def test_center_cameras_against_the_formula(monkeypatch):
 
 def test_levels_and_balanced_neighbors_against_a_loop(monkeypatch):
     monkeypatch.setattr(cameras, '_BLOCK_SIMILARITIES', 7 * 1024)  # of 48 images of a camera, 7 at once
+    monkeypatch.setattr('glc.core.labels._BLOCK_ROWS', 7)
     features, cams, _ = seen_by_cameras(num_ids=12)
     x = features.astype(np.float64)
     similarity = x @ x.T

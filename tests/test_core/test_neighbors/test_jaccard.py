@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 from sklearn.cluster import DBSCAN
 from sklearn.metrics import adjusted_rand_score
 
-import glc.core.neighbors.jaccard_numba
 from glc.core.neighbors.jaccard import as_scales, encoding_distance, jaccard_distance, reciprocal_encodings
 from glc.core.neighbors.jaccard_numba import averaged_rows
 from glc.core.neighbors.knn import KNNGraph, knn_graph
@@ -81,7 +80,8 @@ def test_symmetric_positive_and_the_same_for_any_block(monkeypatch):
     assert distance.dtype == np.float32
     assert (distance != distance.T).nnz == 0
     assert distance.data.min() > 0
-    monkeypatch.setattr(glc.core.neighbors.jaccard_numba, '_ROWS_PER_BLOCK', 7)
+    monkeypatch.setattr('glc.core.neighbors.jaccard_numba._ROWS_PER_BLOCK', 7)
+    monkeypatch.setattr('glc.core.neighbors.jaccard._ROWS_PER_INVERSION', 31)
     np.testing.assert_array_equal(distance.toarray(), jaccard_distance(features, 15, 4, 0.7).toarray())
 
 
