@@ -5,6 +5,10 @@ random sample of images:
 
     OMP_NUM_THREADS=2 python tools/benchmarks/bench_graph.py --images 100000 --backend approximate
 
+With several searches, the others are compared with the first one:
+
+    OMP_NUM_THREADS=2 python tools/benchmarks/bench_graph.py --images 12936 --k 126 --backend faiss torch --repeats 3
+
 With ``--features F.npz`` (``features``, or ``features_int8`` with ``feature_scale``) on features of your own. On a GPU,
 the features are made and kept there, in float16. ``--tf32`` lets it round the factors of the products that find
 candidates to 10 bits; the candidates are ordered in float64 either way:
@@ -72,7 +76,7 @@ def true_neighbors(x: Tensor, queries: Tensor, k: int) -> np.ndarray:
 
 
 def main() -> None:
-    """Print one line of figures."""
+    """Print a line of figures for each search."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -82,7 +86,15 @@ def main() -> None:
     parser.add_argument('--noise', action='store_true', help='features without any clusters')
     parser.add_argument('--features', help='.npz file to take instead of made-up features')
     parser.add_argument('--k', type=int, default=30)
-    parser.add_argument('--backend', default='approximate')
+    parser.add_argument(
+        '--backend',
+        nargs='+',
+        default=['approximate'],
+        help='searches; the others are compared with the first',
+    )
+    parser.add_argument(
+        '--repeats', type=int, default=1, help='runs of every search, of which the median counts'
+    )
     parser.add_argument('--queries', type=int, default=1000, help='images to measure the recall on')
     parser.add_argument('--device', default='cpu', help='for example cuda')
     parser.add_argument('--tf32', action='store_true', help='products with factors of 10 bits, on a GPU')
@@ -96,31 +108,43 @@ def main() -> None:
     start = time.perf_counter()
     features = load(args)
     made = time.perf_counter() - start
-    if on_gpu:
-        knn_graph(features[:5000], args.k, args.backend)  # loads libraries
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-    torch.set_float32_matmul_precision('high' if args.tf32 else 'highest')
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start, cpu = time.perf_counter(), time.process_time()
-    graph = knn_graph(features, args.k, args.backend)
-    if on_gpu:
-        torch.cuda.synchronize()
-    wall, cpu = time.perf_counter() - start, time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    device_peak = f', {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB on the GPU' if on_gpu else ''
-    torch.set_float32_matmul_precision('highest')
     queries = torch.from_numpy(np.random.default_rng(1).permutation(len(features))[: args.queries]).to(
         args.device
     )
-    pairs = zip(true_neighbors(features, queries, graph.k), graph.indices[queries].cpu().numpy(), strict=True)
-    recall = np.mean([np.isin(true[1:], found[1:]).mean() for true, found in pairs])
-    print(
-        f'{args.backend}: {len(features)} images, {torch.get_num_threads()} threads: {wall:.1f} s, '
-        f'{cpu:.1f} CPU s, recall@{graph.k} {recall:.4f}, peak {peak / 2**20:.2f} GiB '
-        f'({before / 2**20:.2f} before){device_peak}; features in {made:.1f} s',
-        flush=True,
-    )
+    true = true_neighbors(features, queries, min(args.k, len(features)))
+    baseline = 0.0
+    for backend in args.backend:
+        knn_graph(features[:5000], args.k, backend)  # loads libraries and compiled loops
+        if on_gpu:
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
+        torch.set_float32_matmul_precision('high' if args.tf32 else 'highest')
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        runs = []
+        for _ in range(args.repeats):
+            start, cpu = time.perf_counter(), time.process_time()
+            graph = knn_graph(features, args.k, backend)
+            if on_gpu:
+                torch.cuda.synchronize()
+            runs.append((time.perf_counter() - start, time.process_time() - cpu))
+        wall, cpu = sorted(runs)[len(runs) // 2]
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        device_peak = f', {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB on the GPU' if on_gpu else ''
+        torch.set_float32_matmul_precision('highest')
+        pairs = zip(true, graph.indices[queries].cpu().numpy(), strict=True)
+        recall = np.mean([np.isin(expected[1:], found[1:]).mean() for expected, found in pairs])
+        baseline = baseline or wall
+        ratio = (
+            f'{baseline / wall:.2f} times as fast as {args.backend[0]}, '
+            if backend != args.backend[0]
+            else ''
+        )
+        print(
+            f'{backend}: {len(features)} images, {torch.get_num_threads()} threads: {wall:.2f} s, {ratio}'
+            f'{cpu:.2f} CPU s, recall@{graph.k} {recall:.4f}, peak {peak / 2**20:.2f} GiB '
+            f'({before / 2**20:.2f} before){device_peak}; features in {made:.1f} s',
+            flush=True,
+        )
 
 
 if __name__ == '__main__':

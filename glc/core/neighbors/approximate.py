@@ -140,10 +140,10 @@ def _nearest(x: Tensor, centroids: Tensor, count: int) -> Tensor:
 
 def _nearest_of_all(x: Tensor, centroids: Tensor, count: int) -> Tensor:
     """Do the work of :func:`_nearest` by comparing every image with all centroids."""
-    best, found = _nothing_found(len(x), count, x.device)
+    best, found = nothing_found(len(x), count, x.device)
     lists = torch.arange(len(centroids), dtype=torch.int32, device=x.device)
     for rows in torch.arange(len(x), device=x.device).split(max(64, _BLOCK_SIMILARITIES // len(centroids))):
-        _compete(best, found, rows, x[rows] @ centroids.T, lists)
+        compete(best, found, rows, x[rows] @ centroids.T, lists)
     return found.gather(1, best.argsort(dim=1, descending=True, stable=True))
 
 
@@ -215,22 +215,22 @@ def _search_lists(
         Similarities, float32, and rows of ``others``, int32 (R, count), unsorted; -inf and -1 where the lists hold
         fewer.
     """
-    best, found = _nothing_found(len(rows), count, x.device)
+    best, found = nothing_found(len(rows), count, x.device)
     visitors = probes.flatten().argsort(stable=True) // probes.shape[1]
     visits = probes.flatten().bincount(minlength=len(lists)).tolist()
     for members, queries in zip(lists, visitors.split(visits), strict=True):
         for block in queries.split(max(64, _BLOCK_SIMILARITIES // max(1, len(members)))):
-            _compete(best, found, block, x[rows[block]] @ others[members].T, members.int())
+            compete(best, found, block, x[rows[block]] @ others[members].T, members.int())
     return best, found
 
 
-def _nothing_found(num_rows: int, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def nothing_found(num_rows: int, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return similarities, float32, and images, int32 (R, count), to begin a search with."""
     best = torch.full((num_rows, count), -torch.inf, device=device)
     return best, torch.full((num_rows, count), -1, dtype=torch.int32, device=device)
 
 
-def _compete(best: Tensor, found: Tensor, rows: Tensor, similarities: Tensor, images: Tensor) -> None:
+def compete(best: Tensor, found: Tensor, rows: Tensor, similarities: Tensor, images: Tensor) -> None:
     """Let images compete with the best of some rows so far, which change in place.
 
     Args:
@@ -263,7 +263,7 @@ def _push(
     start: int,
     stop: int,
 ) -> None:
-    """Do the work of :func:`_compete` for the rows ``start`` to ``stop``, each of which is a heap, its least first."""
+    """Do the work of :func:`compete` for the rows ``start`` to ``stop``, each of which is a heap, its least first."""
     count = np.uint64(best.shape[1])
     for b in range(start, stop):
         values, numbers = best[rows[b]], found[rows[b]]

@@ -309,6 +309,7 @@ def _encodings(
         pairs = _pairs(vectors, images, neighbors, places, known, k1, half)
         known = pairs if not encodings else known
         encodings[k1, k2] = _encoding(pairs, neighbors, k2, scale, power)
+        del pairs  # before the next ones are made
     return [encodings[own] for own in scales]
 
 

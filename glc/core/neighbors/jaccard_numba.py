@@ -29,6 +29,7 @@ Compressed = tuple[np.ndarray, np.ndarray, np.ndarray]
 Lists = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 _ROWS_PER_BLOCK = 2048
+_PART_BYTES = 2**28
 _ROUNDING = 1e-6
 
 
@@ -43,19 +44,39 @@ def parallel_rows(
 
 
 def stack_blocks(blocks: Iterable[Sequence[np.ndarray]]) -> list[np.ndarray]:
-    """Stack the arrays of blocks of rows; a block is given up as soon as it is copied, so little is there twice."""
-    left = [list(arrays) for arrays in blocks]
-    lengths = [[len(array) for array in arrays] for arrays in left]
+    """Stack the arrays of blocks of rows, so that little of them is there twice.
+
+    Blocks are gathered in parts, and these are given up as they are copied. A part is large, since the memory of large
+    arrays goes back to the system at once, and that of small ones may not.
+    """
+    parts: list[list[np.ndarray]] = []
+    waiting: list[Sequence[np.ndarray]] = []
+    size = 0
+    for block in blocks:
+        waiting.append(block)
+        size += sum(array.nbytes for array in block)
+        if size >= _PART_BYTES:
+            parts.append(_stacked(waiting))
+            waiting, size = [], 0
+    if waiting:
+        parts.append(_stacked(waiting))
+    if len(parts) == 1:
+        return parts[0]
+    lengths = [sum(len(part[number]) for part in parts) for number in range(len(parts[0]))]
     stacked = [
-        np.empty((sum(parts), *first.shape[1:]), first.dtype)
-        for parts, first in zip(zip(*lengths, strict=True), left[0], strict=True)
+        np.empty((n, *first.shape[1:]), first.dtype) for n, first in zip(lengths, parts[0], strict=True)
     ]
-    ends = [len(array) for array in stacked]
-    while left:
-        for part, array in enumerate(left.pop()):
-            stacked[part][ends[part] - len(array) : ends[part]] = array
-            ends[part] -= len(array)
+    parts.reverse()
+    filled = [0] * len(stacked)
+    while parts:
+        for number, array in enumerate(parts.pop()):
+            stacked[number][filled[number] : filled[number] + len(array)] = array
+            filled[number] += len(array)
     return stacked
+
+
+def _stacked(blocks: list[Sequence[np.ndarray]]) -> list[np.ndarray]:
+    return [np.concatenate(arrays) for arrays in zip(*blocks, strict=True)]
 
 
 def join_rows(blocks: Iterable[Rows]) -> Rows:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from glc.core.distributed import ALONE, Workers
 from glc.core.labels import as_tensor, as_unit_features
-from glc.core.neighbors.approximate import likely_neighbors
+from glc.core.neighbors.approximate import compete, likely_neighbors, nothing_found
 from glc.core.neighbors.similarity import pair_similarities
 from glc.core.parameters import AT_LEAST_ONE, SEARCH, checked
 
@@ -28,6 +27,7 @@ _MARGIN = 8
 _TOLERANCE = 1e-5
 _BLOCK_SIMILARITIES = 2**24  # 64 MiB
 _DEVICE_SIMILARITIES = 2**29  # 2 GiB
+_TILE_ROWS = 2**11
 _ORDERED_ROWS = 2**12
 _GROUP = 32
 
@@ -120,13 +120,12 @@ def knn_graph(
         features: Features (N, D); rows are scaled to unit length first.
         k: Neighbors per image, itself included; with fewer than k images all N are returned.
         backend: ``'faiss'``: exact, on the features' GPU with faiss-gpu, else on the CPU.
-            ``'torch'``: exact, blocks of matrix products on the features' device.
+            ``'torch'``: exact, blocks of matrix products on the features' device; on the CPU, half of them where one
+            process searches for all images.
             ``'approximate'``: lists of similar images, on the features' device.
-            ``'auto'``: approximate for more than :data:`EXACT_LIMIT` images, else faiss where it is installed and the
-            features are on the CPU, else torch. On macOS ``'auto'`` does not take faiss, because the OpenMP
-            libraries of the two wheels crash each other there.
-        block_size: Images per block of the search (approximate: of the final ordering); None makes blocks of
-            about 64 MiB of similarities.
+            ``'auto'``: approximate for more than :data:`EXACT_LIMIT` images, else torch.
+        block_size: Images per block of the search (approximate: of the final ordering; torch on the CPU: rows and
+            columns of a product); None makes blocks of 16 to 64 MiB of similarities.
         workers: Processes that share the search; each searches for its share of the images.
 
     Returns:
@@ -143,7 +142,7 @@ def unit_knn_graph(
     x: Tensor, k: int, backend: str = 'auto', block_size: int | None = None, workers: Workers = ALONE
 ) -> KNNGraph:
     """Do the work of :func:`knn_graph` for float32 unit features (N, D), which are not checked again."""
-    backend = _resolve_backend(backend, x.device, len(x))
+    backend = _resolve_backend(backend, len(x))
     share = workers.rows(len(x))
     rows = torch.arange(share.start, share.stop, device=x.device)
     own = _neighbors(x, rows, min(k, len(x)), backend, block_size)
@@ -170,7 +169,7 @@ def subgraph(graph: KNNGraph, x: Tensor, nodes: Tensor, k: int) -> KNNGraph:
     known = rank[:, -1] >= k
     chosen = (candidates >= 0) & (rank <= k) & known[:, None]
     unknown = (~known).nonzero().squeeze(1)
-    found = _neighbors(x[nodes], unknown, k, _resolve_backend('auto', x.device, len(nodes)), None)
+    found = _neighbors(x[nodes], unknown, k, _resolve_backend('auto', len(nodes)), None)
     parts = []
     for part, searched in zip((candidates, similarities), found, strict=True):
         result = part.new_empty(len(nodes), k)
@@ -219,21 +218,14 @@ def _neighbors(
     width = min(k + _MARGIN, len(x))
     if backend == 'approximate':
         candidates = likely_neighbors(x, rows, width)
-        # Images that share candidates one after the other: so these are in the cache, in whatever order the images are.
-        order = candidates.min(dim=1).values.argsort(stable=True)
-        blocks = order.split(block_size or _ORDERED_ROWS)
         chosen = (
-            (block, *_ordered_neighbors(x, rows[block], candidates[block].long(), k)) for block in blocks
+            (block, *_ordered_neighbors(x, rows[block], candidates[block].long(), k))
+            for block in _blocks_that_share(candidates, block_size or _ORDERED_ROWS)
         )
     else:
-        search = _searcher(x, backend)
-        on_cpu = x.device.type == 'cpu'
-        block_size = block_size or max(
-            64, (_BLOCK_SIMILARITIES if on_cpu else _DEVICE_SIMILARITIES) // len(x)
-        )
-        blocks = torch.arange(len(rows), device=x.device).split(block_size)
+        proposed = _exact_candidates(x, rows, width, backend, block_size)
         chosen = (
-            (block, *_first_neighbors(x, rows[block], *search(x[rows[block]], width), k)) for block in blocks
+            (block, *_first_neighbors(x, rows[block], found, images, k)) for block, found, images in proposed
         )
     indices = torch.empty(len(rows), k, dtype=torch.int64, device=x.device)
     similarities = torch.empty(len(rows), k, device=x.device)
@@ -243,15 +235,60 @@ def _neighbors(
     return indices, similarities
 
 
-def _resolve_backend(backend: str, device: torch.device, num_nodes: int) -> str:
-    has_faiss = importlib.util.find_spec('faiss') is not None
-    if backend == 'faiss' and not has_faiss:
+def _exact_candidates(
+    x: Tensor, rows: Tensor, count: int, backend: str, block_size: int | None
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Compare each of the ``rows`` (R,) with all images in float32, and yield blocks of the result.
+
+    Yields:
+        Places in ``rows`` (B,), similarities (B, count) of the nearest images, falling, and the images, int64.
+    """
+    everyone = torch.arange(len(rows), device=x.device)
+    on_cpu = x.device.type == 'cpu'
+    if backend == 'torch' and on_cpu:
+        similarities, images = _compared_in_tiles(x, rows, count, block_size or _TILE_ROWS)
+        for block in _blocks_that_share(images, _ORDERED_ROWS):
+            yield block, similarities[block], images[block].long()
+        return
+    block_size = block_size or max(64, (_BLOCK_SIMILARITIES if on_cpu else _DEVICE_SIMILARITIES) // len(x))
+    search = _searcher(x, backend)
+    for block in everyone.split(block_size):
+        yield block, *search(x[rows[block]], count)
+
+
+def _compared_in_tiles(x: Tensor, rows: Tensor, count: int, size: int) -> tuple[Tensor, Tensor]:
+    """Compare each of the ``rows`` (R,), which rise, with all images, in products of ``size`` x ``size``, on the CPU.
+
+    Where the rows are all images, a product serves its rows and its columns, so half of them are enough.
+
+    Returns:
+        float32 similarities (R, count) of the nearest images, falling, and the images, int32.
+    """
+    best, found = nothing_found(len(rows), count, x.device)
+    tiles = torch.arange(len(x), dtype=torch.int32).split(size)
+    halved = len(rows) == len(x)
+    for number, block in enumerate(torch.arange(len(rows)).split(size)):
+        queries = x[rows[block]]
+        for images in tiles[number:] if halved else tiles:
+            similarities = queries @ x[images[0] : images[-1] + 1].T
+            compete(best, found, block, similarities, images)
+            if halved and images[0] > block[0]:
+                compete(best, found, images.long(), similarities.T.contiguous(), block.int())
+    order = best.argsort(dim=1, descending=True)
+    return best.gather(1, order), found.gather(1, order)
+
+
+def _blocks_that_share(candidates: Tensor, size: int) -> tuple[Tensor, ...]:
+    """Put rows that share candidates (R, W) one after the other, so that these are in the cache, and split them."""
+    return candidates.min(dim=1).values.argsort(stable=True).split(size)
+
+
+def _resolve_backend(backend: str, num_nodes: int) -> str:
+    if backend == 'faiss' and importlib.util.find_spec('faiss') is None:
         raise RuntimeError("backend='faiss' needs faiss: pip install faiss-cpu, or use backend='torch'")
     if backend != 'auto':
         return backend
-    if num_nodes > EXACT_LIMIT:
-        return 'approximate'
-    return 'faiss' if has_faiss and device.type == 'cpu' and sys.platform != 'darwin' else 'torch'
+    return 'approximate' if num_nodes > EXACT_LIMIT else 'torch'
 
 
 def _searcher(x: Tensor, backend: str) -> Callable[[Tensor, int], tuple[Tensor, Tensor]]:

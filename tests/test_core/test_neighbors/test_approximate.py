@@ -46,10 +46,10 @@ def test_finds_most_neighbors_at_their_exact_similarities():
 def test_the_best_of_several_rounds_are_kept(count):
     rng = np.random.default_rng(count)
     similarities = torch.from_numpy(rng.permuted(np.tile(np.arange(64.0), (9, 1)), axis=1).astype('f4'))
-    best, found = approximate._nothing_found(9, count, torch.device('cpu'))
+    best, found = approximate.nothing_found(9, count, torch.device('cpu'))
     for images in torch.arange(64, dtype=torch.int32).split(25):
         for rows in torch.tensor([3, 0, 8, 5, 1, 7, 2]).split(4):
-            approximate._compete(best, found, rows, similarities[rows][:, images.long()].contiguous(), images)
+            approximate.compete(best, found, rows, similarities[rows][:, images.long()].contiguous(), images)
     expected = similarities.topk(count, dim=1)
     for row in range(9):
         if row in (4, 6):
@@ -122,9 +122,9 @@ def test_groups_of_centroids_find_the_nearest_ones(monkeypatch):
     exact = approximate._nearest(x, centroids, 8)
     monkeypatch.setattr(approximate, '_FEW_CENTROIDS', 100)
     products = []
-    compete = approximate._compete
+    compete = approximate.compete
     monkeypatch.setattr(
-        approximate, '_compete', lambda *args: products.append(args[3].numel()) or compete(*args)
+        approximate, 'compete', lambda *args: products.append(args[3].numel()) or compete(*args)
     )
     found = []
     for groups in (2, 6, 12, 24):
