@@ -2,8 +2,7 @@
 
 The images are split into lists by k-means. Each list is compared, as one matrix product, with all images that have it
 among the lists nearest to them. A list holds the same number of images whatever their total N, so an image is compared
-with the same number of others. Only the search for the nearest lists takes longer with N: many centroids are put into
-groups, and an image is compared with those of the groups nearest to it.
+with the same number of others. Only the search for the nearest lists takes longer with N.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ NUM_PROBES = 16
 # Images per list in the sample of every iteration of k-means. The first ones move centroids far whatever the sample.
 _SAMPLES_PER_LIST = (4, 8, 16, 32, 64)
 _MAX_LIST = 4  # times the average
-# An image is compared with so many centroids at once. The groups of more are smaller products, which take about as long
-# at 4,000.
+# K-means compares an image with so many centroids at once. The groups of more are smaller products, which take about as
+# long at 4,000.
 _FEW_CENTROIDS = 2**13
 _NUM_GROUPS = 16  # of centroids, that an image is compared with
 _REGION_SIZE = 5000
@@ -112,20 +111,30 @@ def _kmeans(x: Tensor, num_lists: int) -> Tensor:
     centroids = images[:num_lists].unique(dim=0)
     for per_list in _SAMPLES_PER_LIST:
         sample = images[: num_lists * per_list]
-        homes, _ = _homes(sample, centroids, _nearest(sample, centroids, 2))
+        homes, _ = _homes(sample, centroids, _roughly_nearest(sample, centroids, 2))
         centroids = _means(sample, homes)
     return centroids
 
 
 def _nearest(x: Tensor, centroids: Tensor, count: int) -> Tensor:
-    """Find the centroids nearest to every image, int32 (N, count), or all if there are fewer.
+    """Find the centroids nearest to every image, int32 (N, count), or all if there are fewer."""
+    count = min(count, len(centroids))
+    best, found = nothing_found(len(x), count, x.device)
+    lists = torch.arange(len(centroids), dtype=torch.int32, device=x.device)
+    for rows in torch.arange(len(x), device=x.device).split(max(64, _BLOCK_SIMILARITIES // len(centroids))):
+        compete(best, found, rows, x[rows] @ centroids.T, lists)
+    return found.gather(1, best.argsort(dim=1, descending=True, stable=True))
 
+
+def _roughly_nearest(x: Tensor, centroids: Tensor, count: int) -> Tensor:
+    """Do the work of :func:`_nearest` for k-means, whose means change little where some images miss the nearest one.
+
+    Lists are not chosen so: an image that is in another list than its nearest one is found by few of its neighbors.
     Many centroids are put into groups, as many as a group has centroids. An image is then compared with the centroids
     of the groups whose means are nearest to it.
     """
-    count = min(count, len(centroids))
     if len(centroids) <= _FEW_CENTROIDS:
-        return _nearest_of_all(x, centroids, count)
+        return _nearest(x, centroids, count)
     means = _kmeans(centroids, math.isqrt(len(centroids)))
     groups, _ = _homes(centroids, means, _nearest(centroids, means, 2))
     members = groups.argsort(stable=True).split(groups.bincount(minlength=len(means)).tolist())
@@ -134,17 +143,8 @@ def _nearest(x: Tensor, centroids: Tensor, count: int) -> Tensor:
     found = found.gather(1, best.argsort(dim=1, descending=True, stable=True))
     short = found[:, -1] < 0
     if short.any():  # their groups have fewer centroids than that, as where most centroids are alike
-        found[short] = _nearest_of_all(x[short], centroids, count)
+        found[short] = _nearest(x[short], centroids, count)
     return found
-
-
-def _nearest_of_all(x: Tensor, centroids: Tensor, count: int) -> Tensor:
-    """Do the work of :func:`_nearest` by comparing every image with all centroids."""
-    best, found = nothing_found(len(x), count, x.device)
-    lists = torch.arange(len(centroids), dtype=torch.int32, device=x.device)
-    for rows in torch.arange(len(x), device=x.device).split(max(64, _BLOCK_SIMILARITIES // len(centroids))):
-        compete(best, found, rows, x[rows] @ centroids.T, lists)
-    return found.gather(1, best.argsort(dim=1, descending=True, stable=True))
 
 
 def _homes(x: Tensor, centroids: Tensor, nearest: Tensor) -> tuple[Tensor, Tensor]:

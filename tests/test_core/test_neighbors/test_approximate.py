@@ -130,7 +130,7 @@ def test_groups_of_centroids_find_the_nearest_ones(monkeypatch):
     for groups in (2, 6, 12, 24):
         monkeypatch.setattr(approximate, '_NUM_GROUPS', groups)
         products.clear()
-        found.append(recall(approximate._nearest(x, centroids, 8).numpy(), exact.numpy()))
+        found.append(recall(approximate._roughly_nearest(x, centroids, 8).numpy(), exact.numpy()))
         if groups == 12:
             assert sum(products) < 0.7 * len(x) * len(centroids)
     assert found == sorted(found)
@@ -138,11 +138,21 @@ def test_groups_of_centroids_find_the_nearest_ones(monkeypatch):
     assert found[-1] == 1  # all of them
 
 
+def test_lists_are_chosen_without_groups(monkeypatch):
+    """One group of centroids is far too few, but it only makes means."""
+    monkeypatch.setattr(approximate, '_FEW_CENTROIDS', 10)
+    monkeypatch.setattr(approximate, '_NUM_GROUPS', 1)
+    x = as_unit_features(clustered_features(1500, 250, noise=0.12, dim=24))
+    exact = (x @ x.T).topk(8, dim=1).indices
+    found = likely_neighbors(x, torch.arange(1500), 12, list_size=5, num_probes=8)
+    assert recall(found.numpy(), exact.numpy()) > 0.9
+
+
 def test_groups_with_fewer_centroids_than_asked_for(monkeypatch):
     monkeypatch.setattr(approximate, '_FEW_CENTROIDS', 10)
     monkeypatch.setattr(approximate, '_NUM_GROUPS', 1)
     x = as_unit_features(clustered_features(500, 60))
-    nearest = approximate._nearest(x, x[:40], 30)
+    nearest = approximate._roughly_nearest(x, x[:40], 30)
     assert nearest.min() >= 0
     assert (nearest.sort(dim=1).values.diff(dim=1) > 0).all()
     similarities = (x @ x[:40].T).gather(1, nearest.long())
