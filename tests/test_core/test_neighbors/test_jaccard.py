@@ -81,6 +81,7 @@ def test_symmetric_positive_and_the_same_for_any_block(monkeypatch):
     assert (distance != distance.T).nnz == 0
     assert distance.data.min() > 0
     monkeypatch.setattr('glc.core.neighbors.jaccard_numba._ROWS_PER_BLOCK', 7)
+    monkeypatch.setattr('glc.core.neighbors.jaccard_numba._PART_BYTES', 1000)
     monkeypatch.setattr('glc.core.neighbors.jaccard._ROWS_PER_INVERSION', 31)
     np.testing.assert_array_equal(distance.toarray(), jaccard_distance(features, 15, 4, 0.7).toarray())
 
