@@ -34,9 +34,10 @@ _ROUNDING = 1e-6
 
 
 def parallel_rows(
-    kernel: Callable[[int, int], Result], rows: range, per_block: int = _ROWS_PER_BLOCK
+    kernel: Callable[[int, int], Result], rows: range, per_block: int | None = None
 ) -> Iterator[Result]:
     """Run ``kernel(start, stop)`` on blocks of ``per_block`` rows, on as many threads as torch uses, in order."""
+    per_block = per_block or _ROWS_PER_BLOCK
     starts = range(rows.start, rows.stop, per_block)
     stops = [min(start + per_block, rows.stop) for start in starts]
     with ThreadPoolExecutor(min(torch.get_num_threads(), os.cpu_count() or 1)) as threads:

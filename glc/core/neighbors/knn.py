@@ -243,7 +243,6 @@ def _exact_candidates(
     Yields:
         Places in ``rows`` (B,), similarities (B, count) of the nearest images, falling, and the images, int64.
     """
-    everyone = torch.arange(len(rows), device=x.device)
     on_cpu = x.device.type == 'cpu'
     if backend == 'torch' and on_cpu:
         similarities, images = _compared_in_tiles(x, rows, count, block_size or _TILE_ROWS)
@@ -252,7 +251,7 @@ def _exact_candidates(
         return
     block_size = block_size or max(64, (_BLOCK_SIMILARITIES if on_cpu else _DEVICE_SIMILARITIES) // len(x))
     search = _searcher(x, backend)
-    for block in everyone.split(block_size):
+    for block in torch.arange(len(rows), device=x.device).split(block_size):
         yield block, *search(x[rows[block]], count)
 
 
