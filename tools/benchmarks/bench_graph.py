@@ -52,8 +52,9 @@ def load(args: argparse.Namespace) -> Tensor:
 def load_array(args: argparse.Namespace) -> np.ndarray:
     """Load unit features, float32 (N, D)."""
     if args.features is None:
-        make = isotropic_noise if args.noise else synthetic_identities
-        return make(args.images, args.dim, args.seed)[0]
+        if args.noise:
+            return isotropic_noise(args.images, args.dim, args.seed)[0]
+        return synthetic_identities(args.images, args.dim, args.seed, args.views)[0]
     from glc.core.labels import as_unit_features
 
     with np.load(args.features) as file:
@@ -84,6 +85,7 @@ def main() -> None:
     parser.add_argument('--dim', type=int, default=384)
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--noise', action='store_true', help='features without any clusters')
+    parser.add_argument('--views', nargs=2, type=int, default=[15, 40], help='fewest and most of an identity')
     parser.add_argument('--features', help='.npz file to take instead of made-up features')
     parser.add_argument('--k', type=int, default=30)
     parser.add_argument(
