@@ -276,6 +276,35 @@ def center_similarity(x: Tensor, y: Tensor, centroids: Tensor) -> Tensor:
     return found.masked_fill(y < 0, torch.nan)
 
 
+def with_earlier_features(x: Tensor, earlier: Tensor, weight: float) -> Tensor:
+    """Add earlier features of the same images: what a network gets wrong by chance differs from epoch to epoch.
+
+    Args:
+        x: Unit features (N, D).
+        earlier: Unit features (N, D) of the same network, trained less, on any device.
+        weight: Weight of the earlier features; 1 counts them as much as ``x``.
+
+    Returns:
+        float32 tensor (N, D) with unit rows, on the device of ``x``.
+
+    Raises:
+        ValueError: The shapes differ.
+
+    Example:
+        >>> with_earlier_features(torch.eye(2), torch.tensor([[0.0, 1.0], [0.0, 1.0]]), 0.75)
+        tensor([[0.8000, 0.6000],
+                [0.0000, 1.0000]])
+    """
+    if x.shape != earlier.shape:
+        raise ValueError(
+            f'earlier features must be {tuple(x.shape)} as the features are, got {tuple(earlier.shape)}'
+        )
+    both = torch.empty_like(x, dtype=torch.float32)
+    for rows, before, result in row_blocks(x, earlier, both):
+        torch.add(rows, before.to(x.device, torch.float32), alpha=weight, out=result)
+    return as_unit_features(both)
+
+
 def with_class_scores(x: Tensor, y: Tensor, share: float, temperature: float = 0.05) -> Tensor:
     """Extend features by class scores, for similarities that are a mean of both.
 

@@ -14,7 +14,13 @@ from glc.core.correctors import BaseCorrector, UnusableLabelsError
 from glc.core.distributed import Workers
 from glc.core.evaluation import label_change, label_quality
 from glc.core.labelers import BaseLabeler
-from glc.core.labels import PseudoLabels, center_similarity, compact_labels, unit_centroids
+from glc.core.labels import (
+    PseudoLabels,
+    center_similarity,
+    compact_labels,
+    unit_centroids,
+    with_earlier_features,
+)
 from glc.core.neighbors import FeatureView
 from glc.core.timing import Timings
 from glc.datasets import BaseReIDDataset
@@ -113,6 +119,10 @@ class LabelEngine:
         corrector: The corrector; None leaves the labels as they are.
         min_images: Clusters of fewer images become outliers, after the correction.
 
+    Attributes:
+        earlier: What the labels of the last call were made of, float16 (N, D) with unit rows on the CPU; None where
+            that call had no ``history``. A resumed run puts it back; a network that starts anew sets it to None.
+
     Raises:
         ValueError: A parameter of one of them is out of range.
     """
@@ -125,6 +135,7 @@ class LabelEngine:
         self.labeler = labeler
         self.corrector = corrector
         self.min_images = min_images
+        self.earlier: Tensor | None = None
         if corrector is not None and hasattr(corrector, 'progress') and corrector.progress is None:
             corrector.progress = partial(tqdm, desc='correct labels', disable=None, leave=False)
 
@@ -135,6 +146,7 @@ class LabelEngine:
         correct: bool,
         keep_features: bool = False,
         reach: float = 1.0,
+        history: float = 0.0,
     ) -> Labeling:
         """Label the images of an extractor.
 
@@ -144,6 +156,8 @@ class LabelEngine:
             correct: Whether the labels are corrected.
             keep_features: Whether the pseudo labels carry the features (N, D).
             reach: See :class:`glc.core.neighbors.FeatureView`.
+            history: Weight of what the labels of the last call were made of, see
+                :func:`glc.core.labels.with_earlier_features`. Centroids are those of the new features.
 
         Raises:
             TooFewClustersError: The labeler found fewer than two clusters; the message says what to change.
@@ -155,12 +169,18 @@ class LabelEngine:
         with timings.stage('extract'):
             features = extract(network)
         _check_finite(features, extract.dataset)
-        view = self._view(features, extract.dataset.cam_ids, corrector, reach)
+        view = recent = self._view(features, extract.dataset.cam_ids, corrector, reach)
+        if history:
+            if self.earlier is not None:
+                view = recent.with_features(with_earlier_features(recent.features, self.earlier, history))
+            self.earlier = view.features.half().cpu()
+        else:
+            self.earlier = None
         labels = self._timed(timings, 'label', self.labeler, lambda: self.labeler(view))
         result: list[Labeling | TooFewClustersError | None] = [None]
         if get_rank() == 0:
             try:
-                result[0] = self._complete(view, labels, corrector, timings)
+                result[0] = self._complete(view, recent, labels, corrector, timings)
             except TooFewClustersError as error:
                 result[0] = error
         broadcast_object_list(result)
@@ -186,9 +206,14 @@ class LabelEngine:
         )
 
     def _complete(
-        self, view: FeatureView[Tensor], labels: Tensor, corrector: BaseCorrector | None, timings: Timings
+        self,
+        view: FeatureView[Tensor],
+        recent: FeatureView[Tensor],
+        labels: Tensor,
+        corrector: BaseCorrector | None,
+        timings: Timings,
     ) -> Labeling:
-        """Correct the labels and compute centroids, on the CPU: other processes have other devices."""
+        """Correct the labels; compute centroids of recent features. On the CPU: other processes have other devices."""
         final, problem = self._large(labels), None
         self._check_number(labels, final)
         if corrector is not None:
@@ -196,11 +221,11 @@ class LabelEngine:
                 final = self._corrected(view.alone(), labels, corrector, timings)
             except UnusableLabelsError as error:
                 problem = str(error)
-        centroids = unit_centroids(self.labeler.seen(view).features, final)
+        centroids = unit_centroids(self.labeler.seen(recent).features, final)
         return Labeling(
             labels.cpu(),
             PseudoLabels(final.cpu(), centroids.cpu()),
-            center_similarity(view.features, final, centroids).cpu(),
+            center_similarity(recent.features, final, centroids).cpu(),
             corrector is not None and problem is None,
             problem,
             dict(timings),

@@ -126,6 +126,31 @@ def test_too_few_large_clusters_are_an_error():
         engine(Extractor(torch.eye(8)), nn.Identity(), correct=True)
 
 
+def test_labels_of_earlier_features_and_centroids_of_new_ones():
+    start = torch.from_numpy(clustered_features(90, 6, seed=1))
+    noise = torch.randn(3, *start.shape, generator=torch.Generator().manual_seed(0))
+    engine, labeler = LabelEngine(JaccardDBSCAN(k1=10, k2=3)), JaccardDBSCAN(k1=10, k2=3)
+    before, of_new_features_alone = None, []
+    for features, weight in zip(start + 0.3 * noise, (0.5, 0.5, 2.0), strict=True):
+        labeling = engine(Extractor(features), nn.Identity(), correct=False, history=weight)
+        x = both = nn.functional.normalize(features.double())
+        if before is not None:
+            both = nn.functional.normalize(x + weight * before)
+        before = engine.earlier.double()
+        torch.testing.assert_close(before, both, atol=1e-3, rtol=0)
+        np.testing.assert_array_equal(labeling.labels, labeler(both))
+        of_new_features_alone.append(torch.equal(labeling.labels, labeler(features)))
+        members = labeling.pseudo.labels == 0
+        center = nn.functional.normalize(x[members].sum(0), dim=0)
+        torch.testing.assert_close(labeling.pseudo.centroids[0].double(), center, atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            labeling.certainty[members].double(), x[members] @ center, atol=1e-5, rtol=0
+        )
+    assert of_new_features_alone == [True, False, False]
+    engine(Extractor(features), nn.Identity(), correct=False)
+    assert engine.earlier is None
+
+
 @pytest.mark.slow
 def test_reach_is_that_of_labeler_and_corrector():
     features, cams, _ = seen_by_cameras()

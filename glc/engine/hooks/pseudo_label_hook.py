@@ -59,6 +59,10 @@ class PseudoLabelHook(Hook):
         reach: Factor on the neighborhoods of :class:`glc.core.labelers.AdaptiveConsensus`, and of the correctors that
             take its neighborhoods (:class:`glc.core.neighbors.FeatureView`). Or pairs ``(share, factor)``: a factor
             holds once this share of the epochs is done; before the first one it is 1.
+        history: Weight of earlier features: labels are made of ``f = unit(features + history * f_before)``, where
+            ``f_before`` are those of the labeling before (:func:`glc.core.labels.with_earlier_features`). Centroids are
+            those of the new features. Or pairs as for ``reach``; before the first one it is 0. Checkpoints carry
+            ``f_before`` in float16.
         amp: Whether the network of the extraction computes in half precision: bfloat16 on a CPU, float16 on a GPU.
 
     Example:
@@ -85,6 +89,7 @@ class PseudoLabelHook(Hook):
         amp: bool = False,
         min_images: int = 1,
         reach: float | Sequence[tuple[float, float]] = 1.0,
+        history: float | Sequence[tuple[float, float]] = 0.0,
     ) -> None:
         if interval < 1 or correct_interval < 1:
             raise ValueError(f'intervals must be at least 1, got {interval} and {correct_interval}')
@@ -92,10 +97,15 @@ class PseudoLabelHook(Hook):
             raise ValueError(f"fallback must be 'previous' or 'error', got {fallback!r}")
         if min_images < 1:
             raise ValueError(f'min_images must be at least 1, got {min_images}')
-        self.reach = sorted([(0, reach)] if isinstance(reach, int | float) else map(tuple, reach))
+        self.reach = _schedule(reach)
         if any(factor <= 0 or not 0 <= share <= 1 for share, factor in self.reach):
             raise ValueError(
                 f'reach must be above 0, or pairs of a share in [0, 1] and such a factor, got {reach}'
+            )
+        self.history = _schedule(history)
+        if any(not weight >= 0 or not 0 <= share <= 1 for share, weight in self.history):
+            raise ValueError(
+                f'history must be at least 0, or pairs of a share in [0, 1] and such a weight, got {history}'
             )
         self.labeler: BaseLabeler = PSEUDO_LABELERS.build(labeler) if isinstance(labeler, dict) else labeler
         self.corrector: BaseCorrector | None = (
@@ -129,7 +139,15 @@ class PseudoLabelHook(Hook):
 
     def reach_at(self, epoch: int, epochs: int) -> float:
         """Return the factor on the neighborhoods in this 0-based epoch of so many."""
-        return next((factor for share, factor in reversed(self.reach) if share * epochs <= epoch + 1e-9), 1.0)
+        return _at(self.reach, epoch, epochs, 1.0)
+
+    def history_at(self, epoch: int, epochs: int) -> float:
+        """Return the weight of earlier features in this 0-based epoch of so many."""
+        return _at(self.history, epoch, epochs, 0.0)
+
+    def forget_features(self) -> None:
+        """Make the next labels of new features alone: the network has started anew."""
+        self._engine.earlier = None
 
     def before_train(self, runner: Runner) -> None:
         """Check sampler and data set before any long work."""
@@ -138,6 +156,7 @@ class PseudoLabelHook(Hook):
             # load_from brings the labels of another run.
             self.pseudo = None
             self.labeler.load_state_dict({})
+            self.forget_features()
         loader = runner.train_dataloader
         check_train_dataloader(loader)
         check_cameras(unwrap(runner.model).memory, loader.dataset)
@@ -174,6 +193,8 @@ class PseudoLabelHook(Hook):
             parts = {name: getattr(self.pseudo, name) for name in ('labels', 'centroids', 'features')}
             checkpoint['pseudo_labels'] = {name: part for name, part in parts.items() if part is not None}
             checkpoint['labeler'] = self.labeler.state_dict()
+            if self._engine.earlier is not None:
+                checkpoint['earlier_features'] = self._engine.earlier
             if 'within_epoch' in checkpoint['meta']:
                 bank = unwrap(runner.model).memory.named_buffers()
                 checkpoint['memory'] = {name: value.cpu() for name, value in bank}
@@ -181,6 +202,7 @@ class PseudoLabelHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Take what a run that is being resumed carried."""
         self.labeler.load_state_dict(checkpoint.get('labeler', {}))
+        self._engine.earlier = checkpoint.get('earlier_features')
         self._bank = checkpoint.get('memory', {})
         if 'pseudo_labels' in checkpoint:
             self.pseudo = PseudoLabels(
@@ -204,7 +226,7 @@ class PseudoLabelHook(Hook):
 
     def _label(self, runner: Runner) -> PseudoLabels:
         """Make new pseudo labels, the same on every process, or keep those of the last labeling."""
-        reach = self.reach_at(runner.epoch, runner.max_epochs)
+        reach, history = (at(runner.epoch, runner.max_epochs) for at in (self.reach_at, self.history_at))
         try:
             labeling = self._engine(
                 self._extract,
@@ -212,6 +234,7 @@ class PseudoLabelHook(Hook):
                 self.corrects(runner.epoch),
                 'features' in _needs(runner),
                 reach,
+                history,
             )
         except TooFewClustersError as error:
             if self.fallback == 'error' or self.pseudo is None:
@@ -241,6 +264,16 @@ class PseudoLabelHook(Hook):
             files = (dataset.get_data_info(index)['img_path'] for index in range(len(dataset)))
             write_clusters(Path(runner.work_dir, 'clusters.csv'), files, labeling.pseudo.labels.tolist())
         return labeling.pseudo
+
+
+def _schedule(value: float | Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the pairs of a share of the epochs and the number that holds from then on, by rising share."""
+    return sorted([(0.0, value)] if isinstance(value, int | float) else [(a, b) for a, b in value])
+
+
+def _at(schedule: list[tuple[float, float]], epoch: int, epochs: int, before: float) -> float:
+    """Return what holds in this 0-based epoch of so many; ``before`` the first pair."""
+    return next((value for share, value in reversed(schedule) if share * epochs <= epoch + 1e-9), before)
 
 
 def _needs(runner: Runner) -> tuple[str, ...]:

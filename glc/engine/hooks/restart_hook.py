@@ -11,6 +11,8 @@ from glc.engine.loop import batches_done
 from glc.engine.unwrap import unwrap
 from glc.registry import HOOKS
 
+from .pseudo_label_hook import PseudoLabelHook
+
 
 @HOOKS.register_module()
 class RestartHook(Hook):
@@ -63,6 +65,8 @@ class RestartHook(Hook):
             if isinstance(hook, EMAHook):
                 hook.ema_model.module.load_state_dict(model.state_dict())
                 hook.ema_model.steps.zero_()
+            elif isinstance(hook, PseudoLabelHook):
+                hook.forget_features()
         self._initial = None
         runner.logger.info(
             f'Epoch {runner.epoch + 1}: network restarted from its initial weights, labels kept'

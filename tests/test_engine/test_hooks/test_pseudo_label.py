@@ -94,6 +94,9 @@ def test_wrong_options():
     for reach in (0, -1.0, [(0, 1.5), (0.3, 0.0)], [(3, 1.5)], [(-0.1, 1.5)]):
         with pytest.raises(ValueError, match='reach must be above 0, or pairs'):
             PseudoLabelHook(JaccardDBSCAN(), reach=reach)
+    for history in (-1.0, [(0, 1.5), (0.3, -0.1)], [(3, 1.5)], float('nan')):
+        with pytest.raises(ValueError, match='history must be at least 0, or pairs'):
+            PseudoLabelHook(JaccardDBSCAN(), history=history)
 
 
 @pytest.mark.parametrize(
@@ -109,6 +112,12 @@ def test_wrong_options():
 def test_reach_by_epoch(reach, expected):
     hook = PseudoLabelHook(JaccardDBSCAN(), reach=reach)
     assert [hook.reach_at(epoch, 6) for epoch in range(6)] == expected
+
+
+def test_history_by_epoch():
+    hook = PseudoLabelHook(JaccardDBSCAN(), history=[(0.3, 1), (0.8, 0.5)])
+    assert [hook.history_at(epoch, 6) for epoch in range(6)] == [0, 0, 1, 1, 1, 0.5]
+    assert PseudoLabelHook(JaccardDBSCAN()).history_at(0, 6) == 0
 
 
 @pytest.mark.slow
