@@ -17,6 +17,9 @@ CAMERA = {
     'default_hooks.pseudo_label.frozen_epochs': [2],
 }
 
+# The labels of epoch 3 are made of features of all epochs: they differ where a resumed run has lost the earlier ones.
+HISTORY = {'default_hooks.pseudo_label.history': 5.0}
+
 
 def test_same_seed_same_result_whatever_the_ground_truth(images, tmp_path):
     first = train(tiny_config(images, tmp_path / 'a'))
@@ -35,6 +38,7 @@ def test_same_seed_same_result_whatever_the_ground_truth(images, tmp_path):
         *itertools.product([{}, {**RESTART, 'default_hooks.pseudo_label.frozen_epochs': [3]}], [2, 3]),
         (CAMERA, 2),
         (HYBRID, 2),
+        (HISTORY, 3),
         ({**RESTART, **CAMERA, 'default_hooks.pseudo_label.frozen_epochs': [3]}, 2),
     ],
 )

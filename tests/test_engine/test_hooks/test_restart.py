@@ -126,6 +126,15 @@ def test_a_restart_needs_an_epoch_before_it():
 
 
 @pytest.mark.slow
+def test_features_of_the_old_network_are_forgotten(images, tmp_path):
+    cfg = tiny_config(images, tmp_path, train_cfg__max_epochs=4)
+    cfg.merge_from_dict({**RESTART, 'default_hooks.pseudo_label.history': 1.0})
+    train(cfg)
+    carried = ['earlier_features' in torch.load(tmp_path / f'epoch_{n}.pth') for n in (1, 2, 3, 4)]
+    assert carried == [True, True, False, True]
+
+
+@pytest.mark.slow
 def test_restart_has_its_own_schedule_and_labels_of_the_old_network(
     images, tmp_path, monkeypatch, extractions
 ):
