@@ -117,6 +117,18 @@ def test_label_quality_of_all_pairs_and_a_document(run, features, tmp_path):
     ]
 
 
+def test_label_quality_of_several_epochs(run, features, tmp_path):
+    with np.load(features) as file:
+        blind = tmp_path / 'blind.npz'  # all images look alike
+        np.savez(blind, **{**file, 'features': np.ones_like(file['features'])})
+    options = ('--labelers', 'JaccardDBSCAN(k1=20)', '--correctors', 'NoCorrection')
+    files = (f'blind={blind}', f'both={features},{blind}')
+    inputs = [word for file in files for word in ('--features', file)]
+    printed = run('benchmarks/bench_label_quality', *inputs, *options)
+    clusters = [row[5] for row in rows(printed.partition('by corrector')[0]) if row[0] != 'labels']
+    assert clusters == ['1', '1', '2', '2']  # two tables each
+
+
 def test_label_quality_of_made_up_features(run):
     corrector = 'GLC.published(subgraphs_per_epoch=1, steps_per_subgraph=1, hidden_dim=8)'
     options = ('--synthetic', 300, '--labelers', 'JaccardDBSCAN', '--correctors', corrector)

@@ -6,6 +6,10 @@
 F.npz holds ``pid`` (N,), ``cam`` (N,), and ``features`` (N, D), or ``features_int8`` (N, D) with ``feature_scale``
 (N,); ``tools/analysis_tools/extract_features.py`` writes such a file. Labelers and correctors are named as in a config,
 with parameters as in Python: ``JaccardDBSCAN "JaccardDBSCAN(eps=0.5)"``.
+
+Files of several epochs, the earliest first, are joined as ``PseudoLabelHook(history=1)`` does:
+
+    python tools/benchmarks/bench_label_quality.py --features epochs=epoch_1.npz,epoch_2.npz --correctors GLC
 """
 
 from __future__ import annotations
@@ -68,6 +72,17 @@ def load(path: str) -> Data:
             file['features'] if 'features' in file else file['features_int8'] * file['feature_scale'][:, None]
         )
         return Data(features.astype(np.float32), file['pid'].astype(np.int64), file['cam'].astype(np.int64))
+
+
+def load_epochs(paths: str) -> Data:
+    """Read files of features of the same images, the earliest epoch first, and join them as ``history=1`` does."""
+    from glc.core.labels import as_unit_features, with_earlier_features
+
+    first, *others = [load(path) for path in paths.split(',')]
+    joined = as_unit_features(first.features)
+    for epoch in others:
+        joined = with_earlier_features(as_unit_features(epoch.features), joined.half(), 1)
+    return first._replace(features=joined.numpy()) if others else first
 
 
 def make_up(num_images: int, seed: int, dim: int = 256) -> Data:
@@ -166,8 +181,8 @@ def parse_args() -> argparse.Namespace:
         '--features',
         action='append',
         default=[],
-        metavar='NAME=FILE',
-        help='file of features; may be repeated',
+        metavar='NAME=FILE[,FILE...]',
+        help='file of features, or of several epochs of one training, the earliest first; may be repeated',
     )
     parser.add_argument(
         '--synthetic', type=int, metavar='N', help='made-up features of N images (without --features: 3000)'
@@ -209,7 +224,7 @@ def main() -> None:
     ]
     correctors = {text: LABEL_CORRECTORS.build_text(text) for text in [*chosen[1], *published]}
     labelers = {text: PSEUDO_LABELERS.build_text(text) for text in chosen[0]}
-    inputs = {name: load(path) for name, _, path in (item.partition('=') for item in args.features)}
+    inputs = {name: load_epochs(paths) for name, _, paths in (item.partition('=') for item in args.features)}
     if args.synthetic or not inputs:
         inputs['made-up features'] = make_up(args.synthetic or 3000, args.seed)
 
