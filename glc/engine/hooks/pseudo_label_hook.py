@@ -103,9 +103,9 @@ class PseudoLabelHook(Hook):
                 f'reach must be above 0, or pairs of a share in [0, 1] and such a factor, got {reach}'
             )
         self.history = _schedule(history)
-        if any(not weight >= 0 or not 0 <= share <= 1 for share, weight in self.history):
+        if any(not 0 <= weight < torch.inf or not 0 <= share <= 1 for share, weight in self.history):
             raise ValueError(
-                f'history must be at least 0, or pairs of a share in [0, 1] and such a weight, got {history}'
+                f'history must be finite and at least 0, or pairs of a share in [0, 1] and such a weight, got {history}'
             )
         self.labeler: BaseLabeler = PSEUDO_LABELERS.build(labeler) if isinstance(labeler, dict) else labeler
         self.corrector: BaseCorrector | None = (

@@ -94,8 +94,8 @@ def test_wrong_options():
     for reach in (0, -1.0, [(0, 1.5), (0.3, 0.0)], [(3, 1.5)], [(-0.1, 1.5)]):
         with pytest.raises(ValueError, match='reach must be above 0, or pairs'):
             PseudoLabelHook(JaccardDBSCAN(), reach=reach)
-    for history in (-1.0, [(0, 1.5), (0.3, -0.1)], [(3, 1.5)], float('nan')):
-        with pytest.raises(ValueError, match='history must be at least 0, or pairs'):
+    for history in (-1.0, [(0, 1.5), (0.3, -0.1)], [(3, 1.5)], float('nan'), float('inf')):
+        with pytest.raises(ValueError, match='history must be finite and at least 0, or pairs'):
             PseudoLabelHook(JaccardDBSCAN(), history=history)
 
 
