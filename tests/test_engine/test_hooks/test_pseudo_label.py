@@ -223,15 +223,17 @@ def test_hybrid_memory_draws_outliers_and_learns_from_them(images, tmp_path):
 
 @pytest.mark.slow
 def test_labels_of_another_run_are_not_taken_over(images, tmp_path):
-    """``load_from`` brings the weights of a run, not its labels or the state of its labeler."""
+    """``load_from`` brings the weights of a run, not its labels and features or the state of its labeler."""
     cfg = tiny_config(images, tmp_path / 'first', train_cfg__max_epochs=1)
     cfg.merge_from_dict(HYBRID)
     train(cfg)
     checkpoint = torch.load(tmp_path / 'first' / 'epoch_1.pth')
     checkpoint['labeler']['threshold'] = 0.123
+    checkpoint['earlier_features'] = torch.ones(3, 2)  # an error where they are taken over
     torch.save(checkpoint, tmp_path / 'other.pth')
     cfg.load_from = str(tmp_path / 'other.pth')
     cfg.default_hooks.pseudo_label.frozen_epochs = [0]
+    cfg.default_hooks.pseudo_label.history = 1.0
     cfg.work_dir = str(tmp_path / 'second')
     assert labeled_epochs(train(cfg)) == [0]  # there is nothing to keep
     assert torch.load(tmp_path / 'second' / 'epoch_1.pth')['labeler']['threshold'] != 0.123
