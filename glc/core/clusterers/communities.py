@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -232,9 +232,7 @@ def _communities(
     similarity = as_graph(similarity, 'similarity')
     images = np.argsort(similarity.sum(axis=1, dtype=np.float64), kind='stable')
     networkit = import_module('networkit')  # takes seconds to import
-    graph = networkit.Graph(len(images), weighted=True)
-    for edges in _upper_edges(similarity, images):
-        graph.addEdges(edges)
+    graph = networkit.graph.GraphFromCsr(_upper_half(similarity, images), directed=False, weighted=True)
     num_threads = networkit.getMaxNumberOfThreads()
     networkit.setSeed(seed, False)
     networkit.setNumberOfThreads(1)
@@ -249,19 +247,18 @@ def _communities(
     return compact_labels(first[community], min_size)  # numbered in the order of their first images
 
 
-def _upper_edges(
-    similarity: sparse.csr_array, images: np.ndarray
-) -> Iterator[tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]]:
-    """List the edges i < j of a graph whose node i is ``images[i]``, in blocks: weights, i and j, both rising.
+def _upper_half(similarity: sparse.csr_array, images: np.ndarray) -> sparse.csr_array:
+    """Return the edges i < j of the graph whose node i is ``images[i]``, with sorted columns.
 
-    The blocks keep copies of the graph out of memory, of which all together would be larger than the graph.
+    Made in blocks: copies of the whole graph would be larger than the result.
     """
     node = np.empty(len(images), similarity.indices.dtype)
     node[images] = np.arange(len(images))
+    blocks = []
     for start in range(0, len(images), _NODES_PER_BLOCK):
         block = similarity[images[start : start + _NODES_PER_BLOCK]]
         block.indices = node[block.indices]
         block = sparse.triu(block, k=start + 1, format='csr')
         block.sort_indices()
-        pairs = block.tocoo()
-        yield pairs.data.astype(np.float64), (pairs.row + start, pairs.col)
+        blocks.append(block)
+    return sparse.vstack(blocks, format='csr')

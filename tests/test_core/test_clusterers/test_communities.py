@@ -17,7 +17,7 @@ from glc.core.clusterers import (
     leiden_communities,
     map_equation_communities,
 )
-from glc.core.clusterers.communities import CUT_RANGE, _upper_edges
+from glc.core.clusterers.communities import CUT_RANGE, _upper_half
 from glc.core.clusterers.dbscan import KNEE_RANGE
 from glc.core.correctors import cluster_links
 from glc.core.correctors.base import follow_labels, penalize_different_labels
@@ -59,19 +59,15 @@ def test_map_equation_finds_the_shortest_code_of_a_small_graph():
     assert adjusted_rand_score(found, best) == 1
 
 
-def test_blocks_of_edges_are_the_upper_half_of_the_permuted_graph(monkeypatch):
-    monkeypatch.setattr('glc.core.clusterers.communities._NODES_PER_BLOCK', 7)
+@pytest.mark.parametrize('nodes_per_block', [7, 40, 100])
+def test_upper_half_is_that_of_the_permuted_graph(nodes_per_block, monkeypatch):
+    monkeypatch.setattr('glc.core.clusterers.communities._NODES_PER_BLOCK', nodes_per_block)
     rng = np.random.default_rng(0)
     dense = np.triu(rng.random((40, 40)) * (rng.random((40, 40)) < 0.3), 1)
     images = rng.permutation(40)
-    blocks = list(_upper_edges(sparse.csr_array(dense + dense.T), images))
-    weights, rows, columns = (
-        np.concatenate(parts) for parts in zip(*((w, i, j) for w, (i, j) in blocks), strict=True)
-    )
-    expected = np.triu((dense + dense.T)[images][:, images], 1)
-    assert len(blocks) == 6
-    np.testing.assert_array_equal(np.stack([rows, columns]), expected.nonzero())
-    np.testing.assert_array_equal(weights, expected[expected.nonzero()])
+    upper = _upper_half(sparse.csr_array(dense + dense.T), images)
+    np.testing.assert_array_equal(upper.toarray(), np.triu((dense + dense.T)[images][:, images], 1))
+    assert upper.has_sorted_indices
 
 
 @pytest.mark.parametrize('search', [map_equation_communities, leiden_communities])
