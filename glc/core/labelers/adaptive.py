@@ -238,6 +238,7 @@ def _consensus(view: FeatureView[Any], seed: int, timings: Timings, rule: Growth
         images, within = whole_regions(view.centered, _JUDGED_IMAGES)
     sizes = _fitting(view.of_images(images), seed, timings, rule, within.cpu().numpy())[0]
     view.expect(scales_for(sizes[-1])[0][-1])  # now it is known: a wider search of so many images takes long
+    view.release(centered=False)
     return Consensus(sizes, labels_for(view, sizes[-1], seed, timings))
 
 

@@ -41,6 +41,7 @@ from glc.core.parameters import BOOLEAN, NEIGHBORHOODS, SHARE, check_parameters,
 
 Encoding: TypeAlias = sparse.csr_array | CompressedRows
 Scale: TypeAlias = tuple[int, int]
+Expanded: TypeAlias = tuple[np.ndarray, dict[int, Rows]]
 
 _TINY = np.finfo(np.float32).tiny
 _ROWS_PER_INVERSION = 2**20  # of millions of images, the lists of all rows would be the largest arrays
@@ -141,28 +142,53 @@ def unit_jaccard_distance(
     max_distance: float,
     workers: Workers = ALONE,
 ) -> sparse.csr_array:
-    """Do the work of :func:`mean_jaccard_distance` for float32 features as they are and scales, which are not checked.
+    """Do the work of :func:`mean_jaccard_distance` for float32 features as they are, and scales that are checked."""
+    return ReciprocalSets(views, scales).distance(max_distance, workers)
+
+
+class ReciprocalSets:
+    """What the Jaccard distance takes from features, so that they are not needed after it.
 
     On the CPU, images are put in an order in which neighbors are close to each other in memory (reverse
     Cuthill-McKee). In random order the work waits for memory most of the time.
+
+    Args:
+        views: float32 features (N, D) as they are, and their graphs of at least the largest k1.
+        scales: Pairs (k1, k2), which are not checked.
     """
-    if not 0 <= max_distance <= 1:
-        raise ValueError(f'max_distance must lie in [0, 1], got {max_distance}')
-    views = [(x, graph.first(max(scales)[0])) for x, graph in views]
-    if views[0][0].device.type != 'cpu':
-        return encoding_distance(
-            [v for x, graph in views for v in _encodings(x, graph.indices, scales)], max_distance, workers
-        )
-    order = _order_of_neighbors(views[0][1])
-    place = torch.empty(len(order), dtype=torch.int32)
-    place[order] = torch.arange(len(order), dtype=torch.int32)
-    images = order.numpy()
-    pairs = _pairs_within(
-        [v for x, graph in views for v in _encodings(x, place[graph.indices][order], scales, images=images)],
-        max_distance,
-        workers,
-    )
-    return _symmetric(pairs, images)
+
+    def __init__(self, views: Sequence[tuple[Tensor, KNNGraph]], scales: Sequence[Scale]) -> None:
+        views = [(x, graph.first(max(scales)[0])) for x, graph in views]
+        self._scales = scales
+        self._images: np.ndarray | None = None
+        self._encoded: list[Encoding] = []
+        self._expanded: list[Expanded] = []
+        if views[0][0].device.type != 'cpu':
+            self._encoded = [v for x, graph in views for v in _encodings(x, graph.indices, scales)]
+            return
+        order = _order_of_neighbors(views[0][1])
+        place = torch.empty(len(order), dtype=torch.int32)
+        place[order] = torch.arange(len(order), dtype=torch.int32)
+        self._images = order.numpy()
+        self._expanded = [
+            _expanded(x, place[graph.indices][order], scales, images=self._images) for x, graph in views
+        ]
+
+    def distance(self, max_distance: float, workers: Workers = ALONE) -> sparse.csr_array:
+        """Compute the mean distance, see :func:`mean_jaccard_distance`; once, since the sets are given up on the way.
+
+        Raises:
+            ValueError: ``max_distance`` is out of range.
+        """
+        if not 0 <= max_distance <= 1:
+            raise ValueError(f'max_distance must lie in [0, 1], got {max_distance}')
+        return _symmetric(_pairs_within(self._given_up(), max_distance, workers), self._images)
+
+    def _given_up(self) -> list[Encoding]:
+        while self._expanded:
+            self._encoded += _encoded(*self._expanded.pop(0), self._scales)
+        encoded, self._encoded = self._encoded, []
+        return encoded
 
 
 def reciprocal_encodings(
@@ -290,27 +316,60 @@ def _encodings(
     half: int | None = None,
     scale: np.ndarray | None = None,
     power: float = 1.0,
-    images: np.ndarray | None = None,
 ) -> list[Encoding]:
-    """Do the work of :func:`reciprocal_encodings` for neighbors (N, k).
-
-    On the CPU, ``images`` (N,) are the rows of the features that the neighbors are of.
-    """
-    ranks = indices[:, : max(scales)[0]].to(x.device).int()
+    """Do the work of :func:`reciprocal_encodings` for neighbors (N, k)."""
     if x.device.type != 'cpu':
+        ranks = indices[:, : max(scales)[0]].to(x.device).int()
         return [encode_rows(x, ranks, k1, k2, half, scale, power) for k1, k2 in scales]
+    return _encoded(*_expanded(x, indices, scales, half), scales, scale, power)
+
+
+def _expanded(
+    x: Tensor,
+    indices: Tensor,
+    scales: Sequence[Scale],
+    half: int | None = None,
+    images: np.ndarray | None = None,
+) -> Expanded:
+    """Find the neighbors (N, K) and, for every k1, the expanded sets and how near their images are, on the CPU.
+
+    Args:
+        x: Features (N, D).
+        indices: Neighbors (N, K), or more of them.
+        scales: Pairs (k1, k2).
+        half: See :func:`reciprocal_encodings`.
+        images: Rows (N,) of the features that the neighbors are of; None: they are in order.
+    """
+    ranks = indices[:, : max(scales)[0]].int()
     vectors, neighbors = (np.ascontiguousarray(part.numpy()) for part in (x, ranks))
     places = np.empty(neighbors.shape, np.min_scalar_type(neighbors.shape[1]))
     list(parallel_rows(partial(places_in_return, neighbors, places), range(len(neighbors))))
     images = np.arange(len(x)) if images is None else images
     known: Rows = np.zeros(len(x) + 1, np.int64), np.empty(0, np.int32), np.empty(0)
+    pairs: dict[int, Rows] = {}
+    for k1 in sorted(
+        {k1 for k1, _ in scales}, reverse=True
+    ):  # the largest one knows nearly all pairs of the others
+        pairs[k1] = _pairs(vectors, images, neighbors, places, known, k1, half)
+        known = next(iter(pairs.values()))
+    return neighbors, pairs
+
+
+def _encoded(
+    neighbors: np.ndarray,
+    pairs: dict[int, Rows],
+    scales: Sequence[Scale],
+    scale: np.ndarray | None = None,
+    power: float = 1.0,
+) -> list[Encoding]:
+    """Make the V of every scale from the pairs of every k1, which are given up."""
     encodings: dict[Scale, Encoding] = {}
-    for k1, k2 in sorted(set(scales), reverse=True):  # the largest one knows nearly all pairs of the others
-        pairs = _pairs(vectors, images, neighbors, places, known, k1, half)
-        known = pairs if not encodings else known
-        encodings[k1, k2] = _encoding(pairs, neighbors, k2, scale, power)
-        del pairs  # before the next ones are made
-    return [encodings[own] for own in scales]
+    for k1 in list(pairs):
+        own = pairs.pop(k1)
+        for k2 in {second for first, second in scales if first == k1}:
+            encodings[k1, k2] = _encoding(own, neighbors, k2, scale, power)
+        del own  # before the next ones are made
+    return [encodings[each] for each in scales]
 
 
 def _order_of_neighbors(graph: KNNGraph) -> Tensor:

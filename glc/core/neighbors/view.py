@@ -14,20 +14,22 @@ from torch import Tensor
 from glc.core.distributed import ALONE, Workers
 from glc.core.labels import ArrayOrTensor, as_tensor, as_unit_features, like
 from glc.core.neighbors.cameras import balance_cameras, camera_levels, center_cameras, known_cameras
-from glc.core.neighbors.jaccard import Scale, as_scales, unit_jaccard_distance
+from glc.core.neighbors.jaccard import ReciprocalSets, Scale, as_scales
 from glc.core.neighbors.knn import KNNGraph, euclidean_graph, unit_knn_graph
 from glc.core.parameters import AT_LEAST_ONE, POSITIVE, SEARCH, SHARE, SIZES, checked
 
 Made = TypeVar('Made')
 
 _CANDIDATES = 2  # neighbors searched for each one that is chosen by cameras
+_LARGE = 2**28  # values of features that are not kept between uses: 1 GiB
 
 
 class FeatureView(Generic[ArrayOrTensor]):
     """Features, cameras and the settings of the search; checked, normalized and searched once.
 
     Centered features, neighbors and distances are computed when they are first asked for, and kept. A labeler and a
-    corrector that get the same view share them. Do not write into what a view returns.
+    corrector that get the same view share them. Do not write into what a view returns, nor into the given features
+    while the view is used: of very many images it reads them again (:meth:`release`).
 
     Args:
         features: Features (N, D), an array or a tensor; rows are scaled to unit length.
@@ -42,7 +44,6 @@ class FeatureView(Generic[ArrayOrTensor]):
             person are joined, and more different people too.
 
     Attributes:
-        features: float32 tensor (N, D) with unit rows; as they were given in the view of :meth:`as_given`.
         cam_ids: int64 tensor (N,), -1 = unknown; None where cameras cannot be told apart.
 
     Raises:
@@ -68,32 +69,63 @@ class FeatureView(Generic[ArrayOrTensor]):
         workers: Workers = ALONE,
         reach: float = 1.0,
     ) -> None:
-        self.features = as_unit_features(features)
-        self.cam_ids = known_cameras(cam_ids, len(self.features))
+        self._unscaled: Any = features
+        self._unit = True
+        self._features: Tensor | None = None
+        self._centered: Tensor | None = None
+        self._shape = self.features.shape
+        self._device = self.features.device
+        self.cam_ids = known_cameras(cam_ids, len(self))
         self.backend = backend
         self.expected_k = expected_k
         self.workers = workers
         self.reach = reach
         self._given: Any = features
-        self._unscaled: Any = features
-        self._unit = True
         self._kept: dict[Hashable, Any] = {}
         self._found: KNNGraph | None = None
         self._balanced: KNNGraph | None = None
         self._distance: tuple[tuple[tuple[Scale, ...], float], sparse.csr_array] | None = None
 
     def __len__(self) -> int:
-        return len(self.features)
+        return self._shape[0]
 
     @property
     def device(self) -> torch.device:
         """Device of the features."""
-        return self.features.device
+        return self._device
 
-    @cached_property
+    @property
+    def features(self) -> Tensor:
+        """The features (N, D), float32 with unit rows; as they were given in the view of :meth:`as_given`."""
+        if self._features is None:
+            self._features = (
+                as_unit_features(self._unscaled)
+                if self._unit
+                else as_tensor(self._unscaled, 'features').to(self.device, torch.float32)
+            )
+        return self._features
+
+    @property
     def centered(self) -> Tensor:
         """The features (N, D), centered per camera where cameras are known; unit rows."""
-        return self.features if self.cam_ids is None else center_cameras(self.features, self.cam_ids)
+        if self.cam_ids is None:
+            return self.features
+        if self._centered is None:
+            self._centered = center_cameras(self.features, self.cam_ids)
+        return self._centered
+
+    def release(self, centered: bool = True) -> None:
+        """Let go of features of more than 2 ** 28 values; they are computed anew where they are asked for again.
+
+        Args:
+            centered: Those of :attr:`centered` too.
+        """
+        if self._shape.numel() <= _LARGE:
+            return
+        if centered:
+            self._centered = None
+        if centered or self.cam_ids is not None:  # without cameras they are the centered ones
+            self._features = None
 
     @checked(k=AT_LEAST_ONE)
     def neighbors(self, k: int) -> KNNGraph:
@@ -237,8 +269,7 @@ class FeatureView(Generic[ArrayOrTensor]):
 
     def _made_as_given(self) -> FeatureView[ArrayOrTensor]:
         view = self._derived(self.features, None)
-        view.features = as_tensor(self._unscaled, 'features').to(self.device, torch.float32)
-        view._unit = False
+        view._unscaled, view._unit, view._features = self._unscaled, False, None
         return view
 
     @cached_property
@@ -257,7 +288,8 @@ def mean_distance(
     """Compute the mean Jaccard distance over the graphs of several views of the same images.
 
     Args:
-        views: Views of N images; the processes of the first one share the work.
+        views: Views of N images, which let go of their features if there are very many; the processes of the first one
+            share the work.
         scales: Pairs (k1, k2).
         max_distance: Larger distances are left out.
 
@@ -265,5 +297,7 @@ def mean_distance(
         Symmetric sparse float32 distances (N, N), see :meth:`FeatureView.distance`.
     """
     k = max(scales)[0]
-    graphs = [(view.centered, graph) for view in views for graph in view.graphs(k)]
-    return unit_jaccard_distance(graphs, scales, max_distance, views[0].workers)
+    sets = ReciprocalSets([(view.centered, graph) for view in views for graph in view.graphs(k)], scales)
+    for view in views:
+        view.release()
+    return sets.distance(max_distance, views[0].workers)

@@ -1,5 +1,6 @@
 """AdaptiveConsensus against the best of many fixed neighborhoods and cuts, which were chosen with the identities."""
 
+import weakref
 from itertools import pairwise
 
 import numpy as np
@@ -253,14 +254,19 @@ def test_regions_decide_for_many_images(monkeypatch, images, noise, modes, camer
     monkeypatch.setattr(approximate, '_REGION_SIZE', 200)
     monkeypatch.setattr(adaptive, '_MANY_IMAGES', 4000)
     monkeypatch.setattr(adaptive, '_JUDGED_IMAGES', 1200)
-    searched = []
+    monkeypatch.setattr(view_module, '_LARGE', 0)
+    many = FeatureView(features, cams, expected_k=62)
+    plain, searched, kept = weakref.ref(many.features), [], []
     search = view_module.unit_knn_graph
-    monkeypatch.setattr(
-        view_module,
-        'unit_knn_graph',
-        lambda x, k, *args, **kwargs: searched.append((len(x), k)) or search(x, k, *args, **kwargs),
-    )
-    found = consensus(FeatureView(features, cams, expected_k=62))
+
+    def watched(x, k, *args, **kwargs):
+        searched.append((len(x), k))
+        kept.append(plain() is not None)
+        return search(x, k, *args, **kwargs)
+
+    monkeypatch.setattr(view_module, 'unit_knn_graph', watched)
+    found = consensus(many)
+    assert kept == [True, cameras == 0]  # beside the centered ones, the others are not needed
     assert found.sizes[-1] == pytest.approx(everyone.sizes[-1], rel=0.1)
     assert (scores(found.labels, identity) > scores(everyone.labels, identity) - 0.005).all()
     (part, expected), (num_images, k) = searched

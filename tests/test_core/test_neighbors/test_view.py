@@ -1,5 +1,7 @@
 """A view computes once what labelers and correctors share, and the same as they would alone."""
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from glc import GLC, FeatureView, JaccardDBSCAN, MetricConsensus, MultiScaleCons
 from glc.core.labelers import SelfPacedReliability
 from glc.core.neighbors import center_cameras, knn_graph, mean_jaccard_distance, view
 from glc.core.neighbors.cameras import balance_cameras, camera_levels
+from glc.core.neighbors.jaccard import ReciprocalSets
 from tests.test_core.oracles import clustered_features, seen_by_cameras
 
 NETWORK = {'hidden_dim': 16, 'epochs': 1, 'subgraphs_per_epoch': 1, 'steps_per_subgraph': 5, 'device': 'cpu'}
@@ -168,3 +171,39 @@ def test_features_as_given_come_in_any_form():
     expected = FeatureView(features).as_given().features
     for form in (features.tolist(), features[::-1].copy()[::-1], features.astype('>f4')):
         np.testing.assert_array_equal(FeatureView(form).as_given().features, expected)
+
+
+@pytest.mark.parametrize('cameras', [False, True])
+@pytest.mark.parametrize('dtype', [np.float16, np.float32])
+def test_features_of_very_many_images_are_let_go_and_made_anew(dtype, cameras, monkeypatch):
+    features = clustered_features(120, 10)
+    cams = np.arange(len(features)) % 3 if cameras else None
+    given = (3 * features).astype(dtype)  # not of unit length, so that the view makes its own
+    kept = FeatureView(given, cams)
+    expected = kept.features, kept.centered, kept.distance(12, 3).toarray()
+    monkeypatch.setattr(view, '_LARGE', given.size - 1)
+    lean = FeatureView(given, cams)
+    plain, centered = weakref.ref(lean.features), weakref.ref(lean.centered)
+    lean.release(centered=False)
+    assert (plain() is None) == cameras  # without cameras, they are the centered ones
+    assert centered() is not None
+    np.testing.assert_array_equal(lean.distance(12, 3).toarray(), expected[2])
+    assert plain() is None
+    assert centered() is None
+    torch.testing.assert_close((lean.features, lean.centered), expected[:2], rtol=0, atol=0)
+    few = FeatureView(given[:-1], cams[:-1] if cameras else None)
+    plain = weakref.ref(few.features)
+    few.release()
+    assert plain() is not None
+
+
+def test_features_are_gone_before_the_distances_are_made(monkeypatch):
+    monkeypatch.setattr(view, '_LARGE', 0)
+    lean = FeatureView(3 * clustered_features(120, 10))
+    features = weakref.ref(lean.features)
+    compute, alive = ReciprocalSets.distance, []
+    monkeypatch.setattr(
+        ReciprocalSets, 'distance', lambda *args: alive.append(features() is not None) or compute(*args)
+    )
+    lean.distance(12, 3)
+    assert alive == [False]
