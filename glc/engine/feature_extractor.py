@@ -28,6 +28,8 @@ class FeatureExtractor:
         num_workers: Worker processes that load images, per training process.
         progress: Whether a terminal shows a bar.
         amp: Whether the network computes in half precision: bfloat16 on a CPU, float16 on a GPU.
+        flip: Whether features are the normalized sum of those of an image and of its mirror image; None takes
+            ``flip_test`` of the model.
     """
 
     def __init__(
@@ -37,10 +39,12 @@ class FeatureExtractor:
         num_workers: int = 2,
         progress: bool = True,
         amp: bool = False,
+        flip: bool | None = None,
     ) -> None:
         self.dataset = dataset
         self.progress = progress
         self.amp = amp
+        self.flip = flip
         rank, world_size = get_dist_info()
         batches = torch.arange(len(dataset)).split(batch_size)
         self._loader: DataLoader = DataLoader(
@@ -58,7 +62,7 @@ class FeatureExtractor:
 
         Args:
             model: Algorithm with ``data_preprocessor`` and ``extract_feat``, wrapped for distributed training or not;
-                it is put into evaluation mode and back. Its ``flip_test`` holds here, too.
+                it is put into evaluation mode and back.
         """
         network = unwrap(model)
         was_training = network.training
@@ -73,7 +77,8 @@ class FeatureExtractor:
                 batch = network.data_preprocessor(batch, False)
                 samples = batch['data_samples']
                 with precision:
-                    features.append(features_for_test(network, batch['inputs'], samples).float())
+                    found = features_for_test(network, batch['inputs'], samples, self.flip)
+                features.append(found.float())
                 indices += [sample.sample_idx for sample in samples]
         finally:
             network.train(was_training)

@@ -129,10 +129,12 @@ class BaseReID(BaseModel):
         return data_samples
 
 
-def features_for_test(network: Any, inputs: Tensor, data_samples: Sequence = ()) -> Tensor:
+def features_for_test(
+    network: Any, inputs: Tensor, data_samples: Sequence = (), flip: bool | None = None
+) -> Tensor:
     """Extract the features that are compared in tests, and from which labels are made.
 
-    With ``flip_test`` of the network they are the normalized sum of the features of an image and of its mirror image.
+    With ``flip`` they are the normalized sum of the features of an image and of its mirror image.
     (fast-reid takes the mean before the norm; here both count alike.) Where the neck gives no unit features, the sum
     has the mean norm of the two.
 
@@ -140,13 +142,14 @@ def features_for_test(network: Any, inputs: Tensor, data_samples: Sequence = ())
         network: Algorithm with ``extract_feat``, in evaluation mode.
         inputs: Preprocessed images (B, 3, H, W).
         data_samples: What is known of each image; used where the network ``needs_samples`` only.
+        flip: See above; None takes ``flip_test`` of the network.
 
     Returns:
         Features (B, D), of unit norm unless the neck says otherwise.
     """
     known = (data_samples,) if getattr(network, 'needs_samples', False) else ()
     features: Tensor = network.extract_feat(inputs, *known)
-    if not getattr(network, 'flip_test', False):
+    if not (getattr(network, 'flip_test', False) if flip is None else flip):
         return features
     mirrored = network.extract_feat(inputs.flip(3), *known)
     norm = (features.norm(dim=1, keepdim=True) + mirrored.norm(dim=1, keepdim=True)) / 2

@@ -53,6 +53,21 @@ def test_features_and_labels_stay_on_the_device_of_the_model(images, tmp_path, m
     assert_same(state(again), expected)
 
 
+def test_labels_of_mirror_images_leave_the_tests_alone(images, tmp_path, monkeypatch):
+    found, original = [], FeatureExtractor.__call__
+    monkeypatch.setattr(
+        FeatureExtractor, '__call__', lambda self, model: found.append(original(self, model)) or found[-1]
+    )
+    for name, change in [
+        ('labels', {'default_hooks__pseudo_label__flip': True}),
+        ('all', {'model__flip_test': True}),
+    ]:
+        runner = train(tiny_config(images, tmp_path / name, train_cfg__max_epochs=1, **change))
+        assert runner.model.flip_test == (name == 'all')
+    of_labels, of_all = found
+    torch.testing.assert_close(of_labels, of_all, rtol=0, atol=0)
+
+
 def test_features_of_labels_and_files_are_flip_tested(images, tmp_path):
     runner = build_runner(prepare_config(tiny_config(images, tmp_path, model__flip_test=True)))
     dataset = Market1501(str(images), pipeline=runner.cfg.test_dataloader.dataset.pipeline, check='off')
@@ -61,6 +76,10 @@ def test_features_of_labels_and_files_are_flip_tested(images, tmp_path):
     features = extract(network)
     network.flip_test = False
     plain = extract(network)
+    torch.testing.assert_close(FeatureExtractor(dataset, 20, 0, flip=True)(network), features, rtol=0, atol=0)
+    network.flip_test = True
+    torch.testing.assert_close(FeatureExtractor(dataset, 20, 0, flip=False)(network), plain, rtol=0, atol=0)
+    network.flip_test = False
     straight = network.extract_feat
     network.extract_feat = lambda inputs: straight(inputs.flip(3))
     mean = (plain + extract(network)) / 2

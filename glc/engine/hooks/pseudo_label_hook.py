@@ -64,6 +64,8 @@ class PseudoLabelHook(Hook):
             those of the new features. Or pairs as for ``reach``; before the first one it is 0. Checkpoints carry
             ``f_before`` in float16.
         amp: Whether the network of the extraction computes in half precision: bfloat16 on a CPU, float16 on a GPU.
+        flip: Whether labels are made of images and their mirror images: features are the normalized sum of both. It
+            doubles the time of an extraction. None takes ``flip_test`` of the model, which holds in tests too.
 
     Example:
         >>> hook = PseudoLabelHook(labeler=dict(type='JaccardDBSCAN', eps=0.6), correct_begin=10, correct_interval=5)
@@ -90,6 +92,7 @@ class PseudoLabelHook(Hook):
         min_images: int = 1,
         reach: float | Sequence[tuple[float, float]] = 1.0,
         history: float | Sequence[tuple[float, float]] = 0.0,
+        flip: bool | None = None,
     ) -> None:
         if interval < 1 or correct_interval < 1:
             raise ValueError(f'intervals must be at least 1, got {interval} and {correct_interval}')
@@ -122,6 +125,7 @@ class PseudoLabelHook(Hook):
         self.num_workers = num_workers
         self.save_clusters = save_clusters
         self.amp = amp
+        self.flip = flip
         self.pseudo: PseudoLabels | None = None
         # What the log has of the labeling of this epoch; empty where the labels were kept.
         self.report: dict[str, float] = {}
@@ -162,7 +166,9 @@ class PseudoLabelHook(Hook):
         check_cameras(unwrap(runner.model).memory, loader.dataset)
         pipeline = self.pipeline or deterministic_pipeline(runner.cfg)
         dataset = loader.dataset.with_pipeline(pipeline)
-        self._extract = FeatureExtractor(dataset, self.batch_size, self.num_workers, amp=self.amp)
+        self._extract = FeatureExtractor(
+            dataset, self.batch_size, self.num_workers, amp=self.amp, flip=self.flip
+        )
         if self.pseudo is not None and len(self.pseudo.labels) != len(dataset):
             raise ValueError(
                 f'the checkpoint holds pseudo labels of {len(self.pseudo.labels)} images, '
