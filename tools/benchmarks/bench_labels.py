@@ -14,7 +14,7 @@ A set like LUPerson, with features in a float16 file; memory is then all that th
 without pages of files, ten looks a second (Linux):
 
     OMP_NUM_THREADS=2 python tools/benchmarks/bench_labels.py --sizes 4200000x384 --labelers AdaptiveConsensus \
-        --float16 --views 3 60 --quality --dense-limit 0 --repeats 1
+        --float16 --views 3 60 --quality --recall --dense-limit 0 --repeats 1
 
 On a GPU the features are made and kept there, in float16:
 
@@ -43,6 +43,8 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from glc.core.neighbors import FeatureView
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from _data import device_identities, shift_by_camera, synthetic_identities
@@ -51,7 +53,9 @@ Result = TypeVar('Result')
 
 WARM_UP = 2000
 PARTS = ('features', 'cameras', 'identities')
-SCORES = ('pairwise_f', 'bcubed_f')
+SCORES = ('pairwise_f', 'bcubed_f', 'recall')
+RECALL_AT = 30
+QUERIES = 1000
 CAMERA_SHIFT = 0.15
 
 
@@ -81,8 +85,30 @@ def dense_labels(x: np.ndarray, k1: int = 30, k2: int = 6, eps: float = 0.6) -> 
     return DBSCAN(eps=eps, min_samples=4, metric='precomputed').fit_predict(distance)
 
 
+def recall(view: FeatureView) -> float:
+    """Share of the nearest neighbors of some images, found by comparing them with all, that the view has found."""
+    import torch
+
+    x = view.centered
+    rows = torch.from_numpy(np.random.default_rng(0).choice(len(x), min(QUERIES, len(x)), replace=False))
+    best = torch.full((len(rows), RECALL_AT + 1), -torch.inf)
+    nearest = torch.zeros(best.shape, dtype=torch.int64)
+    for images in torch.arange(len(x)).split(2**16):
+        similarities = torch.cat([best, x[rows] @ x[images].T], dim=1)
+        everyone = torch.cat([nearest, images.expand(len(rows), -1)], dim=1)
+        best, chosen = similarities.topk(best.shape[1], dim=1)
+        nearest = everyone.gather(1, chosen)
+    found = view.found.indices[rows, : RECALL_AT + 1]
+    return (nearest[:, :, None] == found[:, None, :]).any(dim=2)[:, 1:].float().mean().item()
+
+
 def run(
-    kind: str, x: np.ndarray | Tensor, cam_ids: Tensor | None, backend: str, identities: np.ndarray | None
+    kind: str,
+    x: np.ndarray | Tensor,
+    cam_ids: Tensor | None,
+    backend: str,
+    identities: np.ndarray | None,
+    with_recall: bool = False,
 ) -> dict[str, float]:
     """Measure the seconds of the stages of one method, and score its labels where identities are given."""
     import glc.engine  # noqa: F401
@@ -100,15 +126,17 @@ def run(
         if identities is None:
             return {}
         quality = label_quality(labels, identities)
-        return {name: quality[name] for name in SCORES}
+        return {name: quality[name] for name in SCORES if name in quality}
 
     if kind == 'dense':
         dense_labels(np.asarray(x))
         return total()
     if kind in PSEUDO_LABELERS.module_dict:
         labeler = PSEUDO_LABELERS.build({'type': kind, 'backend': backend})
-        labels = labeler(x, cam_ids)
-        return {**total(), **labeler.timings_, **scores(labels)}
+        view = FeatureView(x, cam_ids, backend=backend, expected_k=labeler.expected_k)
+        labels = labeler(view)
+        result = {**total(), **labeler.timings_, **scores(labels)}
+        return {**result, 'recall': recall(view)} if with_recall else result
     labeler, corrector = JaccardDBSCAN(), LABEL_CORRECTORS.build({'type': kind})
     view = FeatureView(x, cam_ids, backend=backend, expected_k=max(labeler.expected_k, corrector.expected_k))
     labels = labeler(view)
@@ -162,7 +190,7 @@ def measure(
     inputs = load(folder, num_images, args)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with OwnMemory() if args.float16 else nullcontext() as memory:
-        runs = [run(kind, *inputs[:2], args.backend, inputs[2]) for _ in range(repeats)]
+        runs = [run(kind, *inputs[:2], args.backend, inputs[2], args.recall) for _ in range(repeats)]
     result = {stage: statistics.median(times[stage] for times in runs) for stage in runs[0]}
     whole = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     result['gib'] = (memory.peak if memory else whole) / 2**20
@@ -261,6 +289,11 @@ def main() -> None:
     parser.add_argument(
         '--quality', action='store_true', help='score the labels against the identities; not on a GPU'
     )
+    parser.add_argument(
+        '--recall',
+        action='store_true',
+        help='how many of the 30 nearest neighbors of 1,000 images labelers found',
+    )
     parser.add_argument('--tf32', action='store_true', help='products with factors of 10 bits, on a GPU')
     parser.add_argument('--growth', action='store_true', help='fit the exponent of N')
     parser.add_argument('--plot', help='file for the picture of --growth')
@@ -272,7 +305,8 @@ def main() -> None:
     print(f'{torch.get_num_threads()} threads, device {args.device}')
     memory = 'GiB, without files' if args.float16 else 'GiB over the features'
     print(
-        f'| images x channels | work | s | processor s | stages, s | {memory} | times faster than dense | F |'
+        f'| images x channels | work | s | processor s | stages, s | {memory} | times faster than dense '
+        f'| pairwise F / BCubed F{" / recall@30" if args.recall else ""} |'
     )
     print('|---|---|---|---|---|---|---|---|')
     for size in args.sizes:
