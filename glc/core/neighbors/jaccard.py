@@ -347,9 +347,8 @@ def _expanded(
     images = np.arange(len(x)) if images is None else images
     known: Rows = np.zeros(len(x) + 1, np.int64), np.empty(0, np.int32), np.empty(0)
     pairs: dict[int, Rows] = {}
-    for k1 in sorted(
-        {k1 for k1, _ in scales}, reverse=True
-    ):  # the largest one knows nearly all pairs of the others
+    # The largest one comes first, since it knows nearly all pairs of the others.
+    for k1 in sorted({first for first, _ in scales}, reverse=True):
         pairs[k1] = _pairs(vectors, images, neighbors, places, known, k1, half)
         known = next(iter(pairs.values()))
     return neighbors, pairs
