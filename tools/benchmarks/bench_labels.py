@@ -108,9 +108,12 @@ def run(
     cam_ids: Tensor | None,
     backend: str,
     identities: np.ndarray | None,
-    with_recall: bool = False,
-) -> dict[str, float]:
-    """Measure the seconds of the stages of one method, and score its labels where identities are given."""
+) -> tuple[dict[str, float], FeatureView | None]:
+    """Measure the seconds of the stages of one method, and score its labels where identities are given.
+
+    Returns:
+        The figures, and the view of a labeler or corrector.
+    """
     import glc.engine  # noqa: F401
     from glc.core.evaluation import label_quality
     from glc.core.labelers import JaccardDBSCAN
@@ -130,19 +133,18 @@ def run(
 
     if kind == 'dense':
         dense_labels(np.asarray(x))
-        return total()
+        return total(), None
     if kind in PSEUDO_LABELERS.module_dict:
         labeler = PSEUDO_LABELERS.build({'type': kind, 'backend': backend})
         view = FeatureView(x, cam_ids, backend=backend, expected_k=labeler.expected_k)
         labels = labeler(view)
-        result = {**total(), **labeler.timings_, **scores(labels)}
-        return {**result, 'recall': recall(view)} if with_recall else result
+        return {**total(), **labeler.timings_, **scores(labels)}, view
     labeler, corrector = JaccardDBSCAN(), LABEL_CORRECTORS.build({'type': kind})
     view = FeatureView(x, cam_ids, backend=backend, expected_k=max(labeler.expected_k, corrector.expected_k))
     labels = labeler(view)
     start, cpu = time.perf_counter(), time.process_time()
     labels = corrector(view, labels)
-    return {**total(), **corrector.timings_, **scores(labels)}
+    return {**total(), **corrector.timings_, **scores(labels)}, view
 
 
 def made_up(
@@ -190,10 +192,16 @@ def measure(
     inputs = load(folder, num_images, args)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with OwnMemory() if args.float16 else nullcontext() as memory:
-        runs = [run(kind, *inputs[:2], args.backend, inputs[2], args.recall) for _ in range(repeats)]
+        runs = []
+        for _ in range(repeats):
+            view = None  # before the next one is made
+            figures, view = run(kind, *inputs[:2], args.backend, inputs[2])
+            runs.append(figures)
     result = {stage: statistics.median(times[stage] for times in runs) for stage in runs[0]}
     whole = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     result['gib'] = (memory.peak if memory else whole) / 2**20
+    if args.recall and view is not None:
+        result['recall'] = recall(view)
     if args.device != 'cpu':
         result['device_gib'] = torch.cuda.max_memory_allocated() / 2**30
     return result
