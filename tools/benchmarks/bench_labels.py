@@ -86,19 +86,22 @@ def dense_labels(x: np.ndarray, k1: int = 30, k2: int = 6, eps: float = 0.6) -> 
 
 
 def recall(view: FeatureView) -> float:
-    """Share of the nearest neighbors of some images, found by comparing them with all, that the view has found."""
+    """Share of the 30 nearest neighbors of some images, found by comparing them with all, that the view has found.
+
+    Of fewer neighbors where the view looked for fewer.
+    """
     import torch
 
     x = view.centered
     rows = torch.from_numpy(np.random.default_rng(0).choice(len(x), min(QUERIES, len(x)), replace=False))
-    best = torch.full((len(rows), RECALL_AT + 1), -torch.inf)
+    found = view.found.indices[rows, : RECALL_AT + 1]
+    best = torch.full(found.shape, -torch.inf)
     nearest = torch.zeros(best.shape, dtype=torch.int64)
     for images in torch.arange(len(x)).split(2**16):
         similarities = torch.cat([best, x[rows] @ x[images].T], dim=1)
         everyone = torch.cat([nearest, images.expand(len(rows), -1)], dim=1)
         best, chosen = similarities.topk(best.shape[1], dim=1)
         nearest = everyone.gather(1, chosen)
-    found = view.found.indices[rows, : RECALL_AT + 1]
     return (nearest[:, :, None] == found[:, None, :]).any(dim=2)[:, 1:].float().mean().item()
 
 
@@ -300,7 +303,7 @@ def main() -> None:
     parser.add_argument(
         '--recall',
         action='store_true',
-        help='how many of the 30 nearest neighbors of 1,000 images labelers found',
+        help='share of the 30 nearest neighbors of 1,000 images that a labeler found',
     )
     parser.add_argument('--tf32', action='store_true', help='products with factors of 10 bits, on a GPU')
     parser.add_argument('--growth', action='store_true', help='fit the exponent of N')
