@@ -40,7 +40,11 @@ def parallel_rows(
     per_block = per_block or _ROWS_PER_BLOCK
     starts = range(rows.start, rows.stop, per_block)
     stops = [min(start + per_block, rows.stop) for start in starts]
-    with ThreadPoolExecutor(min(torch.get_num_threads(), os.cpu_count() or 1)) as threads:
+    num_threads = min(torch.get_num_threads(), os.cpu_count() or 1)
+    if num_threads == 1 or len(starts) == 1:  # a thread of its own would only have to be started
+        yield from map(kernel, starts, stops)
+        return
+    with ThreadPoolExecutor(num_threads) as threads:
         yield from threads.map(kernel, starts, stops)
 
 

@@ -100,7 +100,7 @@ def test_duplicates_do_not_hide_other_images():
 def test_no_list_is_long():
     x = as_unit_features(clustered_features(3000, 100, seed=2))
     x[1000:2500] = x[0]
-    lists, probes = approximate._lists(x, torch.arange(3000), list_size=50, num_probes=6)
+    lists, probes = approximate._lists(x, list_size=50, num_probes=6)
     assert lists.bincount().max() <= 200
     assert probes.shape == (3000, 6)
     assert probes.max() <= lists.max()
@@ -115,48 +115,36 @@ def test_fewer_images_in_the_lists_than_candidates():
     assert (found[:, 0] == torch.arange(300)).all()
 
 
-@pytest.mark.slow
-def test_groups_of_centroids_find_the_nearest_ones(monkeypatch):
-    x = as_unit_features(clustered_features(6000, 900, noise=0.12, dim=24))
-    centroids = approximate._kmeans(x, 600)
-    exact = approximate._nearest(x, centroids, 8)
-    monkeypatch.setattr(approximate, '_FEW_CENTROIDS', 100)
-    products = []
-    compete = approximate.compete
+@pytest.mark.parametrize('rows', [torch.arange(400), torch.tensor([399, 5, 200, 201])], ids=['all', 'some'])
+def test_two_images_meet_where_one_visits_the_list_of_the_other(rows, monkeypatch):
+    """Against a mask of all pairs; lists and visits are drawn, so some images would not visit their own list."""
+    monkeypatch.setattr(approximate, '_LIST_SIMILARITIES', 2**10)  # several blocks of visitors per list
+    rng = np.random.default_rng(0)
+    x = as_unit_features(clustered_features(400, 30, noise=0.3))
+    lists = torch.from_numpy(rng.integers(12, size=400))
+    probes = torch.from_numpy(np.stack([rng.permutation(12)[:3] for _ in range(400)]).astype('i4'))
+    visits = (probes[:, None, :] == lists[None, :, None]).any(dim=2)  # image i visits the list of j
+    allowed = (visits | visits.T | (lists[:, None] == lists))[rows]
+    similarities = (x[rows] @ x.T).masked_fill(~allowed, -torch.inf)
+    best, found = approximate._search_lists(x, rows, lists, probes, 30)
+    expected = similarities.topk(30, dim=1)
+    for row in range(len(rows)):
+        order = best[row].argsort(descending=True)
+        np.testing.assert_allclose(best[row][order], expected.values[row], atol=1e-5)
+        assert len(set(found[row].tolist())) == 30
+        np.testing.assert_allclose(similarities[row][found[row].long()], best[row], atol=1e-5)
+
+
+def test_lists_grow_with_the_images(monkeypatch):
+    monkeypatch.setattr(approximate, '_LEAST_LIST_SIZE', 20)
+    x = as_unit_features(clustered_features(9000, 30, dim=4))
+    sizes = []
     monkeypatch.setattr(
-        approximate, 'compete', lambda *args: products.append(args[3].numel()) or compete(*args)
+        approximate, '_kmeans', lambda x, num_lists: sizes.append(len(x) / num_lists) or x[:1]
     )
-    found = []
-    for groups in (2, 6, 12, 24):
-        monkeypatch.setattr(approximate, '_NUM_GROUPS', groups)
-        products.clear()
-        found.append(recall(approximate._roughly_nearest(x, centroids, 8).numpy(), exact.numpy()))
-        if groups == 12:
-            assert sum(products) < 0.7 * len(x) * len(centroids)
-    assert found == sorted(found)
-    assert found[2] > 0.9
-    assert found[-1] == 1  # all of them
-
-
-def test_lists_are_chosen_without_groups(monkeypatch):
-    """One group of centroids is far too few, but it only makes means."""
-    monkeypatch.setattr(approximate, '_FEW_CENTROIDS', 10)
-    monkeypatch.setattr(approximate, '_NUM_GROUPS', 1)
-    x = as_unit_features(clustered_features(1500, 250, noise=0.12, dim=24))
-    exact = (x @ x.T).topk(8, dim=1).indices
-    found = likely_neighbors(x, torch.arange(1500), 12, list_size=5, num_probes=8)
-    assert recall(found.numpy(), exact.numpy()) > 0.9
-
-
-def test_groups_with_fewer_centroids_than_asked_for(monkeypatch):
-    monkeypatch.setattr(approximate, '_FEW_CENTROIDS', 10)
-    monkeypatch.setattr(approximate, '_NUM_GROUPS', 1)
-    x = as_unit_features(clustered_features(500, 60))
-    nearest = approximate._roughly_nearest(x, x[:40], 30)
-    assert nearest.min() >= 0
-    assert (nearest.sort(dim=1).values.diff(dim=1) > 0).all()
-    similarities = (x @ x[:40].T).gather(1, nearest.long())
-    assert (similarities.diff(dim=1) <= 1e-6).all()
+    for num_images in (300, 9000):
+        likely_neighbors(x[:num_images], torch.arange(1), 1)
+    assert sizes == [20, 30]  # the least, then the root of the images per probe
 
 
 def test_people_are_whole_in_regions(monkeypatch):
@@ -190,10 +178,11 @@ def test_result_does_not_depend_on_threads_blocks_or_the_generator(monkeypatch):
     features = clustered_features(1500, 100, seed=4)
     expected = knn_graph(features, 20, 'approximate')
     threads = torch.get_num_threads()
-    for num_threads, block_size, similarities in ((1, 501, 2**16), (2, None, 2**22)):
+    for num_threads, block_size, similarities in ((1, 501, 2**12), (2, None, 2**22)):
         torch.manual_seed(num_threads)
         torch.set_num_threads(num_threads)
-        monkeypatch.setattr(approximate, '_BLOCK_SIMILARITIES', similarities)
+        monkeypatch.setattr(approximate, '_CENTROID_SIMILARITIES', similarities)
+        monkeypatch.setattr(approximate, '_LIST_SIMILARITIES', similarities)
         state = torch.get_rng_state()
         result = knn_graph(torch.from_numpy(features), 20, 'approximate', block_size)
         torch.set_num_threads(threads)
