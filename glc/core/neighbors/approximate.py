@@ -18,7 +18,7 @@ from torch import Tensor
 
 from glc.core.compiled import compiled
 from glc.core.labels import group_sums
-from glc.core.neighbors.jaccard_numba import parallel_rows
+from glc.core.neighbors.jaccard_numba import kept_threads, parallel_rows
 from glc.core.neighbors.similarity import pair_similarities
 
 # On features of Market-1501 and CUHK03, ten lists find 98 to 99.8% of 30 neighbors, five find 93 to 99%.
@@ -38,6 +38,7 @@ _DEVICE_SIMILARITIES = 2**22  # both, on a GPU
 _SORTED_ROWS = 2**14
 
 
+@kept_threads()
 def likely_neighbors(
     x: Tensor, rows: Tensor, count: int, list_size: int | None = None, num_probes: int = NUM_PROBES
 ) -> Tensor:
@@ -70,6 +71,7 @@ def likely_neighbors(
     return found
 
 
+@kept_threads()
 def whole_regions(x: Tensor, num_images: int) -> tuple[Tensor, Tensor]:
     """Choose regions of the feature space at random, and take all images in them and at their borders.
 

@@ -16,6 +16,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import TypeVar
 
 import numpy as np
@@ -31,6 +33,7 @@ Lists = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 _ROWS_PER_BLOCK = 2048
 _PART_BYTES = 2**28
 _ROUNDING = 1e-6
+_kept_threads: ContextVar[ThreadPoolExecutor | None] = ContextVar('_kept_threads', default=None)
 
 
 def parallel_rows(
@@ -40,12 +43,27 @@ def parallel_rows(
     per_block = per_block or _ROWS_PER_BLOCK
     starts = range(rows.start, rows.stop, per_block)
     stops = [min(start + per_block, rows.stop) for start in starts]
-    num_threads = min(torch.get_num_threads(), os.cpu_count() or 1)
-    if num_threads == 1 or len(starts) == 1:  # a thread of its own would only have to be started
+    if _num_threads() == 1 or len(starts) == 1:  # a thread of its own would only have to be started
         yield from map(kernel, starts, stops)
         return
-    with ThreadPoolExecutor(num_threads) as threads:
+    kept = _kept_threads.get()
+    with nullcontext(kept) if kept else ThreadPoolExecutor(_num_threads()) as threads:
         yield from threads.map(kernel, starts, stops)
+
+
+@contextmanager
+def kept_threads() -> Iterator[None]:
+    """Let all :func:`parallel_rows` within share their threads; to start them takes as long as a small block of rows."""
+    with ThreadPoolExecutor(_num_threads()) as threads:
+        before = _kept_threads.set(threads)
+        try:
+            yield
+        finally:
+            _kept_threads.reset(before)
+
+
+def _num_threads() -> int:
+    return min(torch.get_num_threads(), os.cpu_count() or 1)
 
 
 def stack_blocks(blocks: Iterable[Sequence[np.ndarray]]) -> list[np.ndarray]:

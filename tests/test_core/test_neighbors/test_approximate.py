@@ -1,3 +1,6 @@
+import os
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -5,6 +8,7 @@ import torch
 from glc.core.labels import as_unit_features
 from glc.core.neighbors import approximate, knn
 from glc.core.neighbors.approximate import likely_neighbors
+from glc.core.neighbors.jaccard_numba import kept_threads, parallel_rows
 from glc.core.neighbors.knn import knn_graph
 from tests.test_core.oracles import clustered_features, naive_ranks
 
@@ -145,6 +149,24 @@ def test_lists_grow_with_the_images(monkeypatch):
     for num_images in (300, 9000):
         likely_neighbors(x[:num_images], torch.arange(1), 1)
     assert sizes == [20, 30]  # the least, then the root of the images per probe
+
+
+def test_kept_threads_are_shared_and_given_up(monkeypatch):
+    monkeypatch.setattr(torch, 'get_num_threads', lambda: 2)
+    monkeypatch.setattr(os, 'cpu_count', lambda: 2)
+
+    def rounds():
+        work = lambda start, stop: (threading.current_thread(), start, stop)  # noqa: E731
+        return [list(parallel_rows(work, range(3, 8), 2)) for _ in range(20)]
+
+    with kept_threads():
+        kept = rounds()
+    for found in kept:
+        assert [block[1:] for block in found] == [(3, 5), (5, 7), (7, 8)]
+    workers = {thread for found in kept for thread, *_ in found}
+    assert len(workers) <= 2
+    assert not any(thread.is_alive() for thread in workers)
+    assert workers.isdisjoint(thread for found in rounds() for thread, *_ in found)
 
 
 def test_people_are_whole_in_regions(monkeypatch):
