@@ -53,7 +53,7 @@ def parallel_rows(
 
 @contextmanager
 def kept_threads() -> Iterator[None]:
-    """Let all :func:`parallel_rows` within share their threads; to start them takes as long as a small block of rows."""
+    """Let all :func:`parallel_rows` within share their threads: to start them takes as long as a small block."""
     with ThreadPoolExecutor(_num_threads()) as threads:
         before = _kept_threads.set(threads)
         try:
