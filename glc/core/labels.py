@@ -57,7 +57,7 @@ def as_unit_features(features: Any, name: str = 'features') -> Tensor:
     if ((norms - 1).abs().lt(_UNIT_TOLERANCE) | norms.eq(0)).all():
         return x
     divisors = norms.where(norms > 0, 1.0)[:, None]
-    unit = torch.empty_like(x) if x is given else x  # what was converted is ours already
+    unit = empty_rows(x, *x.shape) if x is given else x  # what was converted is ours already
     for rows, divisor, result in row_blocks(x, divisors, unit):
         result.copy_(rows.double() / divisor)
     return unit
@@ -109,9 +109,11 @@ def as_tensor(values: Any, name: str) -> Tensor:
 
 def _as_float32(x: Tensor) -> Tensor:
     """Convert features; rows that float32 cannot hold are scaled first."""
+    if x.dtype == torch.float32:
+        return x
+    result = empty_rows(x, *x.shape, dtype=torch.float32).copy_(x)
     if x.dtype != torch.float64:
-        return x.to(torch.float32)
-    result = x.to(torch.float32)
+        return result
     for rows, converted in row_blocks(x, result):
         largest = rows.abs().amax(dim=1)
         outside = largest.isfinite() & (largest > 0) & ~((largest > _TINY) & (largest < 1 / _TINY))
@@ -248,6 +250,16 @@ def group_sums(x: Tensor, groups: Tensor, num_groups: int) -> Tensor:
     for rows, numbers in row_blocks(x, groups):
         sums.index_add_(0, numbers.where(numbers >= 0, num_groups), rows.double())
     return sums[:-1]
+
+
+def empty_rows(like: Tensor, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
+    """Make an empty tensor on the device of another one, of its type or ``dtype``, whose rows are fast to look up.
+
+    On a CPU it is an array of NumPy, which asks the system for large pages of memory where torch does not.
+    """
+    if like.device.type != 'cpu':
+        return like.new_empty(shape, dtype=dtype)
+    return torch.from_numpy(np.empty(shape, like.new_empty(0, dtype=dtype).numpy().dtype))
 
 
 def row_blocks(*parts: Tensor) -> Iterator[tuple[Tensor, ...]]:

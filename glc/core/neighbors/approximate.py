@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from glc.core.compiled import compiled
-from glc.core.labels import group_sums
+from glc.core.labels import empty_rows, group_sums
 from glc.core.neighbors.jaccard_numba import kept_threads, parallel_rows
 from glc.core.neighbors.similarity import pair_similarities
 
@@ -123,7 +123,7 @@ def _kmeans(x: Tensor, num_lists: int) -> Tensor:
 def _nearest(x: Tensor, centroids: Tensor, count: int) -> Tensor:
     """Find the centroids nearest to every image, int32 (N, count), or all if there are fewer."""
     count = min(count, len(centroids))
-    best, found = nothing_found(len(x), count, x.device)
+    best, found = nothing_found(x, len(x), count)
     lists = torch.arange(len(centroids), dtype=torch.int32, device=x.device)
     size = _rows_per_product(x, len(centroids), _CENTROID_SIMILARITIES)
     products = x.new_empty(size, len(centroids))
@@ -205,7 +205,7 @@ def _search_lists(
     Returns:
         Similarities, float32, and images, int32 (R, count), unsorted; -inf and -1 where fewer were met.
     """
-    best, found = nothing_found(len(rows), count, x.device)
+    best, found = nothing_found(x, len(rows), count)
     place = torch.full((len(x),), -1, device=x.device)
     place[rows] = torch.arange(len(rows), device=x.device)
     num_lists = int(torch.cat([lists, probes.flatten()]).max()) + 1
@@ -240,10 +240,10 @@ def _products(x: Tensor, rows: Tensor, others: Tensor) -> Iterator[tuple[Tensor,
         yield block, torch.mm(gathered[: len(block)], columns, out=products[: len(block)])
 
 
-def nothing_found(num_rows: int, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return similarities, float32, and images, int32 (R, count), to begin a search with."""
-    best = torch.full((num_rows, count), -torch.inf, device=device)
-    return best, torch.full((num_rows, count), -1, dtype=torch.int32, device=device)
+def nothing_found(x: Tensor, num_rows: int, count: int) -> tuple[Tensor, Tensor]:
+    """Return similarities, float32, and images, int32 (R, count), to begin a search among features ``x`` with."""
+    best = empty_rows(x, num_rows, count).fill_(-torch.inf)
+    return best, empty_rows(x, num_rows, count, dtype=torch.int32).fill_(-1)
 
 
 def compete(

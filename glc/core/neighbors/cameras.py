@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glc.core.labels import as_labels, as_unit_features, group_sums, row_blocks
+from glc.core.labels import as_labels, as_unit_features, empty_rows, group_sums, row_blocks
 from glc.core.neighbors.knn import KNNGraph
 from glc.core.parameters import AT_LEAST_ONE, NUMBER, POSITIVE, checked
 
@@ -62,7 +62,7 @@ def center_cameras(
     known = (cameras >= 0)[:, None]
     counts = known * camera.bincount(minlength=len(cameras))[:, None]
     means = ((known * sums + prior * sums.sum(0) / len(x)) / (counts + prior)).float()
-    centered = torch.empty_like(x)
+    centered = empty_rows(x, *x.shape)
     for rows, numbers, result in row_blocks(x, camera, centered):
         result.copy_(as_unit_features(rows - means[numbers]))
     return centered

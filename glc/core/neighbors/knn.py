@@ -13,7 +13,7 @@ from scipy import sparse
 from torch import Tensor
 
 from glc.core.distributed import ALONE, Workers
-from glc.core.labels import as_tensor, as_unit_features
+from glc.core.labels import as_tensor, as_unit_features, empty_rows
 from glc.core.neighbors.approximate import compete, likely_neighbors, nothing_found
 from glc.core.neighbors.similarity import pair_similarities
 from glc.core.parameters import AT_LEAST_ONE, SEARCH, checked
@@ -227,8 +227,8 @@ def _neighbors(
         chosen = (
             (block, *_first_neighbors(x, rows[block], found, images, k)) for block, found, images in proposed
         )
-    indices = torch.empty(len(rows), k, dtype=torch.int64, device=x.device)
-    similarities = torch.empty(len(rows), k, device=x.device)
+    indices = empty_rows(x, len(rows), k, dtype=torch.int64)
+    similarities = empty_rows(x, len(rows), k)
     for block, block_indices, block_similarities in chosen:
         indices[block] = block_indices
         similarities[block] = block_similarities
@@ -263,7 +263,7 @@ def _compared_in_tiles(x: Tensor, rows: Tensor, count: int, size: int) -> tuple[
     Returns:
         float32 similarities (R, count) of the nearest images, falling, and the images, int32.
     """
-    best, found = nothing_found(len(rows), count, x.device)
+    best, found = nothing_found(x, len(rows), count)
     tiles = torch.arange(len(x), dtype=torch.int32).split(size)
     halved = len(rows) == len(x)
     for number, block in enumerate(torch.arange(len(rows)).split(size)):
