@@ -139,18 +139,6 @@ def test_two_images_meet_where_one_visits_the_list_of_the_other(rows, monkeypatc
         np.testing.assert_allclose(similarities[row][found[row].long()], best[row], atol=1e-5)
 
 
-def test_lists_grow_with_the_images(monkeypatch):
-    monkeypatch.setattr(approximate, '_LEAST_LIST_SIZE', 20)
-    x = as_unit_features(clustered_features(9000, 30, dim=4))
-    sizes = []
-    monkeypatch.setattr(
-        approximate, '_kmeans', lambda x, num_lists: sizes.append(len(x) / num_lists) or x[:1]
-    )
-    for num_images in (300, 9000):
-        likely_neighbors(x[:num_images], torch.arange(1), 1)
-    assert sizes == [20, 30]  # the least, then the root of the images per probe
-
-
 def test_kept_threads_are_shared_and_given_up(monkeypatch):
     monkeypatch.setattr(torch, 'get_num_threads', lambda: 2)
     monkeypatch.setattr(os, 'cpu_count', lambda: 2)
