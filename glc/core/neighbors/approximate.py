@@ -1,9 +1,9 @@
 """Likely nearest neighbors of images among themselves, in a time that grows little faster than their number.
 
 The images are split into lists by k-means. Each list is compared, as one matrix product, with all images that have it
-among the lists nearest to them. Both sides of a product keep their best, so two images meet where one of them visits the
-list of the other. A list holds the same number of images whatever their total N, so an image is compared with the same
-number of others. Only the search for the nearest lists takes longer with N.
+among the lists nearest to them. Both sides of a product keep their best, so two images meet where one of them visits
+the list of the other. A list holds the same number of images whatever their total N, so an image is compared with the
+same number of others. Only the search for the nearest lists takes longer with N.
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ NUM_PROBES = 10
 # Images per list in the sample of every iteration of k-means. The first ones move centroids far whatever the sample.
 _SAMPLES_PER_LIST = (4, 8, 16, 32, 64)
 _MAX_LIST = 4  # times the average
+# K-means compares an image with so many centroids at once. The groups of more are smaller products, which take about as
+# long at 4,000.
+_FEW_CENTROIDS = 2**13
+_NUM_GROUPS = 16  # of centroids, that an image is compared with
 _REGION_SIZE = 5000
 _SEED = 0
 # Similarities per matrix product: with centroids, and with a list, whose images are gathered. The products stay in the
@@ -116,7 +120,7 @@ def _kmeans(x: Tensor, num_lists: int) -> Tensor:
     centroids = images[:num_lists].unique(dim=0)
     for per_list in _SAMPLES_PER_LIST:
         sample = images[: num_lists * per_list]
-        homes, _ = _homes(sample, centroids, _nearest(sample, centroids, 2))
+        homes, _ = _homes(sample, centroids, _roughly_nearest(sample, centroids, 2))
         centroids = _means(sample, homes)
     return centroids
 
@@ -132,6 +136,32 @@ def _nearest(x: Tensor, centroids: Tensor, count: int) -> Tensor:
         similarities = torch.mm(images, centroids.T, out=products[: len(rows)])
         compete(best, found, rows, similarities, lists)
     return found.gather(1, best.argsort(dim=1, descending=True, stable=True))
+
+
+def _roughly_nearest(x: Tensor, centroids: Tensor, count: int) -> Tensor:
+    """Do the work of :func:`_nearest` for k-means, whose means change little where some images miss the nearest one.
+
+    Lists are not chosen so: an image that is in another list than its nearest one is found by few of its neighbors.
+    Many centroids are put into groups, as many as a group has centroids. An image is then compared with the centroids
+    of the groups whose means are nearest to it.
+    """
+    if len(centroids) <= _FEW_CENTROIDS:
+        return _nearest(x, centroids, count)
+    means = _kmeans(centroids, math.isqrt(len(centroids)))
+    groups, _ = _homes(centroids, means, _nearest(centroids, means, 2))
+    members = groups.argsort(stable=True).split(groups.bincount(minlength=len(means)).tolist())
+    probes = _nearest(x, means, _NUM_GROUPS)
+    visits = probes.flatten().bincount(minlength=len(members)).tolist()
+    visitors = (probes.flatten().argsort(stable=True) // probes.shape[1]).split(visits)
+    best, found = nothing_found(x, len(x), count)
+    for lists, images in zip(members, visitors, strict=True):
+        for block, similarities in _products(x, images, centroids[lists]):
+            compete(best, found, block, similarities, lists.int())
+    found = found.gather(1, best.argsort(dim=1, descending=True, stable=True))
+    short = found[:, -1] < 0
+    if short.any():  # their groups have fewer centroids than that, as where most centroids are alike
+        found[short] = _nearest(x[short], centroids, count)
+    return found
 
 
 def _rows_per_product(x: Tensor, num_columns: int, similarities: int) -> int:
@@ -212,33 +242,32 @@ def _search_lists(
     num_lists = int(torch.cat([lists, probes.flatten()]).max()) + 1
     members_of = lists.argsort(stable=True).split(lists.bincount(minlength=num_lists).tolist())
     for members in members_of:  # first, since most neighbors are here: later images hardly get in
-        for block, similarities in _products(x, members[place[members] >= 0], members):
+        for block, similarities in _products(x, members[place[members] >= 0], x[members]):
             compete(best, found, place[block], similarities, members.int())
     visits = torch.where(probes == lists[:, None], num_lists, probes).flatten()
     visitors_of = (visits.argsort(stable=True) // probes.shape[1]).split(visits.bincount().tolist())
     for members, visitors in zip(members_of, visitors_of, strict=False):
         own = slice(None) if len(rows) == len(x) else place[members] >= 0
         mine, looked, among = members[own], probes[members[own]], place[visitors] >= 0
-        for block, similarities in _products(x, visitors[among], members):
+        for block, similarities in _products(x, visitors[among], x[members]):
             compete(best, found, place[block], similarities, members.int())
             back = similarities.T[own]
             compete(best, found, place[mine], back, block.int(), (looked, lists[block].int()))
-        for block, similarities in _products(x, visitors[~among], mine):
+        for block, similarities in _products(x, visitors[~among], x[mine]):
             compete(best, found, place[mine], similarities.T, block.int(), (looked, lists[block].int()))
     return best, found
 
 
 def _products(x: Tensor, rows: Tensor, others: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield blocks of the rows (B,) and their products (B, M) with the others, which the next block overwrites."""
+    """Yield blocks of the rows (B,) and their products (B, M) with others (M, D), which the next block overwrites."""
     if not len(rows) or not len(others):
         return
     size = min(len(rows), _rows_per_product(x, len(others), _LIST_SIMILARITIES))
-    columns = x[others].T
     # Used again: new pages take as long as the products.
     gathered, products = x.new_empty(size, x.shape[1]), x.new_empty(size, len(others))
     for block in rows.split(size):
         torch.index_select(x, 0, block, out=gathered[: len(block)])
-        yield block, torch.mm(gathered[: len(block)], columns, out=products[: len(block)])
+        yield block, torch.mm(gathered[: len(block)], others.T, out=products[: len(block)])
 
 
 def nothing_found(x: Tensor, num_rows: int, count: int) -> tuple[Tensor, Tensor]:

@@ -139,6 +139,50 @@ def test_two_images_meet_where_one_visits_the_list_of_the_other(rows, monkeypatc
         np.testing.assert_allclose(similarities[row][found[row].long()], best[row], atol=1e-5)
 
 
+@pytest.mark.slow
+def test_groups_of_centroids_find_the_nearest_ones(monkeypatch):
+    x = as_unit_features(clustered_features(6000, 900, noise=0.12, dim=24))
+    centroids = approximate._kmeans(x, 600)
+    exact = approximate._nearest(x, centroids, 8)
+    monkeypatch.setattr(approximate, '_FEW_CENTROIDS', 100)
+    products = []
+    compete = approximate.compete
+    monkeypatch.setattr(
+        approximate, 'compete', lambda *args: products.append(args[3].numel()) or compete(*args)
+    )
+    found = []
+    for groups in (2, 6, 12, 24):
+        monkeypatch.setattr(approximate, '_NUM_GROUPS', groups)
+        products.clear()
+        found.append(recall(approximate._roughly_nearest(x, centroids, 8).numpy(), exact.numpy()))
+        if groups == 12:
+            assert sum(products) < 0.7 * len(x) * len(centroids)
+    assert found == sorted(found)
+    assert found[2] > 0.9
+    assert found[-1] == 1  # all of them
+
+
+def test_lists_are_chosen_without_groups(monkeypatch):
+    """One group of centroids is far too few, but it only makes means."""
+    monkeypatch.setattr(approximate, '_FEW_CENTROIDS', 10)
+    monkeypatch.setattr(approximate, '_NUM_GROUPS', 1)
+    x = as_unit_features(clustered_features(1500, 250, noise=0.12, dim=24))
+    exact = (x @ x.T).topk(8, dim=1).indices
+    found = likely_neighbors(x, torch.arange(1500), 12, list_size=5, num_probes=8)
+    assert recall(found.numpy(), exact.numpy()) > 0.9
+
+
+def test_groups_with_fewer_centroids_than_asked_for(monkeypatch):
+    monkeypatch.setattr(approximate, '_FEW_CENTROIDS', 10)
+    monkeypatch.setattr(approximate, '_NUM_GROUPS', 1)
+    x = as_unit_features(clustered_features(500, 60))
+    nearest = approximate._roughly_nearest(x, x[:40], 30)
+    assert nearest.min() >= 0
+    assert (nearest.sort(dim=1).values.diff(dim=1) > 0).all()
+    similarities = (x @ x[:40].T).gather(1, nearest.long())
+    assert (similarities.diff(dim=1) <= 1e-6).all()
+
+
 def test_kept_threads_are_shared_and_given_up(monkeypatch):
     monkeypatch.setattr(torch, 'get_num_threads', lambda: 2)
     monkeypatch.setattr(os, 'cpu_count', lambda: 2)
