@@ -149,13 +149,10 @@ def _roughly_nearest(x: Tensor, centroids: Tensor, count: int) -> Tensor:
         return _nearest(x, centroids, count)
     means = _kmeans(centroids, math.isqrt(len(centroids)))
     groups, _ = _homes(centroids, means, _nearest(centroids, means, 2))
-    members = groups.argsort(stable=True).split(groups.bincount(minlength=len(means)).tolist())
     probes = _nearest(x, means, _NUM_GROUPS)
-    visits = probes.flatten().bincount(minlength=len(members)).tolist()
-    visitors = (probes.flatten().argsort(stable=True) // probes.shape[1]).split(visits)
     best, found = nothing_found(x, len(x), count)
-    for lists, images in zip(members, visitors, strict=True):
-        for block, similarities in _products(x, images, centroids[lists]):
+    for lists, visits in zip(_places(groups, len(means)), _places(probes.flatten(), len(means)), strict=True):
+        for block, similarities in _products(x, visits // probes.shape[1], centroids[lists]):
             compete(best, found, block, similarities, lists.int())
     found = found.gather(1, best.argsort(dim=1, descending=True, stable=True))
     short = found[:, -1] < 0
@@ -240,13 +237,13 @@ def _search_lists(
     place = torch.full((len(x),), -1, device=x.device)
     place[rows] = torch.arange(len(rows), device=x.device)
     num_lists = int(torch.cat([lists, probes.flatten()]).max()) + 1
-    members_of = lists.argsort(stable=True).split(lists.bincount(minlength=num_lists).tolist())
+    members_of = _places(lists, num_lists)
     for members in members_of:  # first, since most neighbors are here: later images hardly get in
         for block, similarities in _products(x, members[place[members] >= 0], x[members]):
             compete(best, found, place[block], similarities, members.int())
-    visits = torch.where(probes == lists[:, None], num_lists, probes).flatten()
-    visitors_of = (visits.argsort(stable=True) // probes.shape[1]).split(visits.bincount().tolist())
-    for members, visitors in zip(members_of, visitors_of, strict=False):
+    elsewhere = torch.where(probes == lists[:, None], num_lists, probes).flatten()
+    for members, visits in zip(members_of, _places(elsewhere, num_lists + 1)[:-1], strict=True):
+        visitors = visits // probes.shape[1]
         own = slice(None) if len(rows) == len(x) else place[members] >= 0
         mine, looked, among = members[own], probes[members[own]], place[visitors] >= 0
         for block, similarities in _products(x, visitors[among], x[members]):
@@ -256,6 +253,11 @@ def _search_lists(
         for block, similarities in _products(x, visitors[~among], x[mine]):
             compete(best, found, place[mine], similarities.T, block.int(), (looked, lists[block].int()))
     return best, found
+
+
+def _places(numbers: Tensor, count: int) -> tuple[Tensor, ...]:
+    """Return where each of the numbers 0 to ``count`` - 1 stands in ``numbers`` (M,)."""
+    return numbers.argsort(stable=True).split(numbers.bincount(minlength=count).tolist())
 
 
 def _products(x: Tensor, rows: Tensor, others: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
