@@ -33,22 +33,28 @@ def run(monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_extracted_features_are_those_of_the_training_images(run, tmp_path):
-    cfg = tiny_config(write_images(tmp_path / 'data'), tmp_path / 'run', train_cfg__max_epochs=1)
+    images = write_images(tmp_path / 'data', per_camera=8)
+    cfg = tiny_config(images, tmp_path / 'run', train_cfg__max_epochs=1)
     runner = train(cfg)
     cfg.dump(tmp_path / 'config.py')
     out = tmp_path / 'new' / 'features.npz'
-    run('analysis_tools/extract_features', tmp_path / 'config.py', tmp_path / 'run/epoch_1.pth', '--out', out)
+    extract = 'analysis_tools/extract_features', tmp_path / 'config.py', tmp_path / 'run/epoch_1.pth'
+    run(*extract, '--out', out)
 
-    dataset = runner.train_dataloader.dataset
-    expected = FeatureExtractor(dataset.with_pipeline(cfg.test_dataloader.dataset.pipeline), 7, 0)(
-        runner.model
-    )
+    dataset = runner.train_dataloader.dataset.with_pipeline(cfg.test_dataloader.dataset.pipeline)
+    expected = FeatureExtractor(dataset, 7, 0)(runner.model)
     with np.load(out) as file:
         assert sorted(file) == ['cam', 'features', 'path', 'pid']
         np.testing.assert_array_equal(file['path'], dataset.paths)
         np.testing.assert_allclose(file['features'], expected, atol=1e-6)
         np.testing.assert_array_equal(file['pid'], dataset.pids)
         np.testing.assert_array_equal(file['cam'], dataset.cam_ids)
+
+    run(*extract, '--out', out, '--camera-norm')
+    by_camera = FeatureExtractor(dataset, 7, 0, camera_norm=True)(runner.model)
+    assert (by_camera - expected).abs().max() > 0.01
+    with np.load(out) as file:
+        np.testing.assert_allclose(file['features'], by_camera, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -12,25 +12,29 @@ from glc.engine.feature_extractor import deterministic_pipeline
 from glc.registry import DATASETS
 
 
-def training_features(cfg: Config, checkpoint: str | None = None) -> tuple[Tensor, BaseReIDDataset]:
+def training_features(
+    cfg: Config, checkpoint: str | None = None, camera_norm: bool = False
+) -> tuple[Tensor, BaseReIDDataset]:
     """Extract the unit features of the training images under the test pipeline.
 
     Args:
         cfg: Config with a ``work_dir``, as loaded from its file. It needs no test set.
         checkpoint: File to load; without it, the network that training would start from is used.
+        camera_norm: See :class:`glc.engine.FeatureExtractor`.
 
     Returns:
         Features (N, D) float32 on the device of the model, and the data set whose images they belong to.
 
     Raises:
-        ValueError: If the config has no pipeline for features.
+        ValueError: If the config has no pipeline for features, or, with ``camera_norm``, the network no BatchNorm.
     """
     runner = build_for_test(cfg, checkpoint)
     loader = extraction_loader(cfg)
     dataset = DATASETS.build(cfg.train_dataloader.dataset).with_pipeline(deterministic_pipeline(cfg))
-    return FeatureExtractor(dataset, loader.get('batch_size', 1), loader.get('num_workers', 0))(
-        runner.model
-    ), dataset
+    extract = FeatureExtractor(
+        dataset, loader.get('batch_size', 1), loader.get('num_workers', 0), camera_norm=camera_norm
+    )
+    return extract(runner.model), dataset
 
 
 def extraction_loader(cfg: Config) -> dict[str, Any]:

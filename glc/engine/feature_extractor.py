@@ -1,7 +1,9 @@
 """Features of a whole data set, in the order of its samples."""
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from itertools import islice
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -13,7 +15,11 @@ from tqdm import tqdm
 from glc.datasets import BaseReIDDataset, pipeline_of
 from glc.datasets.collate import stack_images
 from glc.engine.unwrap import unwrap
+from glc.models.layers import CameraStatistics
 from glc.models.reid import features_for_test
+
+_MEASURED_IMAGES = 1024  # of a camera
+_MEASURED_BATCH = 64
 
 
 class FeatureExtractor:
@@ -30,6 +36,10 @@ class FeatureExtractor:
         amp: Whether the network computes in half precision: bfloat16 on a CPU, float16 on a GPU.
         flip: Whether features are the normalized sum of those of an image and of its mirror image; None takes
             ``flip_test`` of the model.
+        camera_norm: Whether BatchNorm layers normalize the images of every camera by their own statistics
+            (:class:`glc.models.layers.CameraStatistics`). They are measured first, on up to 1,024 images of each camera
+            drawn at random, in batches of 64. A camera of fewer than 64 images, or an unknown one, takes the statistics
+            of the network.
     """
 
     def __init__(
@@ -40,16 +50,26 @@ class FeatureExtractor:
         progress: bool = True,
         amp: bool = False,
         flip: bool | None = None,
+        camera_norm: bool = False,
     ) -> None:
         self.dataset = dataset
         self.progress = progress
         self.amp = amp
         self.flip = flip
         rank, world_size = get_dist_info()
-        batches = torch.arange(len(dataset)).split(batch_size)
+        measured: list[Tensor] = []
+        batches: Sequence[Tensor] = torch.arange(len(dataset)).split(batch_size)
+        self._cameras = None
+        if camera_norm:
+            self._cameras = _numbered(torch.from_numpy(dataset.cam_ids))
+            by_camera = self._cameras.argsort(stable=True).split((self._cameras + 1).bincount().tolist())
+            measured = [batch for images in by_camera[1:] for batch in _drawn(images)]
+            batches = [batch for images in by_camera if len(images) for batch in images.split(batch_size)]
+        measured = measured[rank::world_size]
+        self._num_measured = len(measured)
         self._loader: DataLoader = DataLoader(
             dataset,
-            batch_sampler=[batch.tolist() for batch in batches[rank::world_size]],
+            batch_sampler=[batch.tolist() for batch in (*measured, *batches[rank::world_size])],
             num_workers=num_workers,
             collate_fn=stack_images,
             persistent_workers=num_workers > 0,  # an extraction in every epoch
@@ -68,18 +88,15 @@ class FeatureExtractor:
         was_training = network.training
         network.eval()
         device = network.data_preprocessor.device
-        half = torch.bfloat16 if device.type == 'cpu' else torch.float16
-        precision = torch.autocast(device.type, half) if self.amp else nullcontext()
         indices, features = [], []
         quiet = True if get_dist_info()[0] or not self.progress else None  # None: a bar on a terminal only
+        batches = iter(tqdm(self._loader, desc='extract features', disable=quiet, leave=False))
         try:
-            for batch in tqdm(self._loader, desc='extract features', disable=quiet, leave=False):
-                batch = network.data_preprocessor(batch, False)
-                samples = batch['data_samples']
-                with precision:
-                    found = features_for_test(network, batch['inputs'], samples, self.flip)
-                features.append(found.float())
-                indices += [sample.sample_idx for sample in samples]
+            with self._normalized(network, batches) as normalize:
+                for batch in batches:
+                    normalize(batch)
+                    features.append(self._features(network, batch))
+                    indices += [sample.sample_idx for sample in batch['data_samples']]
         finally:
             network.train(was_training)
         dim = torch.tensor(features[0].shape[1] if features else 0)
@@ -89,6 +106,48 @@ class FeatureExtractor:
             table[torch.tensor(indices)] = torch.cat(features)
         all_reduce(table, op='sum')
         return table
+
+    def _features(self, network: Any, batch: dict) -> Tensor:
+        batch = network.data_preprocessor(batch, False)
+        device = batch['inputs'].device.type
+        half = torch.bfloat16 if device == 'cpu' else torch.float16
+        with torch.autocast(device, half) if self.amp else nullcontext():
+            return features_for_test(network, batch['inputs'], batch['data_samples'], self.flip).float()
+
+    @contextmanager
+    def _normalized(self, network: Any, batches: Iterator[dict]) -> Iterator[Callable[[dict], None]]:
+        """Measure the cameras with the first batches; yield what has a batch normalized as its camera."""
+        if self._cameras is None:
+            yield lambda batch: None
+            return
+        cameras = self._cameras
+        statistics = CameraStatistics(network, int(cameras.max()) + 1)
+
+        def camera_of(batch: dict) -> int:
+            return int(cameras[batch['data_samples'][0].sample_idx])
+
+        with statistics.restored():
+            for batch in islice(batches, self._num_measured):
+                with statistics.measuring(camera_of(batch)):
+                    self._features(network, batch)
+            for part in (statistics.sums, statistics.counts):
+                all_reduce(part, op='sum')
+            yield lambda batch: statistics.take(camera_of(batch))
+
+
+def _numbered(cam_ids: Tensor) -> Tensor:
+    """Number the known cameras from 0; -1 stays what is unknown."""
+    known = cam_ids >= 0
+    numbers = torch.full_like(cam_ids, -1)
+    numbers[known] = cam_ids[known].unique(return_inverse=True)[1]
+    return numbers
+
+
+def _drawn(images: Tensor) -> Sequence[Tensor]:
+    """Draw whole batches of the images (M,) of a camera at random."""
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    count = min(len(images), _MEASURED_IMAGES) // _MEASURED_BATCH
+    return images[order[: count * _MEASURED_BATCH]].split(_MEASURED_BATCH) if count else []
 
 
 def deterministic_pipeline(cfg: Config) -> Sequence:

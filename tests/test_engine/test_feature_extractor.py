@@ -1,5 +1,7 @@
 """Extraction: every feature in the row of its image, on the device of the model."""
 
+import copy
+
 import pytest
 import torch
 
@@ -7,7 +9,7 @@ from glc import JaccardDBSCAN
 from glc.apis import build_runner, prepare_config
 from glc.core.evaluation import label_quality
 from glc.datasets import Market1501
-from glc.engine import FeatureExtractor
+from glc.engine import FeatureExtractor, feature_extractor
 from tests.runs import assert_same, state, tiny_config, train
 from tests.test_core.foreign_device import FOREIGN, ForeignDevice
 
@@ -85,6 +87,45 @@ def test_features_of_labels_and_files_are_flip_tested(images, tmp_path):
     mean = (plain + extract(network)) / 2
     torch.testing.assert_close(features, mean / mean.norm(dim=1, keepdim=True))
     assert not torch.allclose(features, plain, atol=1e-3)
+
+
+def test_every_camera_is_normalized_by_its_own_statistics(images, tmp_path, monkeypatch):
+    """As a copy of the network does that was in training mode for the images of the camera, once."""
+    runner = train(tiny_config(images, tmp_path, train_cfg__max_epochs=1))
+    network = runner.model.train()
+    state_before = copy.deepcopy(network.state_dict())
+    dataset = Market1501(str(images), pipeline=runner.cfg.test_dataloader.dataset.pipeline, check='off')
+    plain = FeatureExtractor(dataset, 7, 0)(network)
+    few = FeatureExtractor(dataset, 7, 0, camera_norm=True)(network)  # 24 of a camera: too few
+    torch.testing.assert_close(few, plain, rtol=1e-5, atol=1e-5)
+
+    monkeypatch.setattr(feature_extractor, '_MEASURED_BATCH', 24)
+    features = FeatureExtractor(dataset, 7, 0, camera_norm=True)(network)
+    assert network.training
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, state_before[name]), name
+    assert (features - plain).abs().max() > 0.1
+    for camera in (0, 1):
+        rows = (dataset.cam_ids == camera).nonzero()[0]
+        assert len(rows) == 24
+        batch = {name: [dataset[int(row)][name] for row in rows] for name in ('inputs', 'data_samples')}
+        other = copy.deepcopy(network)
+        inputs = other.data_preprocessor(batch)['inputs']
+        other.eval()
+        for layer in other.modules():
+            if hasattr(layer, 'running_mean'):
+                layer.momentum, layer.group_size = None, 24
+                layer.reset_running_stats()
+                layer.train()
+        with torch.no_grad():
+            other.extract_feat(inputs)
+            expected = other.eval().extract_feat(inputs)
+        torch.testing.assert_close(features[rows], expected, rtol=0, atol=5e-3)
+
+    unknown = dataset.cam_ids.copy()
+    unknown[:24] = -1 - unknown[:24]
+    monkeypatch.setattr(type(dataset), 'cam_ids', unknown)
+    torch.testing.assert_close(FeatureExtractor(dataset, 7, 0, camera_norm=True)(network)[:24], plain[:24])
 
 
 def test_half_precision_gives_nearly_the_same_features_and_labels(images, tmp_path, monkeypatch):

@@ -1,11 +1,22 @@
+import copy
 import math
+from contextlib import suppress
 
 import pytest
 import torch
 from timm.layers import BatchNormAct2d
 from torch import nn
 
-from glc.models.layers import IBN, GeM, GhostBatchNorm1d, GhostBatchNorm2d, convert_batchnorm
+from glc.models.layers import (
+    IBN,
+    CameraStatistics,
+    DomainBatchNorm,
+    Domains,
+    GeM,
+    GhostBatchNorm1d,
+    GhostBatchNorm2d,
+    convert_batchnorm,
+)
 
 
 def randomized(norm):
@@ -203,3 +214,82 @@ def test_gem_does_not_overflow_in_half_precision():
     output = GeM()(torch.full((1, 1, 4, 2), 100.0).half())
     assert output.dtype == torch.float32
     assert output.item() == pytest.approx(100)
+
+
+def normalized_network():
+    torch.manual_seed(0)
+    domains = Domains(2)
+    domains.of_images = torch.ones(64, dtype=torch.int64)
+    network = nn.Sequential(
+        nn.Conv2d(3, 6, 3),
+        GhostBatchNorm2d(6, group_size=8),
+        nn.Conv2d(6, 5, 3),
+        BatchNormAct2d(5),
+        DomainBatchNorm(nn.BatchNorm2d(5), domains),
+        GeM(),
+        nn.Flatten(),
+        nn.BatchNorm1d(5),
+        nn.BatchNorm1d(5, track_running_stats=False),
+    )
+    for layer in network.modules():
+        if getattr(layer, 'running_mean', None) is not None:
+            randomized(layer)
+    return network.double().eval()
+
+
+def trained_statistics(network, batches):
+    """A copy of the network whose running statistics are those of training on the batches alone."""
+    network = copy.deepcopy(network)
+    for layer in network.modules():
+        if getattr(layer, 'running_mean', None) is not None:
+            layer.momentum, layer.group_size = None, 64
+            layer.reset_running_stats()
+    network.train()
+    for batch in batches:
+        network(batch)
+    return network.eval()
+
+
+@torch.no_grad()
+def test_statistics_of_cameras_are_those_of_training_on_their_images():
+    network = normalized_network()
+    before = copy.deepcopy(network.state_dict())
+    images = torch.randn(2, 2, 64, 3, 24, 24, dtype=torch.float64)
+    images[1] *= 2
+    statistics = CameraStatistics(network, num_cameras=3)
+    with statistics.restored():
+        for number in (0, 1):
+            for camera in (0, 1):
+                with statistics.measuring(camera):
+                    network(images[camera, number])
+        for camera in (0, 1):
+            statistics.take(camera)
+            expected = trained_statistics(network, images[camera])
+            for name, found in network.named_buffers():
+                if name.startswith('4.norms.0'):  # of the domain that no image is of
+                    assert torch.equal(found, before[name])
+                elif 'running' in name:
+                    torch.testing.assert_close(
+                        found, expected.get_buffer(name), rtol=2e-3, atol=2e-3, msg=name
+                    )
+        statistics.take(2)
+        assert_state(network, before)
+        statistics.take(1)
+        statistics.take(-1)
+        assert_state(network, before)
+        statistics.take(0)
+    assert_state(network, before)
+    with suppress(ZeroDivisionError), statistics.restored():
+        statistics.take(0)
+        raise ZeroDivisionError
+    assert_state(network, before)
+
+
+def assert_state(network, expected):
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, expected[name]), name
+
+
+def test_a_network_without_batchnorm_has_no_statistics_of_cameras():
+    with pytest.raises(ValueError, match='Linear has no BatchNorm layer with running statistics'):
+        CameraStatistics(nn.Linear(2, 2), 1)

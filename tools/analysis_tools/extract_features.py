@@ -25,6 +25,11 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         help='checkpoint file; without it, the network that training would start from is used',
     )
+    parser.add_argument(
+        '--camera-norm',
+        action='store_true',
+        help='normalize the images of every camera by their own statistics in BatchNorm layers',
+    )
     parser.add_argument('--out', type=Path, required=True, metavar='FILE', help='.npz file')
     parser.add_argument('--work-dir', help='folder of the log (default: work_dirs/CONFIG_NAME)')
     add_config_options(parser)
@@ -40,7 +45,7 @@ def main() -> None:
     from glc.apis import load_config, training_features
 
     cfg = load_config(args.config, args.cfg_options, args.work_dir)
-    features, dataset = training_features(cfg, args.checkpoint)
+    features, dataset = training_features(cfg, args.checkpoint, args.camera_norm)
     out = args.out if args.out.suffix == '.npz' else Path(f'{args.out}.npz')
     with atomic_file(out) as path:
         np.savez(

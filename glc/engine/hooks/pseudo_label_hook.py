@@ -66,6 +66,8 @@ class PseudoLabelHook(Hook):
         amp: Whether the network of the extraction computes in half precision: bfloat16 on a CPU, float16 on a GPU.
         flip: Whether labels are made of images and their mirror images: features are the normalized sum of both. It
             doubles the time of an extraction. None takes ``flip_test`` of the model, which holds in tests too.
+        camera_norm: Whether labels are made of features whose BatchNorm layers normalize the images of every camera by
+            their own statistics (:class:`glc.engine.FeatureExtractor`); training and tests do not change.
 
     Example:
         >>> hook = PseudoLabelHook(labeler=dict(type='JaccardDBSCAN', eps=0.6), correct_begin=10, correct_interval=5)
@@ -93,6 +95,7 @@ class PseudoLabelHook(Hook):
         reach: float | Sequence[tuple[float, float]] = 1.0,
         history: float | Sequence[tuple[float, float]] = 0.0,
         flip: bool | None = None,
+        camera_norm: bool = False,
     ) -> None:
         if interval < 1 or correct_interval < 1:
             raise ValueError(f'intervals must be at least 1, got {interval} and {correct_interval}')
@@ -126,6 +129,7 @@ class PseudoLabelHook(Hook):
         self.save_clusters = save_clusters
         self.amp = amp
         self.flip = flip
+        self.camera_norm = camera_norm
         self.pseudo: PseudoLabels | None = None
         # What the log has of the labeling of this epoch; empty where the labels were kept.
         self.report: dict[str, float] = {}
@@ -167,7 +171,12 @@ class PseudoLabelHook(Hook):
         pipeline = self.pipeline or deterministic_pipeline(runner.cfg)
         dataset = loader.dataset.with_pipeline(pipeline)
         self._extract = FeatureExtractor(
-            dataset, self.batch_size, self.num_workers, amp=self.amp, flip=self.flip
+            dataset,
+            self.batch_size,
+            self.num_workers,
+            amp=self.amp,
+            flip=self.flip,
+            camera_norm=self.camera_norm,
         )
         if self.pseudo is not None and len(self.pseudo.labels) != len(dataset):
             raise ValueError(

@@ -1,5 +1,6 @@
 """Layers without any framework, usable alone."""
 
+from .camera_batchnorm import CameraStatistics
 from .domain_batchnorm import DomainBatchNorm, Domains, separate_domains
 from .gem import GeM
 from .ghost_batchnorm import GhostBatchNorm1d, GhostBatchNorm2d, GhostBatchNormAct2d, convert_batchnorm
@@ -8,6 +9,7 @@ from .ibn import IBN
 
 __all__ = [
     'IBN',
+    'CameraStatistics',
     'DomainBatchNorm',
     'Domains',
     'GeM',
