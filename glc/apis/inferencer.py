@@ -101,6 +101,7 @@ class ReIDInferencer:
         pattern: str | None = 'auto',
         unreadable: str = 'error',
         progress: bool = True,
+        camera_norm: bool = False,
     ) -> ReIDFeatures:
         r"""Extract the features of images.
 
@@ -120,6 +121,9 @@ class ReIDInferencer:
             unreadable: 'error' stops at the first unreadable image and names it; 'skip' decodes every image once
                 before, leaves out the unreadable ones, and logs their names.
             progress: Whether a terminal shows a bar.
+            camera_norm: Whether BatchNorm layers normalize the images of every camera by their own statistics, which
+                brings the images of a person in different cameras closer where the network was trained on other
+                cameras (:class:`glc.engine.FeatureExtractor`). Features then depend on the other images of the call.
 
         Returns:
             Features (N, D), of unit length unless the neck says otherwise, with the names of the images.
@@ -128,22 +132,28 @@ class ReIDInferencer:
             FileNotFoundError: If there is no such image.
             RuntimeError: If an image cannot be read.
             TypeError: If an input is no image.
-            ValueError: If there is no image, an array is no image, or the pattern does not match a path.
+            ValueError: If there is no image, an array is no image, the pattern does not match a path, or
+                ``camera_norm`` has no BatchNorm layer, no camera of enough images, or an iterator.
         """
 
         def extracted(dataset: BaseReIDDataset) -> np.ndarray:
-            extract = FeatureExtractor(dataset, batch_size or self.batch_size, num_workers, progress, amp)
+            extract = FeatureExtractor(
+                dataset, batch_size or self.batch_size, num_workers, progress, amp, camera_norm=camera_norm
+            )
             return extract(self.model).cpu().numpy()
 
         if isinstance(inputs, BaseReIDDataset):
             names = [inputs.get_data_info(index)['img_path'] for index in range(len(inputs))]
             return ReIDFeatures(extracted(inputs), names, inputs.pids, inputs.cam_ids, self.network)
+        if camera_norm and isinstance(inputs, Iterator):
+            raise ValueError('camera_norm measures cameras over all images: give it a list, not an iterator')
         pieces, images = [], list[ListedImage]()
         at_once = (batch_size or self.batch_size) * _BATCHES_AT_ONCE if isinstance(inputs, Iterator) else None
         listed = list_images(inputs, color)
         while piece := list(islice(listed, at_once)):
-            _known(piece, pattern)  # a wrong pattern is told before the work
-            dataset = ListedImages(piece, self.pipeline, unreadable)
+            cam_ids = _known(piece, pattern)[1]  # a wrong pattern is told before the work
+            known = [image._replace(cam_id=cam) for image, cam in zip(piece, cam_ids.tolist(), strict=True)]
+            dataset = ListedImages(known, self.pipeline, unreadable)
             if len(dataset):
                 pieces.append(extracted(dataset))
             images += [_without_pixels(piece[position]) for position in dataset.positions]

@@ -25,6 +25,11 @@ def add_network_options(parser: argparse.ArgumentParser | argparse._ArgumentGrou
         help='where paths have identity and camera, the named groups pid and cam; "none": nowhere (default: names '
         'like 0002_c1s1_000451_03.jpg, if all are so)',
     )
+    parser.add_argument(
+        '--camera-norm',
+        action='store_true',
+        help='normalize the images of every camera by their own statistics in BatchNorm layers',
+    )
     parser.add_argument('--flip-test', action='store_true', help='add the features of the mirror images')
     parser.add_argument(
         '--skip-unreadable', action='store_true', help='leave out unreadable images, and name them'
@@ -52,6 +57,7 @@ def call_options(args: argparse.Namespace) -> dict:
         'batch_size': args.batch_size,
         'num_workers': args.workers,
         'amp': args.amp,
+        'camera_norm': args.camera_norm,
         'pattern': None if args.pattern == 'none' else args.pattern,
         'unreadable': 'skip' if args.skip_unreadable else 'error',
     }

@@ -40,6 +40,9 @@ class FeatureExtractor:
             (:class:`glc.models.layers.CameraStatistics`). They are measured first, on up to 1,024 images of each camera
             drawn at random, in batches of 64. A camera of fewer than 64 images, or an unknown one, takes the statistics
             of the network.
+
+    Raises:
+        ValueError: With ``camera_norm``, no camera has 64 images.
     """
 
     def __init__(
@@ -65,6 +68,11 @@ class FeatureExtractor:
             by_camera = self._cameras.argsort(stable=True).split((self._cameras + 1).bincount().tolist())
             measured = [batch for images in by_camera[1:] for batch in _drawn(images)]
             batches = [batch for images in by_camera if len(images) for batch in images.split(batch_size)]
+            if not measured:
+                raise ValueError(
+                    f'camera_norm: no camera has {_MEASURED_BATCH} images, from which the statistics of its images are '
+                    'measured. Are the cameras known? Leave camera_norm=False where they are few'
+                )
         measured = measured[rank::world_size]
         self._num_measured = len(measured)
         self._loader: DataLoader = DataLoader(

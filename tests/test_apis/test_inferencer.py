@@ -12,6 +12,8 @@ from mmengine.config import Config
 from PIL import Image
 
 from glc.apis import Gallery, NamedImage, ReIDInferencer, inferencer, training_features, video_crops
+from glc.datasets import Market1501
+from glc.engine import FeatureExtractor, feature_extractor
 from glc.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -142,6 +144,23 @@ def test_flip_test_and_half_precision(network, infer, crops):
     half = infer(crops, amp=True).features
     np.testing.assert_allclose(half, infer(crops).features, atol=0.02)
     assert not np.array_equal(half, infer(crops).features)
+
+
+def test_features_normalized_by_camera(network, infer, monkeypatch):
+    with pytest.raises(ValueError, match='no camera has 64 images'):
+        infer(network.images, camera_norm=True)
+    with pytest.raises(ValueError, match='not an iterator'):
+        infer(iter([network.images]), camera_norm=True)
+    monkeypatch.setattr(feature_extractor, '_MEASURED_BATCH', 24)
+    with pytest.raises(ValueError, match='Are the cameras known'):
+        infer(network.images, pattern=None, camera_norm=True)
+    found = infer(network.images, camera_norm=True)
+    dataset = Market1501(str(network.images.parent), pipeline=infer.pipeline, check='off')
+    expected = FeatureExtractor(dataset, 7, 0, camera_norm=True)(infer.model)
+    names = [Path(name).name for name in found.names]
+    order = [names.index(Path(path).name) for path in dataset.paths]
+    np.testing.assert_allclose(found.features[order], expected, atol=1e-5)
+    assert np.abs(found.features - infer(network.images).features).max() > 0.05
 
 
 def test_search_finds_the_image_itself(infer, crops):

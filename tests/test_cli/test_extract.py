@@ -45,6 +45,7 @@ def test_options_reach_the_extraction(network, tmp_path):
         (['--out', 'file/x.npz'], "file' is no folder: nothing can be written to '.*x.npz'"),
         (['--out', 'x.npz', '--pattern', '('], 'is no regular expression'),
         (['--out', 'x.npz', '--batch-size', '0'], "'batch_size' parameter .* Got 0"),
+        (['--out', 'x.npz', '--camera-norm', '--pattern', 'none'], 'no camera has 64 images'),
         (['--out', 'x.npz', '--workers', '-1'], "'num_workers' parameter .* Got -1"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 
@@ -70,6 +71,26 @@ def test_labels_of_mirror_images_leave_the_tests_alone(images, tmp_path, monkeyp
     torch.testing.assert_close(of_labels, of_all, rtol=0, atol=0)
 
 
+def test_labels_normalized_by_camera(images, tmp_path, monkeypatch):
+    found, original = [], FeatureExtractor.__call__
+    monkeypatch.setattr(
+        FeatureExtractor, '__call__', lambda self, model: found.append(original(self, model)) or found[-1]
+    )
+
+    def trained(name, camera_norm):
+        option = {'default_hooks__pseudo_label__camera_norm': camera_norm}
+        return train(tiny_config(images, tmp_path / name, train_cfg__max_epochs=1, **option))
+
+    with pytest.raises(ValueError, match='no camera has 64 images'):
+        trained('few', True)
+    assert not found
+    monkeypatch.setattr(feature_extractor, '_MEASURED_BATCH', 24)
+    for camera_norm in (False, True):
+        trained(f'{camera_norm}', camera_norm)
+    plain, by_camera = found
+    assert (by_camera - plain).abs().max() > 0.05
+
+
 def test_features_of_labels_and_files_are_flip_tested(images, tmp_path):
     runner = build_runner(prepare_config(tiny_config(images, tmp_path, model__flip_test=True)))
     dataset = Market1501(str(images), pipeline=runner.cfg.test_dataloader.dataset.pipeline, check='off')
@@ -96,9 +117,8 @@ def test_every_camera_is_normalized_by_its_own_statistics(images, tmp_path, monk
     state_before = copy.deepcopy(network.state_dict())
     dataset = Market1501(str(images), pipeline=runner.cfg.test_dataloader.dataset.pipeline, check='off')
     plain = FeatureExtractor(dataset, 7, 0)(network)
-    few = FeatureExtractor(dataset, 7, 0, camera_norm=True)(network)  # 24 of a camera: too few
-    torch.testing.assert_close(few, plain, rtol=1e-5, atol=1e-5)
-
+    with pytest.raises(ValueError, match='no camera has 64 images'):  # there are 24 of each
+        FeatureExtractor(dataset, 7, 0, camera_norm=True)
     monkeypatch.setattr(feature_extractor, '_MEASURED_BATCH', 24)
     features = FeatureExtractor(dataset, 7, 0, camera_norm=True)(network)
     assert network.training
@@ -122,10 +142,12 @@ def test_every_camera_is_normalized_by_its_own_statistics(images, tmp_path, monk
             expected = other.eval().extract_feat(inputs)
         torch.testing.assert_close(features[rows], expected, rtol=0, atol=5e-3)
 
-    unknown = dataset.cam_ids.copy()
-    unknown[:24] = -1 - unknown[:24]
-    monkeypatch.setattr(type(dataset), 'cam_ids', unknown)
-    torch.testing.assert_close(FeatureExtractor(dataset, 7, 0, camera_norm=True)(network)[:24], plain[:24])
+    unknown = dataset.cam_ids == 0
+    monkeypatch.setattr(type(dataset), 'cam_ids', np.where(unknown, -1, 7))
+    one = FeatureExtractor(dataset, 7, 0, camera_norm=True)(network)
+    torch.testing.assert_close(
+        one, torch.where(torch.from_numpy(unknown)[:, None], plain, features), atol=1e-5, rtol=0
+    )
 
 
 def test_half_precision_gives_nearly_the_same_features_and_labels(images, tmp_path, monkeypatch):
