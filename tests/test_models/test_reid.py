@@ -100,6 +100,8 @@ def test_the_backbone_is_compiled_in_one_graph():
     net.compile(backend=lambda graph, inputs: graphs.append(graph) or graph.forward)
     torch.testing.assert_close(net.encode(torch.ones(2, 3, 32, 16)), expected)
     assert len(graphs) == 1
+    attentions = [node for node in graphs[0].graph.nodes if 'scaled_dot_product' in str(node.target)]
+    assert len(attentions) == len(net.backbone.blocks), 'one graph of all blocks, not the same one for each'
 
 
 def test_loss_is_of_unit_features():

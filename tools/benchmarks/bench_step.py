@@ -42,7 +42,7 @@ from tools.benchmarks._device import (
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs/_base_/models'
 NETWORKS = {'vit_s': 'vit_s_pass', 'vit_b': 'vit_b_pass', 'osnet': 'osnet_x0_25', 'resnet50': 'resnet50'}
-OPTIONS = ('bf16', 'channels last', 'fused optimizer', 'compile')
+OPTIONS = ('bf16', 'channels last', 'fused optimizer', 'compile', 'CUDA graphs')
 _CLUSTERS = 700
 _CURVE = 5  # steps
 
@@ -59,7 +59,9 @@ class Step:
         self.model = MODELS.build(cfg).to(device).train()
         if 'channels last' in options:
             self.model.to(memory_format=torch.channels_last)
-        if 'compile' in options:
+        if 'CUDA graphs' in options:
+            self.model.compile(mode='reduce-overhead')
+        elif 'compile' in options:
             self.model.compile()
         optimizer = torch.optim.SGD(
             self.model.parameters(), lr=3.5e-4, momentum=0.9, fused='fused optimizer' in options or None
@@ -128,7 +130,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--network', choices=NETWORKS, help='vit_s on a GPU, else osnet')
     parser.add_argument('--batch', type=int, metavar='B', help='images (256 on a GPU, else 64)')
     parser.add_argument('--repeats', type=int, metavar='N', help='steps per round (10 on a GPU, else 2)')
-    parser.add_argument('--options', nargs='*', default=OPTIONS, choices=OPTIONS, help='options to add')
+    parser.add_argument(
+        '--options', nargs='*', choices=OPTIONS, help='options to add (all; no CUDA graphs on a CPU)'
+    )
     parser.add_argument('--profile', action='store_true', help='profile the last row')
     parser.add_argument('--trace', metavar='FILE', help='write the trace of the profile (.json or .json.gz)')
     args = parser.parse_args(argv)
@@ -136,6 +140,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     network = args.network or ('vit_s' if on_gpu else 'osnet')
     batch = args.batch or (256 if on_gpu else 64)
     repeats = args.repeats or (10 if on_gpu else 2)
+    chosen = (OPTIONS if on_gpu else OPTIONS[:-1]) if args.options is None else args.options
     rates = {dtype: matrix_rate(args.device, dtype) for dtype in (torch.float32, torch.bfloat16)}
     with FlopCounterMode(display=False) as counter:
         Step(network, batch, args.device, ())()
@@ -158,8 +163,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             flush=True,
         )
 
-    for count in range(len(args.options) + 1):
-        options = args.options[:count]
+    for count in range(len(chosen) + 1):
+        options = chosen[:count]
         name = f'+ {options[-1]}' if options else 'float32'
         step = Step(network, batch, args.device, options)
         try:

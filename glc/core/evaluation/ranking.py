@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glc.core.evaluation.ranking_numba import count_ranks
+from glc.core.evaluation import ranking_numba
+from glc.core.kernels import has_triton
 from glc.core.labels import as_labels, as_tensor, as_unit_features
 from glc.core.neighbors.jaccard_numba import parallel_rows
 from glc.core.parameters import AT_LEAST_ONE, Rules, Several, StrOptions, checked
@@ -23,10 +24,9 @@ SAME_CAMERA = [StrOptions({'drop', 'keep'})]
 """Whether images of a query's identity and camera are ignored, see :func:`evaluate_ranking`."""
 
 _RULES: Rules = {'same_camera': SAME_CAMERA, 'distance': [callable, None]}
-_BLOCK_SIMILARITIES = 2**23  # 32 MiB; where they are sorted, twice that for the indices
-_MANY_MATCHES = (
-    1000  # per query; where there are more, or on a GPU, a sort of the gallery takes less time than counts
-)
+_BLOCK_SIMILARITIES = 2**23  # 32 MiB, which caches hold in part
+_DEVICE_SIMILARITIES = 2**26  # 256 MiB: a GPU is faster with few large blocks
+_MANY_MATCHES = 1000  # per query; where there are more, a sort of the gallery takes less time than counts
 
 
 @checked(ranks=[Several(Integral, 1, None, closed='left', empty=True)], **_RULES)
@@ -154,8 +154,11 @@ def score_queries(
         same_camera,
     ):
         block = np.full((3, num_queries), np.nan)
-        counted, start, count = np.unique(query, return_index=True, return_counts=True)
+        count = np.bincount(query, minlength=num_queries)
+        counted = count > 0
+        count = count[counted]
         if len(count):
+            start = count.cumsum() - count
             number = np.arange(1, len(rank) + 1) - np.repeat(start, count)
             block[:, counted] = (
                 np.add.reduceat(number / rank, start) / count,
@@ -239,8 +242,9 @@ def query_and_gallery(
 
 
 def query_blocks(query: Tensor, gallery: Tensor) -> Iterator[range]:
-    """Split the queries into ranges whose float32 similarities to the gallery take about 32 MiB."""
-    step = max(1, _BLOCK_SIMILARITIES // len(gallery))
+    """Split the queries into ranges whose float32 similarities to the gallery take about 32 MiB, 256 MiB on a GPU."""
+    similarities = _BLOCK_SIMILARITIES if query.device.type == 'cpu' else _DEVICE_SIMILARITIES
+    step = max(1, similarities // len(gallery))
     for start in range(0, len(query), step):
         yield range(start, min(start + step, len(query)))
 
@@ -280,16 +284,22 @@ def _match_ranks(
             ignored = (query_views[rows][matched] == gallery_views[image]) & (gallery_views[image] >= 0)
             nearness[matched[ignored], image[ignored]] = -torch.inf
             matched, image = matched[~ignored], image[~ignored]
-        ranks, queries = (part.cpu().numpy() for part in (_ranks(nearness, matched, image), matched))
-        yield len(block), queries, ranks[np.lexsort((ranks, queries))]
+        before = matched * (len(gallery) + 1)
+        ranks = (before + _ranks(nearness, matched, image)).sort().values - before
+        yield len(block), matched.cpu().numpy(), ranks.cpu().numpy()
 
 
 def _ranks(nearness: Tensor, queries: Tensor, images: Tensor) -> Tensor:
-    """Find the ranks (M,), from 1, of gallery images (M,) in rows (M,) of ``nearness`` (B, G)."""
-    if nearness.device.type == 'cpu' and 0 < len(queries) <= _MANY_MATCHES * len(nearness):
-        kernel = partial(count_ranks, nearness.numpy(), queries.numpy(), images.numpy())
-        share = -(-len(queries) // torch.get_num_threads())
-        return torch.from_numpy(np.concatenate(list(parallel_rows(kernel, range(len(queries)), share))))
+    """Find the ranks (M,), from 1, of gallery images (M,) in rows (M,), rising, of ``nearness`` (B, G)."""
+    if 0 < len(queries) <= _MANY_MATCHES * len(nearness):
+        if nearness.device.type == 'cpu':
+            kernel = partial(ranking_numba.count_ranks, nearness.numpy(), queries.numpy(), images.numpy())
+            share = -(-len(queries) // torch.get_num_threads())
+            return torch.from_numpy(np.concatenate(list(parallel_rows(kernel, range(len(queries)), share))))
+        if nearness.is_cuda and has_triton():
+            from glc.core.evaluation import ranking_triton
+
+            return ranking_triton.count_ranks(nearness, queries, images)
     order = nearness.argsort(dim=1, descending=True, stable=True)
     numbers = torch.arange(order.shape[1], device=order.device)
     return torch.empty_like(order).scatter_(1, order, numbers.expand_as(order))[queries, images] + 1

@@ -1,11 +1,7 @@
 """The interface of memory banks, and what they have in common."""
 
-import functools
-import os
-import shutil
 import warnings
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Any, ClassVar
 
 import torch
@@ -14,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from glc.core.kernels import has_triton
 from glc.core.labels import PseudoLabels
 from glc.core.parameters import SHARE, Rules, StrOptions, checked
 
@@ -93,8 +90,8 @@ def moved_rows(bank: Tensor, features: Tensor, targets: Tensor, momentum: float,
         The new vector of the row of each instance (B, D); instances of one row have the same.
     """
     rows = bank.index_select(0, targets)
-    if rows.is_cuda and _has_triton():
-        from glc.core.memories.momentum_triton import move_rows_
+    if rows.is_cuda and has_triton():
+        from glc.core.memories.triton_kernels import move_rows_
 
         move_rows_(rows, features.contiguous(), targets, momentum, mode)
         return rows
@@ -111,13 +108,6 @@ def moved_rows(bank: Tensor, features: Tensor, targets: Tensor, momentum: float,
         mine = group[instances]
         rows[mine] = F.normalize(momentum * rows[mine] + (1 - momentum) * features[instances])
     return rows[group]
-
-
-@functools.cache
-def _has_triton() -> bool:
-    """Say whether kernels can be compiled: triton comes with torch for GPUs, a C compiler does not."""
-    compiler = os.environ.get('CC') or shutil.which('gcc') or shutil.which('clang')
-    return compiler is not None and find_spec('triton') is not None
 
 
 class _SimilarityLoss(torch.autograd.Function):
@@ -162,7 +152,14 @@ def similarity_loss(
 
 
 def cross_entropy(similarities: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute the mean cross entropy of similarities (B, R) to the rows (B,) of the images, and its gradient (B, R)."""
+    """Compute the mean cross entropy of similarities (B, R) to the rows (B,) of the images, and its gradient (B, R).
+
+    The gradient may take the memory of the similarities.
+    """
+    if similarities.is_cuda and has_triton():
+        from glc.core.memories.triton_kernels import cross_entropy_
+
+        return cross_entropy_(similarities, rows)
     log_p = similarities.log_softmax(1)
     own = rows[:, None]
     loss = -log_p.gather(1, own).mean()

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from glc.core.kernels import has_triton
 from glc.core.labels import PseudoLabels, as_labels, as_unit_features
 from glc.core.memories.base import gather_batches, moved_rows
 from glc.core.memories.cluster import ClusterMemory
@@ -100,6 +101,14 @@ class HybridMemory(ClusterMemory):
         images = self._rows(features, indices, 'indices', len(self.classes))
         features, images = gather_batches(features.float(), images)
         rows = moved_rows(self.instances, features, images, self.momentum, self.mode)
+        if rows.is_cuda and has_triton():
+            from glc.core.memories.triton_kernels import move_means_
+
+            move_means_(
+                self.bank, self._sums, self._sizes, self.classes[images], images, self.instances, rows
+            )
+            self.instances.index_copy_(0, images, rows)
+            return
         repeated = (images[:, None] == images).tril(-1).any(1)  # an image that was drawn twice moves once
         classes = self.classes[images]
         moves = rows.double() - self.instances[images].double()

@@ -78,8 +78,7 @@ class JPMViT(PASSViT):
         self.shift = shift
         self.groups = groups
         self.rearrange = rearrange
-        *blocks, last = self.blocks
-        self.blocks = nn.Sequential(*blocks)
+        self.blocks, last = self.blocks[:-1], self.blocks[-1]
         self.b1 = nn.Sequential(last, self.norm)
         self.b2 = copy.deepcopy(self.b1)
         del self.norm

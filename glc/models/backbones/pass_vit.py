@@ -69,6 +69,15 @@ class _PatchEmbed(nn.Module):
         return self.proj(self.conv(images))
 
 
+class _Blocks(nn.Sequential):
+    """A sequence that compiles to one graph: torch 2.11 compiles each module of an nn.Sequential by itself."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self:
+            x = block(x)
+        return x
+
+
 @MODELS.register_module()
 class PASSViT(BaseBackbone):
     """ViT whose part tokens summarize regions of a person (PASS, Zhu et al., ECCV 2022).
@@ -171,7 +180,7 @@ class PASSViT(BaseBackbone):
         self.pos_drop = nn.Dropout(drop_rate)
         self.gem = GeM() if gem_pool else None
         norm_layer: Any = partial(nn.LayerNorm, eps=1e-6)  # timm asks for a class, and only calls it
-        self.blocks = nn.Sequential(
+        self.blocks: nn.Sequential = _Blocks(
             *(
                 Block(
                     dim,

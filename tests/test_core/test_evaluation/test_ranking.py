@@ -165,7 +165,7 @@ def test_ranks_are_those_of_a_stable_sort(way, seed, levels, dtype, same_camera)
 def test_a_device_counts_a_few_matches_at_once(monkeypatch):
     task = retrieval_task()
     expected = score_queries(*task)
-    monkeypatch.setattr(glc.core.evaluation.ranking, '_BLOCK_SIMILARITIES', 7 * 80)
+    monkeypatch.setattr(glc.core.evaluation.ranking, '_DEVICE_SIMILARITIES', 7 * 80)
     with ForeignDevice():
         tensors = [torch.from_numpy(part).to(FOREIGN) for part in task]
         np.testing.assert_equal(score_queries(*tensors), expected)

@@ -1,5 +1,6 @@
 """On a GPU, memories compute what they compute on a CPU, and the CPU waits for nothing."""
 
+import copy
 import itertools
 import os
 import subprocess
@@ -72,9 +73,10 @@ def test_a_gpu_is_not_waited_for_and_gives_the_same(name):
         torch.testing.assert_close(one.cpu(), other, atol=1e-6, rtol=1e-5)
 
 
-def compare_the_kernel_with_the_loop() -> None:
-    """Run the kernel on a CPU, which takes a process with TRITON_INTERPRET=1."""
-    from glc.core.memories.momentum_triton import move_rows_
+def compare_the_kernels_with_plain_programs() -> None:
+    """Run the kernels on a CPU, which takes a process with TRITON_INTERPRET=1."""
+    from glc.core.evaluation.ranking_triton import count_ranks
+    from glc.core.memories.triton_kernels import cross_entropy_, move_means_, move_rows_
 
     for mode, momentum in itertools.product(('mean', 'hard'), (0.0, 0.2, 0.9, 1.0)):
         for num_rows, batch, dim in ((1, 1, 5), (3, 20, 8), (6, 9, 33)):
@@ -84,12 +86,45 @@ def compare_the_kernel_with_the_loop() -> None:
             move_rows_(rows, features, targets, momentum, mode)
             expected = naive_update(bank, features, targets, momentum, mode)[targets]
             torch.testing.assert_close(rows, expected, atol=1e-6, rtol=1e-5)
+    for batch, size in ((1, 1), (3, 700), (2, 9001)):  # a block and a part of one, and several blocks
+        similarities = 20 * torch.randn(batch, size, generator=torch.Generator().manual_seed(3))
+        rows = torch.arange(batch) * (size // batch)
+        exact = similarities.double().requires_grad_()
+        expected = torch.nn.functional.cross_entropy(exact, rows)
+        expected.backward()
+        loss, gradient = cross_entropy_(similarities, rows)
+        torch.testing.assert_close(loss.double(), expected.detach(), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(gradient.double(), exact.grad, atol=1e-6, rtol=1e-5)
+    for draws in (
+        [2],
+        [0, 1, 0, 3, 5, 5, 4, 0, 1],
+    ):  # images drawn again, classes hit again, images and outliers
+        memory = HybridMemory(momentum=0.5)
+        memory.reset(PseudoLabels.from_features(unit(6, 5), torch.tensor([0, 0, 1, -1, 1, -1])))
+        images, classes = torch.tensor(draws), memory.classes[draws]
+        moved = copy.deepcopy(memory)
+        moved.update(unit(len(draws), 5, seed=1), images, images)
+        rows = moved.instances[images]
+        move_means_(memory.bank, memory._sums, memory._sizes, classes, images, memory.instances, rows)
+        torch.testing.assert_close(memory.bank, moved.bank, atol=1e-7, rtol=1e-6)
+        torch.testing.assert_close(memory._sums, moved._sums, atol=1e-12, rtol=1e-12)
+
+    for dtype, (count, size) in itertools.product((torch.float32, torch.float64), ((1, 3), (7, 1100))):
+        nearness = torch.randint(9, (count, size), generator=torch.Generator().manual_seed(4)).to(dtype)
+        asked = torch.rand(count, size, generator=torch.Generator().manual_seed(5)) < 0.03
+        asked[0, -1] = True
+        asked[1:2] = False  # a query without matches
+        nearness[:, ::5] = nearness[:, ::5].where(asked[:, ::5], -torch.inf)
+        queries, images = asked.nonzero().T.contiguous()
+        order = nearness.argsort(dim=1, descending=True, stable=True)
+        ranks = order.argsort(dim=1)[queries, images] + 1
+        assert count_ranks(nearness, queries, images).tolist() == ranks.tolist()
 
 
 @pytest.mark.slow
-def test_the_kernel_equals_the_loop_over_instances():
+def test_the_kernels_equal_plain_programs():
     pytest.importorskip('triton', reason='needs triton, which comes with torch for GPUs')
-    code = f'from {__name__} import *; compare_the_kernel_with_the_loop()'
+    code = f'from {__name__} import *; compare_the_kernels_with_plain_programs()'
     environment = {**os.environ, 'TRITON_INTERPRET': '1', 'PYTHONPATH': str(ROOT)}
     done = subprocess.run(
         [sys.executable, '-c', code], cwd=ROOT, env=environment, capture_output=True, text=True
