@@ -15,6 +15,7 @@ from tqdm import tqdm
 from glc.datasets import BaseReIDDataset, pipeline_of
 from glc.datasets.collate import stack_images
 from glc.engine.unwrap import unwrap
+from glc.engine.workers import ended_with_the_run
 from glc.models.layers import CameraStatistics
 from glc.models.reid import features_for_test
 
@@ -77,18 +78,22 @@ class FeatureExtractor:
                 )
         measured = measured[rank::world_size]
         self._num_measured = len(measured)
-        self._loader: DataLoader = DataLoader(
-            dataset,
-            batch_sampler=[batch.tolist() for batch in (*measured, *batches[rank::world_size])],
-            num_workers=num_workers,
-            collate_fn=stack_images,
-            persistent_workers=num_workers > 0,  # an extraction in every epoch
-            pin_memory=torch.cuda.is_available(),
+        self._loader = ended_with_the_run(
+            DataLoader(
+                dataset,
+                batch_sampler=[batch.tolist() for batch in (*measured, *batches[rank::world_size])],
+                num_workers=num_workers,
+                collate_fn=stack_images,
+                persistent_workers=num_workers > 0,  # an extraction in every epoch
+                pin_memory=torch.cuda.is_available(),
+            )
         )
 
     @torch.no_grad()
     def __call__(self, model: nn.Module) -> Tensor:
         """Extract unit features (N, D) float32 on the device of the model, complete on every process.
+
+        The random state stays as it is, whether or not workers have to be started.
 
         Args:
             model: Algorithm with ``data_preprocessor`` and ``extract_feat``, wrapped for distributed training or not;
@@ -102,7 +107,7 @@ class FeatureExtractor:
         quiet = True if get_dist_info()[0] or not self.progress else None  # None: a bar on a terminal only
         batches = iter(tqdm(self._loader, desc='extract features', disable=quiet, leave=False))
         try:
-            with self._normalized(network, batches) as normalize:
+            with torch.random.fork_rng(devices=[]), self._normalized(network, batches) as normalize:
                 for batch in batches:
                     normalize(batch)
                     features.append(self._features(network, batch))

@@ -33,6 +33,7 @@ from glc.engine.resume import check_resumable
 from glc.engine.schedule import resume_schedulers
 from glc.engine.unwrap import unwrap
 from glc.engine.work_dir import TEMPLATES, locked, own_stamp, pointed_to, starting_point
+from glc.engine.workers import end_workers, ended_with_the_run
 from glc.utils.files import atomic_file, full_disk_named
 from glc.utils.versions import versions
 
@@ -125,6 +126,22 @@ class ReIDRunner(Runner):
                     f'{error.name} in epoch {min(self.epoch + 1, self.max_epochs)}: {_how_to_go_on(folder)}'
                 )
                 raise
+            finally:
+                end_workers()
+
+    def val(self) -> dict:
+        """Evaluate as mmengine does."""
+        try:
+            return super().val()
+        finally:
+            end_workers()
+
+    def test(self) -> dict:
+        """Test as mmengine does."""
+        try:
+            return super().test()
+        finally:
+            end_workers()
 
     def uninterrupted(self) -> AbstractContextManager[None]:
         """Return a context in which no signal ends the process; it ends after it."""
@@ -176,7 +193,7 @@ class ReIDRunner(Runner):
             options = {'collate_fn': stack_images, 'pin_memory': torch.cuda.is_available(), **dataloader}
             without = () if options.get('num_workers') else _WORKER_OPTIONS
             dataloader = {key: value for key, value in options.items() if key not in without}
-        loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+        loader = ended_with_the_run(Runner.build_dataloader(dataloader, seed, diff_rank_seed))
         if isinstance(loader.dataset, BaseReIDDataset):
             for line in loader.dataset.summary():
                 print_log(line, logger='current')

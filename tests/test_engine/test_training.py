@@ -1,6 +1,7 @@
 """Whole runs: what the seed decides, what a resume changes (nothing), and what training lowers."""
 
 import itertools
+import multiprocessing
 
 import pytest
 import torch
@@ -17,13 +18,22 @@ CAMERA = {
     'default_hooks.pseudo_label.frozen_epochs': [2],
 }
 
+# Workers that stay are started once, in the first epoch after a resume.
+WORKERS = {
+    'train_dataloader': dict(num_workers=1, persistent_workers=True),
+    'val_dataloader': dict(num_workers=1, persistent_workers=True),
+    'default_hooks.pseudo_label.num_workers': 1,
+}
+
 # The labels of epoch 3 are made of features of all epochs: they differ where a resumed run has lost the earlier ones.
 HISTORY = {'default_hooks.pseudo_label.history': 5.0}
 
 
 def test_same_seed_same_result_whatever_the_ground_truth(images, tmp_path):
     first = train(tiny_config(images, tmp_path / 'a'))
-    again = train(tiny_config(images, tmp_path / 'b', train_dataloader__num_workers=2))
+    others = set(multiprocessing.active_children())
+    again = train(tiny_config(images, tmp_path / 'b', **WORKERS))
+    assert set(multiprocessing.active_children()) == others, 'the run is over, its worker processes are not'
     shuffled = train(tiny_config(images, tmp_path / 'c', train_dataloader__dataset__type='ShuffledPids'))
     assert (shuffled.train_dataloader.dataset.pids != first.train_dataloader.dataset.pids).any()
     assert_same(state(first), state(again))
@@ -39,6 +49,7 @@ def test_same_seed_same_result_whatever_the_ground_truth(images, tmp_path):
         (CAMERA, 2),
         (HYBRID, 2),
         (HISTORY, 3),
+        (WORKERS, 2),
         ({**RESTART, **CAMERA, 'default_hooks.pseudo_label.frozen_epochs': [3]}, 2),
     ],
 )
