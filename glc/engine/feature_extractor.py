@@ -43,7 +43,7 @@ class FeatureExtractor:
             of the network.
 
     Raises:
-        ValueError: With ``camera_norm``, no camera has 64 images, or there are several processes.
+        ValueError: With ``camera_norm``, no camera has 64 images.
     """
 
     def __init__(
@@ -65,8 +65,6 @@ class FeatureExtractor:
         batches: Sequence[Tensor] = torch.arange(len(dataset)).split(batch_size)
         self._cameras = None
         if camera_norm:
-            if world_size > 1:
-                raise ValueError(f'camera_norm works in one process so far, and there are {world_size}')
             self._cameras = _numbered(torch.from_numpy(dataset.cam_ids))
             by_camera = self._cameras.argsort(stable=True).split((self._cameras + 1).bincount().tolist())
             measured = [batch for images in by_camera[1:] for batch in _drawn(images)]
