@@ -26,6 +26,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='checkpoint file; without it, the network that training would start from is evaluated',
     )
     parser.add_argument('--work-dir', help='folder of the log (default: work_dirs/CONFIG_NAME)')
+    parser.add_argument(
+        '--camera-norm',
+        action='store_true',
+        help='normalize the test images of every camera by their own statistics (BatchNorm layers): for a network that '
+        'was not trained on these cameras',
+    )
     parser.add_argument('--out', type=Path, metavar='FILE', help='also write the scores to this JSON file')
     return parse_run(parser, argv)
 
@@ -41,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from glc.apis import build_for_test, load_config
 
     cfg = load_config(args.config, args.cfg_options, args.work_dir)
+    if args.camera_norm:
+        cfg.custom_hooks = [*(cfg.get('custom_hooks') or ()), {'type': 'CameraNormHook'}]
     runner = build_for_test(cfg, args.checkpoint, args.launcher, evaluating=True)
     scores = runner.test()
     if args.out and is_main_process():

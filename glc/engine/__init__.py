@@ -21,6 +21,7 @@ from glc.registry import LABEL_CORRECTORS, PSEUDO_LABELERS
 from .feature_extractor import FeatureExtractor
 from .hooks import (
     AverageBatchNormHook,
+    CameraNormHook,
     CheckpointHook,
     EpochSeedHook,
     FiniteCheckHook,
@@ -75,6 +76,7 @@ __all__ = [
     'AverageBatchNormHook',
     'BFloat16OptimWrapper',
     'CPUAmpOptimWrapper',
+    'CameraNormHook',
     'CheckpointHook',
     'DecayMatricesConstructor',
     'EpochLoop',

@@ -65,15 +65,9 @@ class FeatureExtractor:
         batches: Sequence[Tensor] = torch.arange(len(dataset)).split(batch_size)
         self._cameras = None
         if camera_norm:
-            self._cameras = _numbered(torch.from_numpy(dataset.cam_ids))
-            by_camera = self._cameras.argsort(stable=True).split((self._cameras + 1).bincount().tolist())
-            measured = [batch for images in by_camera[1:] for batch in _drawn(images)]
+            self._cameras, by_camera = _by_camera(dataset)
+            measured = _drawn(by_camera)
             batches = [batch for images in by_camera if len(images) for batch in images.split(batch_size)]
-            if not measured:
-                raise ValueError(
-                    f'camera_norm: no camera has {_MEASURED_BATCH} images, from which the statistics of its images are '
-                    'measured. Are the cameras known? Leave camera_norm=False where they are few'
-                )
         measured = measured[rank::world_size]
         self._num_measured = len(measured)
         self._loader = ended_with_the_run(
@@ -84,6 +78,7 @@ class FeatureExtractor:
                 collate_fn=stack_images,
                 persistent_workers=num_workers > 0,  # an extraction in every epoch
                 pin_memory=torch.cuda.is_available(),
+                generator=torch.Generator(),  # a start of workers takes a number: not from the training's
             )
         )
 
@@ -105,7 +100,7 @@ class FeatureExtractor:
         quiet = True if get_dist_info()[0] or not self.progress else None  # None: a bar on a terminal only
         batches = iter(tqdm(self._loader, desc='extract features', disable=quiet, leave=False))
         try:
-            with torch.random.fork_rng(devices=[]), self._normalized(network, batches) as normalize:
+            with self._normalized(network, batches) as normalize:
                 for batch in batches:
                     normalize(batch)
                     features.append(self._features(network, batch))
@@ -143,24 +138,85 @@ class FeatureExtractor:
             for batch in islice(batches, self._num_measured):
                 with statistics.measuring(camera_of(batch)):
                     self._features(network, batch)
-            for part in (statistics.sums, statistics.counts):
-                all_reduce(part, op='sum')
+            _share(statistics)
             yield lambda batch: statistics.take(camera_of(batch))
 
 
-def _numbered(cam_ids: Tensor) -> Tensor:
-    """Number the known cameras from 0; -1 stays what is unknown."""
+@torch.no_grad()
+def measure_cameras(
+    network: Any, dataset: BaseReIDDataset, num_workers: int = 0
+) -> tuple[CameraStatistics, dict[int, int]]:
+    """Measure the statistics of the cameras of a data set, on up to 1,024 images of each that are drawn at random.
+
+    Args:
+        network: Algorithm with ``data_preprocessor`` and ``extract_feat``; it is put into evaluation mode and back.
+        dataset: Images with a deterministic pipeline.
+        num_workers: Processes that load images.
+
+    Returns:
+        The statistics, complete on every process, and the number of each ``cam_id`` in them.
+
+    Raises:
+        ValueError: No camera has 64 images, or no layer has running statistics.
+    """
+    numbers, by_camera = _by_camera(dataset)
+    drawn = _drawn(by_camera)
+    statistics = CameraStatistics(network, len(by_camera) - 1)
+    rank, world_size = get_dist_info()
+    batches = [batch.tolist() for batch in drawn[rank::world_size]]
+    loader: DataLoader = DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=num_workers,
+        collate_fn=stack_images,
+        generator=torch.Generator(),
+    )
+    was_training = network.training
+    network.eval()
+    try:
+        with statistics.restored():
+            for images, batch in zip(batches, loader, strict=True):
+                batch = network.data_preprocessor(batch, False)
+                with statistics.measuring(int(numbers[images[0]])):
+                    features_for_test(network, batch['inputs'], batch['data_samples'])
+    finally:
+        network.train(was_training)
+    _share(statistics)
+    known = [(int(dataset.cam_ids[images[0]]), number) for number, images in enumerate(by_camera[1:])]
+    return statistics, dict(known)
+
+
+def _share(statistics: CameraStatistics) -> None:
+    for part in (statistics.sums, statistics.counts):
+        all_reduce(part, op='sum')
+
+
+def _by_camera(dataset: BaseReIDDataset) -> tuple[Tensor, Sequence[Tensor]]:
+    """Number the known cameras from 0, -1 is unknown: number of each image, images of -1, of 0, and so on."""
+    cam_ids = torch.from_numpy(dataset.cam_ids)
     known = cam_ids >= 0
     numbers = torch.full_like(cam_ids, -1)
     numbers[known] = cam_ids[known].unique(return_inverse=True)[1]
-    return numbers
+    return numbers, numbers.argsort(stable=True).split((numbers + 1).bincount().tolist())
 
 
-def _drawn(images: Tensor) -> Sequence[Tensor]:
-    """Draw whole batches of the images (M,) of a camera at random."""
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
-    count = min(len(images), _MEASURED_IMAGES) // _MEASURED_BATCH
-    return images[order[: count * _MEASURED_BATCH]].split(_MEASURED_BATCH) if count else []
+def _drawn(by_camera: Sequence[Tensor]) -> list[Tensor]:
+    """Draw whole batches of the images of every known camera at random.
+
+    Raises:
+        ValueError: No camera has enough for one.
+    """
+    drawn: list[Tensor] = []
+    for images in by_camera[1:]:
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+        count = min(len(images), _MEASURED_IMAGES) // _MEASURED_BATCH
+        drawn += images[order[: count * _MEASURED_BATCH]].split(_MEASURED_BATCH) if count else ()
+    if not drawn:
+        raise ValueError(
+            f'camera_norm: no camera has {_MEASURED_BATCH} images, from which the statistics of its images are '
+            'measured. Are the cameras known? Leave camera_norm=False where they are few'
+        )
+    return drawn
 
 
 def deterministic_pipeline(cfg: Config) -> Sequence:

@@ -70,10 +70,7 @@ class EpochLoop(EpochBasedTrainLoop):
         self.runner.model.train()
         with getattr(self.runner, 'uninterrupted', nullcontext)():
             with _from_batch(self.dataloader, self.batches_done, (self.runner.seed, self.epoch, get_rank())):
-                # Without a trace in the random state: to start workers takes a number from it, and those that stay
-                # are not started in every epoch.
-                with torch.random.fork_rng(devices=[]):
-                    batches: Iterator[Any] = iter(self.dataloader)
+                batches: Iterator[Any] = iter(self.dataloader)
                 if self._begun:
                     # As in the uninterrupted run, loader and sampler draw from the random state of the epoch's begin.
                     batches = chain(list(islice(batches, 1)), batches)

@@ -194,6 +194,10 @@ class ReIDRunner(Runner):
             without = () if options.get('num_workers') else _WORKER_OPTIONS
             dataloader = {key: value for key, value in options.items() if key not in without}
         loader = ended_with_the_run(Runner.build_dataloader(dataloader, seed, diff_rank_seed))
+        if loader.generator is None:
+            # To start workers takes a number, and those that stay are not started in every epoch: not from the
+            # generator of the training, which would go on with other numbers after a resume.
+            loader.generator = torch.Generator()
         if isinstance(loader.dataset, BaseReIDDataset):
             for line in loader.dataset.summary():
                 print_log(line, logger='current')

@@ -122,6 +122,9 @@ def test_command_line_of_test_py(images, tmp_path, warm):
     assert json.loads(out.read_text())['reid/mAP'] == pytest.approx(
         runner.val_loop.run()['reid/mAP'], abs=0.01
     )
+    done = subprocess.run([*command, '--camera-norm'], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode
+    assert 'no camera has 64 images' in done.stderr + done.stdout
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Hooks: when things happen in a run. The algorithms are in ``glc.core``."""
 
 from .average_batchnorm_hook import AverageBatchNormHook
+from .camera_norm_hook import CameraNormHook
 from .checkpoint_hook import CheckpointHook
 from .epoch_seed_hook import EpochSeedHook
 from .finite_check_hook import FiniteCheckHook
@@ -17,6 +18,7 @@ from .time_budget_hook import TimeBudgetHook
 
 __all__ = [
     'AverageBatchNormHook',
+    'CameraNormHook',
     'CheckpointHook',
     'EpochSeedHook',
     'FiniteCheckHook',

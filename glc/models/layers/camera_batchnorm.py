@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -96,6 +97,32 @@ class CameraStatistics:
         counts = self.counts[camera]
         self._put(torch.where(counts > 0, self.sums[camera] / counts.clamp(min=1), self._own))
 
+    @contextmanager
+    def applied(self) -> Iterator[Callable[[Tensor], None]]:
+        """Normalize every image by the statistics of its camera, in batches of several cameras.
+
+        Yields:
+            A function that is to be told the camera (B,) of each image of a batch before it passes, negative where
+            those of the network are meant.
+        """
+        found = torch.where(self.counts > 0, self.sums / self.counts.clamp(min=1), self._own.double())
+        table = torch.cat([found, self._own[None].double()]).float()  # -1 is the last row
+        parts = table.split(self._sizes, 1)
+        cameras: list[Tensor] = []
+        hooks = [
+            layer.register_forward_pre_hook(partial(_moved, mean, variance, cameras))
+            for layer, mean, variance in zip(self._layers, parts[::2], parts[1::2], strict=True)
+        ]
+
+        def tell(numbers: Tensor) -> None:
+            cameras[:] = [numbers.to(table.device)]
+
+        try:
+            yield tell
+        finally:
+            for hook in hooks:
+                hook.remove()
+
     def _put(self, statistics: Tensor) -> None:
         for buffer, values in zip(self._buffers, statistics.split(self._sizes), strict=True):
             buffer.copy_(values)
@@ -104,6 +131,24 @@ class CameraStatistics:
 def _statistics_of(layer: nn.Module) -> tuple[Tensor, Tensor]:
     """Return mean and variance, which change in place."""
     return layer.get_buffer('running_mean'), layer.get_buffer('running_var')
+
+
+def _moved(
+    means: Tensor, variances: Tensor, cameras: list[Tensor], layer: nn.Module, inputs: tuple[Tensor]
+) -> tuple[Tensor]:
+    """Move the input (B, C, ...) of a layer so that its own statistics then do what those of the cameras would."""
+    x = inputs[0]
+    (numbers,) = cameras
+    if len(numbers) != len(x):
+        raise RuntimeError(
+            f'the cameras of {len(numbers)} images are known, and {len(x)} pass a BatchNorm layer'
+        )
+    shape = (-1, x.shape[1], *[1] * (x.ndim - 2))
+    mean, variance = (values[numbers].view(shape) for values in (means, variances))
+    own_mean, own_variance = (values.view(shape) for values in _statistics_of(layer))
+    eps = cast(_BatchNorm, layer).eps
+    scale = ((own_variance + eps) / (variance + eps)).sqrt()
+    return (((x.float() - mean) * scale + own_mean).to(x.dtype),)
 
 
 def _measure(
