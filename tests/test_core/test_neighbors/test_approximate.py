@@ -49,9 +49,9 @@ def test_finds_most_neighbors_at_their_exact_similarities():
 @pytest.mark.parametrize('count', [1, 2, 5, 30])
 def test_the_best_of_several_rounds_are_kept(count):
     rng = np.random.default_rng(count)
-    similarities = torch.from_numpy(rng.permuted(np.tile(np.arange(64.0), (9, 1)), axis=1).astype('f4'))
+    similarities = torch.from_numpy(rng.permuted(np.tile(np.arange(300.0), (9, 1)), axis=1).astype('f4'))
     best, found = approximate.nothing_found(torch.empty(0), 9, count)
-    for images in torch.arange(64, dtype=torch.int32).split(25):
+    for images in torch.arange(300, dtype=torch.int32).split(140):  # parts of 64, and a rest
         for rows in torch.tensor([3, 0, 8, 5, 1, 7, 2]).split(4):
             approximate.compete(best, found, rows, similarities[rows][:, images.long()].contiguous(), images)
     expected = similarities.topk(count, dim=1)
