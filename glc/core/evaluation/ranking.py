@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from glc.core.evaluation import ranking_numba
-from glc.core.kernels import has_triton
+from glc.core.gpu import has_triton
 from glc.core.labels import as_labels, as_tensor, as_unit_features
 from glc.core.neighbors.jaccard_numba import parallel_rows
 from glc.core.parameters import AT_LEAST_ONE, Rules, Several, StrOptions, checked

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from glc.core.kernels import has_triton
+from glc.core.gpu import has_triton
 from glc.core.labels import PseudoLabels
 from glc.core.parameters import SHARE, Rules, StrOptions, checked
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from glc.core.kernels import has_triton
+from glc.core.gpu import has_triton
 from glc.core.labels import PseudoLabels, as_labels, as_unit_features
 from glc.core.memories.base import gather_batches, moved_rows
 from glc.core.memories.cluster import ClusterMemory
