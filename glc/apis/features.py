@@ -23,8 +23,8 @@ class ReIDFeatures:
         names: Name of every image: the path of a file, or what was given.
         pids: Identities (N,) int64, -1 where unknown; None: all unknown.
         cam_ids: Cameras (N,) int64, -1 where unknown; None: all unknown.
-        network: Fingerprint of the weights that made them (:attr:`~glc.apis.ReIDInferencer.network`); empty where
-            nobody knows it.
+        network: Fingerprint of the weights that made them (:attr:`~glc.apis.ReIDInferencer.network`), and whether with
+            ``camera_norm``; empty where nobody knows it.
 
     Raises:
         ValueError: If the lengths differ, or a part is none of the above.

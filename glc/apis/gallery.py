@@ -225,5 +225,5 @@ class Gallery:
             raise ValueError(
                 f'features of different networks cannot be compared: those of the gallery have {self.dim} channels '
                 f'(network {own}), the new ones {width} (network {other}). Extract all with the same config and '
-                'weights'
+                'weights, and with or without camera_norm'
             )

@@ -126,7 +126,8 @@ class ReIDInferencer:
                 cameras (:class:`glc.engine.FeatureExtractor`). Features then depend on the other images of the call.
 
         Returns:
-            Features (N, D), of unit length unless the neck says otherwise, with the names of the images.
+            Features (N, D), of unit length unless the neck says otherwise, with the names of the images, and
+            :attr:`network`, followed by ``', camera_norm'`` where that was asked for.
 
         Raises:
             FileNotFoundError: If there is no such image.
@@ -142,9 +143,11 @@ class ReIDInferencer:
             )
             return extract(self.model).cpu().numpy()
 
+        # A gallery then refuses features that were made in the other way.
+        made_by = f'{self.network}, camera_norm' if camera_norm else self.network
         if isinstance(inputs, BaseReIDDataset):
             names = [inputs.get_data_info(index)['img_path'] for index in range(len(inputs))]
-            return ReIDFeatures(extracted(inputs), names, inputs.pids, inputs.cam_ids, self.network)
+            return ReIDFeatures(extracted(inputs), names, inputs.pids, inputs.cam_ids, made_by)
         if camera_norm and isinstance(inputs, Iterator):
             raise ValueError('camera_norm measures cameras over all images: give it a list, not an iterator')
         pieces, images = [], list[ListedImage]()
@@ -160,9 +163,7 @@ class ReIDInferencer:
         if not images:
             raise ValueError('there is no image, or none that can be read, to extract features of')
         pids, cam_ids = _known(images, pattern)
-        return ReIDFeatures(
-            np.concatenate(pieces), [image.name for image in images], pids, cam_ids, self.network
-        )
+        return ReIDFeatures(np.concatenate(pieces), [image.name for image in images], pids, cam_ids, made_by)
 
     def search(self, query: Any, gallery: Any, topk: int = 10, **options: Any) -> SearchResult:
         """Find the most similar gallery images of every query.

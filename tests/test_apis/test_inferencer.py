@@ -160,7 +160,11 @@ def test_features_normalized_by_camera(network, infer, monkeypatch):
     names = [Path(name).name for name in found.names]
     order = [names.index(Path(path).name) for path in dataset.paths]
     np.testing.assert_allclose(found.features[order], expected, atol=1e-5)
-    assert np.abs(found.features - infer(network.images).features).max() > 0.05
+    plain = infer(network.images)
+    assert np.abs(found.features - plain.features).max() > 0.05
+    assert Gallery.of(found).search(found, 1)
+    with pytest.raises(ValueError, match=r'network \w+, camera_norm\).* with or without camera_norm'):
+        Gallery.of(found).search(plain)
 
 
 def test_search_finds_the_image_itself(infer, crops):
