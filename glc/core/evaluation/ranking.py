@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from glc.core.evaluation import ranking_numba
-from glc.core.gpu import has_triton
+from glc.core.gpu import kernels_work
 from glc.core.labels import as_labels, as_tensor, as_unit_features
 from glc.core.neighbors.jaccard_numba import parallel_rows
 from glc.core.parameters import AT_LEAST_ONE, Rules, Several, StrOptions, checked
@@ -296,7 +296,7 @@ def _ranks(nearness: Tensor, queries: Tensor, images: Tensor) -> Tensor:
             kernel = partial(ranking_numba.count_ranks, nearness.numpy(), queries.numpy(), images.numpy())
             share = -(-len(queries) // torch.get_num_threads())
             return torch.from_numpy(np.concatenate(list(parallel_rows(kernel, range(len(queries)), share))))
-        if nearness.is_cuda and has_triton():
+        if nearness.is_cuda and kernels_work(nearness.device):
             from glc.core.evaluation import ranking_triton
 
             return ranking_triton.count_ranks(nearness, queries, images)

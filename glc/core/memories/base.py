@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from glc.core.gpu import has_triton
+from glc.core.gpu import kernels_work
 from glc.core.labels import PseudoLabels
 from glc.core.parameters import SHARE, Rules, StrOptions, checked
 
@@ -90,7 +90,7 @@ def moved_rows(bank: Tensor, features: Tensor, targets: Tensor, momentum: float,
         The new vector of the row of each instance (B, D); instances of one row have the same.
     """
     rows = bank.index_select(0, targets)
-    if rows.is_cuda and has_triton():
+    if rows.is_cuda and kernels_work(rows.device):
         from glc.core.memories.triton_kernels import move_rows_
 
         move_rows_(rows, features.contiguous(), targets, momentum, mode)
@@ -156,7 +156,7 @@ def cross_entropy(similarities: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
 
     The gradient may take the memory of the similarities.
     """
-    if similarities.is_cuda and has_triton():
+    if similarities.is_cuda and kernels_work(similarities.device):
         from glc.core.memories.triton_kernels import cross_entropy_
 
         return cross_entropy_(similarities, rows)

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from glc.core.gpu import has_triton
+from glc.core.gpu import kernels_work
 from glc.core.labels import PseudoLabels, as_labels, as_unit_features
 from glc.core.memories.base import gather_batches, moved_rows
 from glc.core.memories.cluster import ClusterMemory
@@ -101,7 +101,7 @@ class HybridMemory(ClusterMemory):
         images = self._rows(features, indices, 'indices', len(self.classes))
         features, images = gather_batches(features.float(), images)
         rows = moved_rows(self.instances, features, images, self.momentum, self.mode)
-        if rows.is_cuda and has_triton():
+        if rows.is_cuda and kernels_work(rows.device):
             from glc.core.memories.triton_kernels import move_means_
 
             move_means_(

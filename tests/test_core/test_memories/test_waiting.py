@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from glc.core.gpu import kernels_work
 from glc.core.labels import PseudoLabels
 from glc.core.memories import BaseMemory, CameraMemory, ClusterMemory, HybridMemory
 from tests.test_core.test_memories.test_cluster import naive_update, unit
@@ -78,6 +79,7 @@ def compare_the_kernels_with_plain_programs() -> None:
     from glc.core.evaluation.ranking_triton import count_ranks
     from glc.core.memories.triton_kernels import cross_entropy_, move_means_, move_rows_
 
+    assert kernels_work(torch.device('cpu'))
     for mode, momentum in itertools.product(('mean', 'hard'), (0.0, 0.2, 0.9, 1.0)):
         for num_rows, batch, dim in ((1, 1, 5), (3, 20, 8), (6, 9, 33)):
             bank, features = unit(num_rows, dim), unit(batch, dim, seed=1)
@@ -119,6 +121,16 @@ def compare_the_kernels_with_plain_programs() -> None:
         order = nearness.argsort(dim=1, descending=True, stable=True)
         ranks = order.argsort(dim=1)[queries, images] + 1
         assert count_ranks(nearness, queries, images).tolist() == ranks.tolist()
+
+
+def test_kernels_that_cannot_be_compiled_are_done_without(caplog):
+    """As on a GPU without a C compiler: here there is no GPU that they could be compiled for."""
+    pytest.importorskip('triton', reason='needs triton, which comes with torch for GPUs')
+    kernels_work.cache_clear()
+    assert not kernels_work(torch.device('cpu'))
+    assert 'triton compiles no kernels for cpu' in caplog.text
+    assert 'apt install gcc python3-dev' in caplog.text
+    kernels_work.cache_clear()
 
 
 @pytest.mark.slow
