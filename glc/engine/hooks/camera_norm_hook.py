@@ -44,19 +44,16 @@ class CameraNormHook(Hook):
 
     def before_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Tell the layers the cameras of a batch."""
-        self._tell([sample.cam_id for sample in data_batch['data_samples']])
+        numbers = [self._numbers.get(sample.cam_id, -1) for sample in data_batch['data_samples']]
+        self._set_cameras(torch.tensor(numbers))
 
-    def before_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Tell the layers the cameras of a batch."""
-        self._tell([sample.cam_id for sample in data_batch['data_samples']])
+    before_val_iter = before_test_iter
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Give the network its own statistics."""
         self._stack.close()
 
-    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Give the network its own statistics."""
-        self._stack.close()
+    after_val_epoch = after_test_epoch
 
     def _begin(self, runner: Runner, dataset: Any) -> None:
         self._stack.close()  # of an evaluation that failed
@@ -68,6 +65,3 @@ class CameraNormHook(Hook):
         )
         self._stack.enter_context(torch.compiler.set_stance('force_eager'))  # compiled code may know no hooks
         self._set_cameras = self._stack.enter_context(statistics.applied())
-
-    def _tell(self, cam_ids: list[int]) -> None:
-        self._set_cameras(torch.tensor([self._numbers.get(camera, -1) for camera in cam_ids]))
