@@ -168,6 +168,18 @@ def test_neighborhoods_against_the_best_fixed_ones(run, tmp_path):
     assert mean[3:-1] != mean[2:-2]  # the parts matter
 
 
+def test_made_up_people(monkeypatch):
+    monkeypatch.syspath_prepend(TOOLS / 'benchmarks')
+    import bench_neighborhoods as bench
+
+    for name, sizes in bench.MADE_UP.items():
+        features, identities, cams = bench.made_up(name)
+        assert cams is None
+        np.testing.assert_array_equal(np.bincount(identities), sizes)
+        centers = np.stack([features[identities == person].mean(axis=0) for person in (0, 1, 2)])
+        assert np.linalg.norm(features[0] - centers[0]) < np.linalg.norm(features[0] - centers[1])
+
+
 @pytest.mark.parametrize(
     'name', ['3 per person', 'half of everybody', '2, 5, 12 or all', 'long tail', '120 people']
 )

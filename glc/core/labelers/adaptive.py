@@ -9,6 +9,7 @@ from math import log
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
+import torch
 from scipy import sparse
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from glc.core.clusterers import RelativeMapEquationClusterer
 from glc.core.labelers.base import BaseLabeler
 from glc.core.labels import with_singletons
 from glc.core.neighbors.approximate import whole_regions
+from glc.core.neighbors.knn import KNNGraph
 from glc.core.neighbors.view import FeatureView
 from glc.core.parameters import CAMERAS, NOT_NEGATIVE, POSITIVE, SEARCH, SEED, SHARE, CheckedFields, Rules
 from glc.core.timing import Timings
@@ -31,6 +33,8 @@ _K2_PER_K1 = 0.25
 _SPREAD = (np.arange(4) - 1.5) / 4
 _FIRST = 8 / 3
 _STEP = 1.5**0.5
+_FEWEST_STEPS = 4
+_MIXED = 0.4
 _LEAST_WEIGHT = 0.02
 _FEWEST_PEOPLE = 8
 _FOR_FEW = 4.0
@@ -63,6 +67,13 @@ class Growth(CheckedFields):
         one_camera: Share of images in clusters of one camera above which neighborhoods grow beyond. Other cameras are
             farther away.
         across_cameras: The factor, where all clusters are of one camera.
+        few_mixed: Share of images that are mixed with others (:func:`neighbor_purity` below 0.4) up to which clusters
+            are no random pieces, with neighborhoods of the first steps. Many images of a person may differ in nothing
+            but noise; small neighborhoods cut them anywhere.
+        few_rise: A step does not count for it where so small a share of images is much purer (by 0.4) with larger
+            neighborhoods.
+        many_rise: Such a share from which on it counts in full, whatever its response.
+        farthest: Images per person up to which that is looked for.
 
     Raises:
         ValueError: A number is out of range.
@@ -79,6 +90,10 @@ class Growth(CheckedFields):
         'beyond': POSITIVE,
         'one_camera': SHARE,
         'across_cameras': POSITIVE,
+        'few_mixed': SHARE,
+        'few_rise': SHARE,
+        'many_rise': SHARE,
+        'farthest': POSITIVE,
     }
 
     no_response: float = 0.4
@@ -91,33 +106,78 @@ class Growth(CheckedFields):
     beyond: float = 1.27
     one_camera: float = 0.8
     across_cameras: float = 2.0
+    few_mixed: float = 0.2
+    few_rise: float = 0.1
+    many_rise: float = 0.2
+    farthest: float = 48.0
 
     def sizes(
-        self, labels_at: Callable[[float], np.ndarray], limit: float, judged: Images = EVERYONE
+        self,
+        labels_at: Callable[[float], np.ndarray],
+        purity_at: Callable[[float], np.ndarray],
+        limit: float,
+        judged: Images = EVERYONE,
     ) -> list[float]:
         """Return the sizes that were looked at; the last one fits.
 
         Args:
             labels_at: Returns the labels (N,) with neighborhoods for so many images per person.
+            purity_at: Returns the :func:`neighbor_purity` (N,) of these labels.
             limit: Largest size.
             judged: Images that count, bool (N,) or a slice.
         """
-        sizes, weights = [_FIRST], np.ones(0)
-        responses: list[float] = []
-        sides = [self.smoothing / 2, 1 - self.smoothing, self.smoothing / 2]
-        margins = self.first_margin * np.arange(3)
-        while (len(responses) < 4 or weights[-2] > _LEAST_WEIGHT) and sizes[-1] < limit:
+        random = self._random_steps(labels_at, purity_at, limit, judged)
+        sizes, weights = [_FIRST], np.ones((2, 0))
+        responses = np.ones(0)
+        while (len(responses) < _FEWEST_STEPS or weights[:, -2].max() > _LEAST_WEIGHT) and sizes[-1] < limit:
             sizes.append(_STEP * sizes[-1])
-            responses.append(
-                response(labels_at(sizes[-2]), labels_at(sizes[-1]), sizes[-2], sizes[-1], judged)
-            )
-            smooth = np.convolve(np.pad(responses, 1, 'edge'), sides, 'valid')
-            smooth[0] = (smooth[:3] - margins[: len(smooth)]).max()
-            weights = np.cumprod(np.interp(smooth, [self.no_response, self.full_response], [0, 1]))
+            grown = response(labels_at(sizes[-2]), labels_at(sizes[-1]), sizes[-2], sizes[-1], judged)
+            responses = np.append(responses, grown)
+            cut = np.resize(np.append(random, np.zeros(len(responses))), len(responses))
+            weights = np.stack([self._weights(responses), self._weights(cut + (1 - cut) * responses)])
         alone = float((labels_at(_FIRST)[judged] < 0).mean())
         larger = np.interp(alone, [self.few_alone, self.many_alone], [0, 1])
-        grown = self.start * _STEP ** (self.beyond * weights.sum())
+        steps = self.beyond * weights.sum(axis=1)
+        if len(random):
+            larger = max(larger, random[0])
+            steps[1] -= (self.beyond - 1) * min(random.sum(), weights[1].sum())  # these fit without a power
+        grown = self.start * _STEP ** steps.max()
         return [*sizes, min(_FIRST * float(grown**larger), limit)]
+
+    def _weights(self, responses: np.ndarray) -> np.ndarray:
+        """Return how much every step (S,) counts."""
+        sides = [self.smoothing / 2, 1 - self.smoothing, self.smoothing / 2]
+        margins = self.first_margin * np.arange(3)
+        smooth = np.convolve(np.pad(responses, 1, 'edge'), sides, 'valid')
+        smooth[0] = (smooth[:3] - margins[: len(smooth)]).max()
+        return np.cumprod(np.interp(smooth, [self.no_response, self.full_response], [0, 1]))
+
+    def _random_steps(
+        self,
+        labels_at: Callable[[float], np.ndarray],
+        purity_at: Callable[[float], np.ndarray],
+        limit: float,
+        judged: Images,
+    ) -> np.ndarray:
+        """Return how much each of the first steps counts because clusters are random pieces there, falling (S,)."""
+        purities: list[np.ndarray] = []
+        size, mixed = _FIRST, 0.0
+        while size < min(limit, self.farthest) and own_sizes(labels_at(size))[judged].mean() <= limit:
+            purities.append(purity_at(size)[judged])
+            clustered = ~np.isnan(purities[-1])
+            now = float((purities[-1] < _MIXED).sum() / max(clustered.sum(), 1))
+            mixed = max(mixed, now)
+            if len(purities) > _FEWEST_STEPS and (mixed <= self.few_mixed or now == 0):
+                break
+            size *= _STEP
+        if mixed <= self.few_mixed:
+            return np.zeros(0)
+        rises = [
+            max(((later - pure) > _MIXED).mean() for later in purities[step + 1 :])
+            for step, pure in enumerate(purities[:-1])
+        ]
+        counts = np.interp(rises, [self.few_rise, self.many_rise], [0, 1])
+        return np.maximum.accumulate(counts[::-1])[::-1]
 
     def across(self, share: float) -> float:
         """Return the factor for such a share of images in clusters of one camera."""
@@ -251,8 +311,11 @@ def _fitting(
     def labels_at(size: float) -> np.ndarray:
         return labels_for(view, size, seed, timings)
 
+    def purity_at(size: float) -> np.ndarray:
+        return neighbor_purity(labels_at(size), view.neighbors(scales_for(size)[0][-1]))
+
     limit = len(view) / _FEWEST_PEOPLE
-    sizes = rule.sizes(labels_at, limit, judged) if limit > _FOR_FEW else [_FOR_FEW]
+    sizes = rule.sizes(labels_at, purity_at, limit, judged) if limit > _FOR_FEW else [_FOR_FEW]
     cameras = None if view.cam_ids is None else view.cam_ids.cpu()[judged]
     factor = view.reach * rule.across(one_camera_share(labels_at(sizes[-1])[judged], cameras))
     if factor != 1:
@@ -316,6 +379,30 @@ def own_sizes(labels: np.ndarray) -> np.ndarray:
     """
     clusters = with_singletons(labels)
     return np.bincount(clusters)[clusters]
+
+
+def neighbor_purity(labels: np.ndarray, graph: KNNGraph) -> np.ndarray:
+    """Return which share of every image's nearest neighbors is in its cluster, (N,); nan for outliers.
+
+    An image of a cluster of ten has nine others in it, so its nine nearest ones are looked at.
+
+    Args:
+        labels: Labels (N,).
+        graph: Neighbors of the images, as many as are looked at in large clusters.
+
+    Example:
+        >>> from glc.core.neighbors.knn import knn_graph
+        >>> graph = knn_graph(np.array([[1.0, 0.0], [0.9, 0.1], [0.1, 0.9], [0.0, 1.0]]), k=3)
+        >>> neighbor_purity(np.array([0, 0, 1, -1]), graph)
+        array([ 1.,  1., nan, nan])
+        >>> neighbor_purity(np.array([0, 1, 0, 1]), graph)
+        array([0., 0., 0., 0.])
+    """
+    clusters = torch.from_numpy(labels).to(graph.indices.device)
+    count = torch.from_numpy(own_sizes(labels)).to(clusters.device)[:, None].clamp(max=graph.k) - 1
+    inside = (clusters[graph.indices[:, 1:]] == clusters[:, None]).cumsum(dim=1)
+    purity = inside.gather(1, (count - 1).clamp(min=0)) / count.double()
+    return purity.masked_fill(count == 0, torch.nan).squeeze(1).cpu().numpy()
 
 
 def one_camera_share(labels: np.ndarray, cam_ids: Tensor | None) -> float:

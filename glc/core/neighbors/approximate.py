@@ -15,6 +15,7 @@ from functools import partial
 import numba
 import numpy as np
 import torch
+from llvmlite.binding import get_host_cpu_features
 from torch import Tensor
 
 from glc.core.compiled import compiled
@@ -41,6 +42,10 @@ _SEED = 0
 # caches of a processor.
 _CENTROID_SIMILARITIES = 2**20
 _LIST_SIMILARITIES = 2**18
+_SHAPE_STEP = 64
+# Images in lists of less spread are compared in float32: rounding would mix up the neighbors of near duplicates.
+_FINE_SPREAD = 2**-5
+_FAST_BFLOAT16 = any(get_host_cpu_features().get(kind) for kind in ('avx512bf16', 'amx-bf16'))
 _DEVICE_SIMILARITIES = 2**22  # both, on a GPU
 _SORTED_ROWS = 2**14
 
@@ -65,8 +70,8 @@ def likely_neighbors(
         int32 tensor (R, count) on the device of ``x``: distinct images, the most similar first. As a rule, the
         image itself is among them.
     """
-    lists, probes = _lists(x, list_size, num_probes)
-    similarities, found = _search_lists(x, rows, lists, probes, count)
+    lists, probes, spread = _lists(x, list_size, num_probes)
+    similarities, found = _search_lists(x, rows, lists, probes, count, rounded=spread > _FINE_SPREAD)
     for part in range(0, len(rows), _SORTED_ROWS):
         block = slice(part, part + _SORTED_ROWS)
         found[block] = found[block].gather(1, similarities[block].argsort(dim=1, descending=True))
@@ -101,15 +106,19 @@ def whole_regions(x: Tensor, num_images: int) -> tuple[Tensor, Tensor]:
     return images, within[images, 0]
 
 
-def _lists(x: Tensor, list_size: int, num_probes: int) -> tuple[Tensor, Tensor]:
-    """Return the list of every image, int64 (N,), and the lists nearest to it, int32 (N, P)."""
+def _lists(x: Tensor, list_size: int, num_probes: int) -> tuple[Tensor, Tensor, float]:
+    """Return the list of every image, int64 (N,), the lists nearest to it, int32 (N, P), and how wide lists spread.
+
+    The spread is what the similarity of an image to the centroid of its list is below 1, in the mean.
+    """
     centroids = _kmeans(x, math.ceil(len(x) / list_size))
     nearest = _nearest(x, centroids, num_probes)
     homes, similarities = _homes(x, centroids, nearest)
+    spread = 1 - float(similarities.mean())
     lists = _cut_long_lists(homes, similarities, _MAX_LIST * list_size)
     if lists is homes:
-        return homes, nearest
-    return lists, _nearest(x, _means(x, lists), num_probes)
+        return homes, nearest, spread
+    return lists, _nearest(x, _means(x, lists), num_probes), spread
 
 
 def _kmeans(x: Tensor, num_lists: int) -> Tensor:
@@ -130,11 +139,10 @@ def _nearest(x: Tensor, centroids: Tensor, count: int) -> Tensor:
     count = min(count, len(centroids))
     best, found = nothing_found(x, len(x), count)
     lists = torch.arange(len(centroids), dtype=torch.int32, device=x.device)
-    size = _rows_per_product(x, len(centroids), _CENTROID_SIMILARITIES)
-    products = x.new_empty(size, len(centroids))
+    size = min(len(x), _rows_per_product(x, len(centroids), _CENTROID_SIMILARITIES))
+    compared = _Compared(centroids, size)
     for rows, images in zip(torch.arange(len(x), device=x.device).split(size), x.split(size), strict=True):
-        similarities = torch.mm(images, centroids.T, out=products[: len(rows)])
-        compete(best, found, rows, similarities, lists)
+        compete(best, found, rows, compared(images), lists)
     return found.gather(1, best.argsort(dim=1, descending=True, stable=True))
 
 
@@ -159,6 +167,45 @@ def _roughly_nearest(x: Tensor, centroids: Tensor, count: int) -> Tensor:
     if short.any():  # their groups have fewer centroids than that, as where most centroids are alike
         found[short] = _nearest(x[short], centroids, count)
     return found
+
+
+class _Compared:
+    """Images or centroids (M, D) that blocks of at most so many features are compared with.
+
+    Where the processor multiplies bfloat16 faster, products may be ``rounded``: those with the others less their mean
+    are, by a few thousandths, and what the mean adds comes in float32. That is enough to choose candidates, however
+    similar all images are, except where those of a list are closer to each other than that.
+
+    Calling it with a block (B, D) returns similarities, float32 (B, M), which the next call overwrites.
+    """
+
+    def __init__(self, others: Tensor, num_rows: int, rounded: bool = True) -> None:
+        # Memory is used again: new pages take as long as the products.
+        self._others = others
+        self._products = others.new_empty(num_rows, len(others))
+        self._rounded = rounded and _FAST_BFLOAT16 and others.device.type == 'cpu'
+        if self._rounded:
+            shape = _rounded_up(num_rows), _rounded_up(len(others))
+            self._mean = others.mean(dim=0)
+            self._differences = others.new_zeros(shape[1], others.shape[1], dtype=torch.bfloat16)
+            self._differences[: len(others)] = others - self._mean
+            self._images = others.new_zeros(shape[0], others.shape[1], dtype=torch.bfloat16)
+            self._half = others.new_empty(shape, dtype=torch.bfloat16)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        products = self._products[: len(images)]
+        if not self._rounded:
+            return torch.mm(images, self._others.T, out=products)
+        self._images[: len(images)] = images
+        size = _rounded_up(len(images))
+        torch.mm(self._images[:size], self._differences.T, out=self._half[:size])
+        half = self._half[: len(images), : len(self._others)]
+        return torch.add(half, (images @ self._mean)[:, None], out=products)
+
+
+def _rounded_up(count: int) -> int:
+    """Return a size of which there are few: a product of new sizes is compiled first."""
+    return -(-count // _SHAPE_STEP) * _SHAPE_STEP
 
 
 def _rows_per_product(x: Tensor, num_columns: int, similarities: int) -> int:
@@ -216,7 +263,7 @@ def _cut_long_lists(homes: Tensor, similarities: Tensor, max_size: int) -> Tenso
 
 
 def _search_lists(
-    x: Tensor, rows: Tensor, lists: Tensor, probes: Tensor, count: int
+    x: Tensor, rows: Tensor, lists: Tensor, probes: Tensor, count: int, rounded: bool = True
 ) -> tuple[Tensor, Tensor]:
     """Compare images with the images of the lists near to them, and let both know.
 
@@ -229,6 +276,7 @@ def _search_lists(
         lists: List of every image, int64 (N,).
         probes: The lists near to it, int32 (N, P).
         count: Candidates to keep.
+        rounded: Whether products may be rounded, see :class:`_Compared`.
 
     Returns:
         Similarities, float32, and images, int32 (R, count), unsorted; -inf and -1 where fewer were met.
@@ -239,18 +287,18 @@ def _search_lists(
     num_lists = int(torch.cat([lists, probes.flatten()]).max()) + 1
     members_of = _places(lists, num_lists)
     for members in members_of:  # first, since most neighbors are here: later images hardly get in
-        for block, similarities in _products(x, members[place[members] >= 0], x[members]):
+        for block, similarities in _products(x, members[place[members] >= 0], x[members], rounded):
             compete(best, found, place[block], similarities, members.int())
     elsewhere = torch.where(probes == lists[:, None], num_lists, probes).flatten()
     for members, visits in zip(members_of, _places(elsewhere, num_lists + 1)[:-1], strict=True):
         visitors = visits // probes.shape[1]
         own = slice(None) if len(rows) == len(x) else place[members] >= 0
         mine, looked, among = members[own], probes[members[own]], place[visitors] >= 0
-        for block, similarities in _products(x, visitors[among], x[members]):
+        for block, similarities in _products(x, visitors[among], x[members], rounded):
             compete(best, found, place[block], similarities, members.int())
             back = similarities.T[own]
             compete(best, found, place[mine], back, block.int(), (looked, lists[block].int()))
-        for block, similarities in _products(x, visitors[~among], x[mine]):
+        for block, similarities in _products(x, visitors[~among], x[mine], rounded):
             compete(best, found, place[mine], similarities.T, block.int(), (looked, lists[block].int()))
     return best, found
 
@@ -260,16 +308,17 @@ def _places(numbers: Tensor, count: int) -> tuple[Tensor, ...]:
     return numbers.argsort(stable=True).split(numbers.bincount(minlength=count).tolist())
 
 
-def _products(x: Tensor, rows: Tensor, others: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def _products(
+    x: Tensor, rows: Tensor, others: Tensor, rounded: bool = True
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield blocks of the rows (B,) and their products (B, M) with others (M, D), which the next block overwrites."""
     if not len(rows) or not len(others):
         return
     size = min(len(rows), _rows_per_product(x, len(others), _LIST_SIMILARITIES))
-    # Used again: new pages take as long as the products.
-    gathered, products = x.new_empty(size, x.shape[1]), x.new_empty(size, len(others))
+    gathered, compared = x.new_empty(size, x.shape[1]), _Compared(others, size, rounded)
     for block in rows.split(size):
         torch.index_select(x, 0, block, out=gathered[: len(block)])
-        yield block, torch.mm(gathered[: len(block)], others.T, out=products[: len(block)])
+        yield block, compared(gathered[: len(block)])
 
 
 def nothing_found(x: Tensor, num_rows: int, count: int) -> tuple[Tensor, Tensor]:

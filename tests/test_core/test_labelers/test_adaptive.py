@@ -1,6 +1,7 @@
 """AdaptiveConsensus against the best of many fixed neighborhoods and cuts, which were chosen with the identities."""
 
 import weakref
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -14,18 +15,21 @@ from glc.core.clusterers import DBSCANClusterer, MapEquationClusterer, RelativeM
 from glc.core.evaluation import label_quality
 from glc.core.labelers import JaccardDBSCAN, adaptive
 from glc.core.labelers.adaptive import (
+    GROWTH,
     LOOSEST,
     AdaptiveConsensus,
     Growth,
     consensus,
     consensus_distance,
     labels_for,
+    neighbor_purity,
     one_camera_share,
     response,
     scales_for,
 )
 from glc.core.neighbors import approximate
 from glc.core.neighbors import view as view_module
+from glc.core.neighbors.knn import knn_graph
 from tests.test_core.oracles import clustered_features, people, seen_by_cameras
 from tests.utils import shared_data
 
@@ -161,6 +165,71 @@ def test_a_slow_start_is_forgiven():
     view = FeatureView(features)
     assert scores(consensus(view).labels, truth).min() > 0.6
     assert scores(consensus(view, rule=Growth(first_margin=2.0)).labels, truth).max() < 0.3
+
+
+def of_noise_only(sizes, noise, dim, seed=0):
+    """Features (N, D) of people whose images differ in nothing but noise of any direction, and their identities."""
+    rng = np.random.default_rng(seed)
+    truth = np.repeat(np.arange(len(sizes)), sizes)
+    centers, directions = (rng.normal(size=(count, dim)) for count in (len(sizes), len(truth)))
+    centers, directions = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (centers, directions))
+    return centers[truth] + noise * directions, truth
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('noise', [0.1, 0.5, 1.0])
+@pytest.mark.parametrize('dim', [64, 256])
+@pytest.mark.parametrize(
+    'sizes',
+    [
+        np.full(40, 50),
+        np.full(20, 100),
+        np.full(10, 200),
+        np.array([5] * 200 + [200] * 6),
+        np.array([10] * 60 + [150] * 6),
+    ],
+    ids=['50', '100', '200', '5 or 200', '10 or 150'],
+)
+def test_many_images_that_differ_in_nothing_but_noise(sizes, dim, noise):
+    """Small neighborhoods cut such people anywhere, and what they find grows erratically."""
+    features, truth = of_noise_only(sizes, noise, dim)
+    view = FeatureView(features)
+    best = np.max([scores(labels_for(view, size), truth) for size in (9, 13.5, 20, 30, 45)], axis=0)
+    assert (scores(AdaptiveConsensus()(view), truth) >= best - MARGIN).all()
+    assert best.min() > 0.85
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('sizes', [np.full(10, 200), np.array([5] * 200 + [200] * 6)])
+def test_random_pieces_have_to_be_recognized(sizes):
+    features, truth = of_noise_only(sizes, 0.5, 128)
+    blind = replace(GROWTH, few_mixed=1.0)
+    assert scores(consensus(FeatureView(features), rule=blind).labels, truth)[0] < 0.3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('cameras', [0, 3])
+@pytest.mark.parametrize(('images', 'noise'), [(3, 1.2), (17, 1.2), (6, 0.8), (20, 1.0)])
+def test_neighborhoods_of_other_people_do_not_grow_for_it(images, noise, cameras):
+    """Where structure is faint, clusters are mixed, too, but larger neighborhoods do not make them purer."""
+    features, cams, _ = people(np.full(max(30, 600 // images), images), noise, cameras)
+    found = [consensus(FeatureView(features, cams), rule=replace(GROWTH, few_mixed=few)) for few in (0.2, 1)]
+    assert found[0].sizes == found[1].sizes
+
+
+def test_purity_of_neighbors():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        graph = knn_graph(rng.normal(size=(30, 5)), 7)
+        labels = rng.integers(-1, 4, size=30)
+        found = neighbor_purity(labels, graph)
+        for image in range(30):
+            others = min((labels == labels[image]).sum(), 7) - 1
+            nearest = graph.indices[image, 1 : others + 1].numpy()
+            if labels[image] < 0 or not others:
+                assert np.isnan(found[image])
+            else:
+                assert found[image] == pytest.approx((labels[nearest] == labels[image]).mean())
 
 
 def in_many_looks(num_people, seed):

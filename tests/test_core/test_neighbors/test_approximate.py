@@ -13,6 +13,12 @@ from glc.core.neighbors.knn import knn_graph
 from tests.test_core.oracles import clustered_features, naive_ranks
 
 
+@pytest.fixture(autouse=True)
+def exact_products(monkeypatch):
+    """Whatever the processor; tests of rounded products ask for them."""
+    monkeypatch.setattr(approximate, '_FAST_BFLOAT16', False)
+
+
 @pytest.fixture
 def small_lists(monkeypatch):
     """Lists of about 40 images, 8 of which are searched."""
@@ -104,7 +110,7 @@ def test_duplicates_do_not_hide_other_images():
 def test_no_list_is_long():
     x = as_unit_features(clustered_features(3000, 100, seed=2))
     x[1000:2500] = x[0]
-    lists, probes = approximate._lists(x, list_size=50, num_probes=6)
+    lists, probes, _ = approximate._lists(x, list_size=50, num_probes=6)
     assert lists.bincount().max() <= 200
     assert probes.shape == (3000, 6)
     assert probes.max() <= lists.max()
@@ -260,3 +266,56 @@ def test_gpu_finds_the_neighbors_of_the_cpu():
     features = torch.from_numpy(clustered_features(5000, 300))
     expected = knn_graph(features, 15, 'approximate')
     assert recall(knn_graph(features.cuda(), 15, 'approximate').numpy()[0], expected.indices) > 0.999
+
+
+@pytest.mark.parametrize('offset', [0.0, 5.0])
+@pytest.mark.parametrize(('num_rows', 'num_others'), [(1, 1), (64, 130), (100, 63), (37, 300)])
+def test_rounded_products_are_close_where_all_are_alike(monkeypatch, offset, num_rows, num_others):
+    """They are off by so much of the differences between the others, not of the similarities, which are near 1."""
+    monkeypatch.setattr(approximate, '_FAST_BFLOAT16', True)
+    rng = np.random.default_rng(0)
+    rows, others = (
+        as_unit_features(rng.normal(size=(count, 96)) + offset) for count in (num_rows, num_others)
+    )
+    compared = approximate._Compared(others, 100)
+    wide = rows.double() @ others.double().T
+    differences = (others - others.mean(dim=0)).norm(dim=1).max()
+    for count in (num_rows, max(1, num_rows // 2)):  # a smaller block leaves what was there before
+        found = compared(rows[:count])
+        assert found.dtype == torch.float32
+        assert found.shape == (count, num_others)
+        assert (found - wide[:count]).abs().max() <= 2**-7 * differences + 1e-6
+    if num_others > 1:
+        assert (found != (rows[:count] @ others.T)).any()  # it was rounded
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('small_lists')
+@pytest.mark.parametrize('offset', [0.0, 3.0])
+def test_rounded_products_find_the_same_neighbors(monkeypatch, offset):
+    features = clustered_features(4000, 150, noise=0.12)
+    features = features + offset * features[0]
+    exact = knn_graph(features, 30, 'torch')
+    found = []
+    for rounded in (False, True):
+        monkeypatch.setattr(approximate, '_FAST_BFLOAT16', rounded)
+        graph = knn_graph(features, 30, 'approximate')
+        check_order(graph)
+        same = graph.indices == exact.indices
+        np.testing.assert_array_equal(graph.similarities[same], exact.similarities[same])
+        found.append(recall(graph.indices, exact.indices))
+    assert found[1] == pytest.approx(found[0], abs=0.002)
+    assert found[1] > 0.96
+
+
+@pytest.mark.usefixtures('small_lists')
+def test_near_duplicates_are_not_rounded(monkeypatch):
+    """Rounding would mix up those that lie in the lists of others."""
+    monkeypatch.setattr(approximate, '_FAST_BFLOAT16', True)
+    features = clustered_features(3000, 15, noise=0.002)
+    exact, found = knn_graph(features, 30, 'torch'), knn_graph(features, 30, 'approximate')
+    near = recall(found.indices, exact.indices)
+    monkeypatch.setattr(approximate, '_FAST_BFLOAT16', False)
+    assert near == pytest.approx(
+        recall(knn_graph(features, 30, 'approximate').indices, exact.indices), abs=0.01
+    )
