@@ -2,7 +2,7 @@
 _base_ = [
     '../_base_/models/osnet_x0_25.py',
     '../_base_/settings/market2msmt_uda_cpu.py',
-    '../_base_/labelers/adaptive_glc.py',
+    '../_base_/labelers/adaptive_glc_camera_norm.py',
 ]
 model = dict(
     # What configs/source/osnet_x0_25_market_sup.py writes.

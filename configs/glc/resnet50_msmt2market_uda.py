@@ -2,7 +2,7 @@
 _base_ = [
     '../_base_/models/resnet50.py',
     '../_base_/settings/market_resnet.py',
-    '../_base_/labelers/adaptive_glc.py',
+    '../_base_/labelers/adaptive_glc_camera_norm.py',
 ]
 model = dict(
     # What configs/source/resnet50_msmt_sup.py writes.
