@@ -106,7 +106,7 @@ class Growth(CheckedFields):
     beyond: float = 1.27
     one_camera: float = 0.8
     across_cameras: float = 2.0
-    few_mixed: float = 0.2
+    few_mixed: float = 0.15
     few_rise: float = 0.1
     many_rise: float = 0.2
     farthest: float = 48.0
@@ -133,7 +133,7 @@ class Growth(CheckedFields):
             sizes.append(_STEP * sizes[-1])
             grown = response(labels_at(sizes[-2]), labels_at(sizes[-1]), sizes[-2], sizes[-1], judged)
             responses = np.append(responses, grown)
-            cut = np.resize(np.append(random, np.zeros(len(responses))), len(responses))
+            cut = np.append(random, np.zeros(len(responses)))[: len(responses)]
             weights = np.stack([self._weights(responses), self._weights(cut + (1 - cut) * responses)])
         alone = float((labels_at(_FIRST)[judged] < 0).mean())
         larger = np.interp(alone, [self.few_alone, self.many_alone], [0, 1])
@@ -208,8 +208,9 @@ class AdaptiveConsensus(BaseLabeler):
     clusters, of at least as many images as they are meant for, grow with them: so long the pieces of a person join.
     Where full clusters hardly respond, people are whole, and larger neighborhoods would only join different ones. A
     step counts by how much they respond, which does not jump, so small changes of the features change little. Where
-    nearly all clusters are of one camera, larger neighborhoods reach beyond, since other cameras are farther away. In
-    the end the ``reach`` of the view multiplies them.
+    nearly all clusters are of one camera, larger neighborhoods reach beyond, since other cameras are farther away. Where
+    many images of a person differ in nothing but noise, small neighborhoods cut them at random; they grow to where the
+    neighbors of most images are in their clusters. In the end the ``reach`` of the view multiplies them.
     The labeler assumes nothing about the data set: not how many images a person has, how good the features are, or how
     many images belong to nobody else. Of more than 200,000 images, some 40,000 in whole regions of the feature space
     decide on the size of the neighborhoods
