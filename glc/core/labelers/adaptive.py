@@ -208,9 +208,9 @@ class AdaptiveConsensus(BaseLabeler):
     clusters, of at least as many images as they are meant for, grow with them: so long the pieces of a person join.
     Where full clusters hardly respond, people are whole, and larger neighborhoods would only join different ones. A
     step counts by how much they respond, which does not jump, so small changes of the features change little. Where
-    nearly all clusters are of one camera, larger neighborhoods reach beyond, since other cameras are farther away. Where
-    many images of a person differ in nothing but noise, small neighborhoods cut them at random; they grow to where the
-    neighbors of most images are in their clusters. In the end the ``reach`` of the view multiplies them.
+    nearly all clusters are of one camera, larger neighborhoods reach beyond, since other cameras are farther away.
+    Where many images of a person differ in nothing but noise, small neighborhoods cut them at random; they grow to
+    where the neighbors of most images are in their clusters. In the end the ``reach`` of the view multiplies them.
     The labeler assumes nothing about the data set: not how many images a person has, how good the features are, or how
     many images belong to nobody else. Of more than 200,000 images, some 40,000 in whole regions of the feature space
     decide on the size of the neighborhoods

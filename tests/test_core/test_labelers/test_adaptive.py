@@ -177,8 +177,10 @@ def of_noise_only(sizes, noise, dim, seed=0):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('noise', [0.1, 0.5, 1.0])
-@pytest.mark.parametrize(('dim', 'cameras'), [(64, 0), (256, 0), (128, 4)])
+@pytest.mark.parametrize(
+    ('dim', 'cameras', 'noise'),
+    [(64, 0, 0.1), (64, 0, 0.5), (64, 0, 1.0), (256, 0, 0.1), (256, 0, 1.0), (128, 4, 0.5), (128, 4, 1.0)],
+)
 @pytest.mark.parametrize(
     'sizes',
     [
