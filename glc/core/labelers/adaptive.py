@@ -138,9 +138,7 @@ class Growth(CheckedFields):
         alone = float((labels_at(_FIRST)[judged] < 0).mean())
         larger = np.interp(alone, [self.few_alone, self.many_alone], [0, 1])
         steps = self.beyond * weights.sum(axis=1)
-        if len(random):
-            larger = max(larger, random[0])
-            steps[1] -= (self.beyond - 1) * min(random.sum(), weights[1].sum())  # these fit without a power
+        steps[1] -= (self.beyond - 1) * min(random.sum(), weights[1].sum())  # random ones fit without a power
         grown = self.start * _STEP ** steps.max()
         return [*sizes, min(_FIRST * float(grown**larger), limit)]
 
