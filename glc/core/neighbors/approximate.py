@@ -64,7 +64,7 @@ def likely_neighbors(
         rows: Images that need neighbors, int64 tensor (R,). They are compared with all N images.
         count: Candidates per row, at most N and much fewer than ``list_size * num_probes``.
         list_size: Images per list, on average.
-        num_probes: Lists that an image is compared with; with all lists the search is exact.
+        num_probes: Lists that an image is compared with; with all lists the search is exact, but for rounding.
 
     Returns:
         int32 tensor (R, count) on the device of ``x``: distinct images, the most similar first. As a rule, the
@@ -172,9 +172,9 @@ def _roughly_nearest(x: Tensor, centroids: Tensor, count: int) -> Tensor:
 class _Compared:
     """Images or centroids (M, D) that blocks of at most so many features are compared with.
 
-    Where the processor multiplies bfloat16 faster, products may be ``rounded``: those with the others less their mean
-    are, by a few thousandths, and what the mean adds comes in float32. That is enough to choose candidates, however
-    similar all images are, except where those of a list are closer to each other than that.
+    Where the processor multiplies bfloat16 faster, products may be ``rounded``. The product with the others less their
+    mean then is, by a few thousandths; what the mean adds comes in float32. That is enough to choose candidates,
+    however similar all images are, except where those of a list are closer to each other than that.
 
     Calling it with a block (B, D) returns similarities, float32 (B, M), which the next call overwrites.
     """

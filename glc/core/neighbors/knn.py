@@ -110,11 +110,12 @@ def knn_graph(
 ) -> KNNGraph:
     """Find the k nearest neighbors by cosine similarity, exactly or, for very many images, nearly so.
 
-    A backend proposes a few more than k candidates in float32. Their similarities are computed in float64 and
+    A backend proposes a few more than k candidates, in float32 or less. Their similarities are computed in float64 and
     rounded to float32, which fixes the order whatever library, thread count or block size did the search. So the
     exact backends give the same neighbors. The approximate one misses some: less than 1% of 30 neighbors on re-ID
     features, but most of them on features without clusters, such as noise. Its time grows little faster than N. What
-    it finds depends on N, k and the features only, except among more than k (nearly) equal images.
+    it finds depends on N, k, the features and the kind of processor only, except among more than k (nearly) equal
+    images.
 
     Args:
         features: Features (N, D); rows are scaled to unit length first.
