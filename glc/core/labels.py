@@ -21,6 +21,10 @@ _BLOCK_ROWS = 2**10
 _TINY = 2.0**-100  # rows of larger values keep all digits in float32
 
 
+class UnusableLabelsError(ValueError):
+    """The labels hold nothing that can be learned from."""
+
+
 def as_unit_features(features: Any, name: str = 'features') -> Tensor:
     """Check features and scale every row to unit length.
 

@@ -5,7 +5,7 @@
     python tools/benchmarks/bench_neighborhoods.py --made-up --parts
 
 F.npz as for bench_label_quality.py. Of every file parts are taken, too: few images per person, few people, long tails,
-no cameras. ``--made-up`` adds sets whose images of a person differ in nothing but noise. A set is labeled with
+no cameras, most people with a single image. ``--made-up`` adds sets whose images of a person differ in nothing but noise. A set is labeled with
 neighborhoods for fixed numbers of images per person, and by the rule. ``--parts`` switches the parts of the rule off,
 one at a time.
 """
@@ -38,6 +38,8 @@ SUBSETS = {
     ),
     '120 people': lambda size, rank, person: person < 120,
     'half, no cameras': lambda size, rank, person: rank < np.maximum(size // 2, 1),
+    '9 of 10 have one image': lambda size, rank, person: rank < np.where(person % 10, 1, 10**6),
+    '49 of 50 have one image': lambda size, rank, person: rank < np.where(person % 50, 1, 10**6),
 }
 SIZES = (2.67, 3.27, 4, 4.9, 6, 7.35, 9, 11, 13.5, 16.5, 20.2, 24.8)
 MADE_UP = {  # images of every person
@@ -47,9 +49,11 @@ MADE_UP = {  # images of every person
     '200 per person': [200] * 20,
     '400 per person': [400] * 12,
     '5 or 200 per person': [5] * 400 + [200] * 10,
+    '4 to 24, a third alone': [1] * 1000 + [4 + place % 21 for place in range(142)],
     'long tail': np.minimum(3 / (1 - np.random.default_rng(0).random(400)), 400).astype(int),
 }
 MADE_UP_SIZES = (*SIZES, 30, 37, 45)
+STRANGERS_STAY = 'strangers stay'
 NOISE = 0.5  # length of the noise; centers have length 1
 
 
@@ -112,13 +116,16 @@ def score(
         scores = label_quality(labels, truth)
         return np.array([scores['pairwise_f'], scores['bcubed_f']])
 
-    fixed = {'best': np.max([quality(labels_for(view, size)) for size in sizes], axis=0)}
-    return fixed | {key: quality(consensus(view, rule=rule).labels) for key, rule in rules(parts).items()}
+    found = {'best': np.max([quality(labels_for(view, size)) for size in sizes], axis=0)}
+    found |= {key: quality(consensus(view, rule=rule).labels) for key, rule in rules(parts).items()}
+    if parts:
+        found[STRANGERS_STAY] = quality(labels_for(view, consensus(view).sizes[-1]))
+    return found
 
 
 def lines(files: dict[str, Data], names: list[str], made_up_too: bool, parts: bool) -> Iterator[str]:
     """Yield the table, a row for every set."""
-    kinds = list(rules(parts))
+    kinds = list(rules(parts)) + [STRANGERS_STAY] * parts
     yield f'| features | images | {" | ".join(kinds)} | best fixed size |'
     yield '|---' * (3 + len(kinds)) + '|'
     below = {kind: [] for kind in kinds}

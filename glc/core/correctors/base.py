@@ -12,14 +12,10 @@ from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from glc.core.labelers.base import as_view
-from glc.core.labels import ArrayOrTensor, as_labels, compact_labels
+from glc.core.labels import ArrayOrTensor, UnusableLabelsError, as_labels, compact_labels
 from glc.core.neighbors.view import FeatureView
 from glc.core.parameters import Checked, Rules
 from glc.core.timing import Timings
-
-
-class UnusableLabelsError(ValueError):
-    """The labels hold nothing that a corrector could learn from."""
 
 
 class BaseCorrector(Checked, BaseEstimator, ABC):

@@ -14,12 +14,12 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from glc.core.correctors.whitening import within_class_whitening
 from glc.core.evaluation.label_quality import label_quality
 from glc.core.evaluation.ranking import score_queries
-from glc.core.labelers.adaptive import consensus, consensus_distance
+from glc.core.labelers.adaptive import Consensus, consensus, consensus_distance, put_strangers_out
 from glc.core.labels import as_unit_features, compact_labels, unit_centroids, with_singletons
 from glc.core.neighbors.view import FeatureView
+from glc.core.whitening import within_class_whitening
 
 _FAR = 0.02
 _OTHER_IDEA = 0.6
@@ -40,7 +40,7 @@ _ROUNDS = 3
 
 
 def accept_changes(
-    view: FeatureView[Any], labels: np.ndarray, proposal: np.ndarray, seed: int = 0
+    view: FeatureView[Any], labels: np.ndarray, proposal: np.ndarray, seed: int = 0, anew: bool = False
 ) -> np.ndarray:
     """Choose between labels, careful changes of them, and a proposal that clusters the images anew.
 
@@ -54,18 +54,31 @@ def accept_changes(
     person is, and no say. But labels that teach far less than the graph are no idea: many people are merged in them.
     Other labels give way to the proposal, unless they are nearly those of the graph: then little is to be gained.
 
+    Images that the labels leave alone are doubted: those that are no nearer to their new cluster than others are to
+    clusters of other people stay alone (:func:`glc.core.labelers.strangers.without_strangers`).
+
     Args:
         view: Features of N images, and their cameras.
         labels: Labels (N,), -1 = outlier, others 0..C-1. Where all are outliers, the proposal is taken.
         proposal: Labels (N,) of a corrector.
         seed: Seed of the drawn halves and queries.
+        anew: The proposal clusters the graph anew: where the labels are the graph's own, it is taken, since they hold
+            nothing that this could lose.
 
     Returns:
         int64 labels (N,): -1 = outlier, others 0..C-1.
     """
-    if labels.max() < 0:
-        return compact_labels(proposal)
     graph = consensus(view, seed)
+    if labels.max() < 0 or (anew and np.array_equal(labels, graph.labels)):
+        chosen = proposal
+    else:
+        chosen = _choose(view, labels, proposal, graph, seed)
+    return put_strangers_out(view, compact_labels(chosen), graph.sizes[-1], 1, doubted=labels < 0)
+
+
+def _choose(
+    view: FeatureView[Any], labels: np.ndarray, proposal: np.ndarray, graph: Consensus, seed: int
+) -> np.ndarray:
     links = similarities(consensus_distance(view, seed))
     changed = join_halves(links, leave_far(view.centered, links, labels), seed)
     changed = take_in(links, changed, graph.labels >= 0)
@@ -80,7 +93,7 @@ def accept_changes(
     taught = at_home + away
     if taught > _TEACHES_MORE or (taught > _TEACHES_LESS and (other_idea or joins_more)):
         return changed
-    return compact_labels(proposal)
+    return proposal
 
 
 def similarities(distance: sparse.csr_array) -> sparse.csr_array:

@@ -24,7 +24,6 @@ from glc.core.correctors.linking import (
     Linking,
     LinkScorer,
 )
-from glc.core.labelers.adaptive import consensus
 from glc.core.labelers.base import as_view
 from glc.core.labels import ArrayOrTensor, as_labels, compact_labels, with_class_scores
 from glc.core.neighbors.knn import KNNGraph, subgraph, unit_knn_graph
@@ -279,12 +278,11 @@ class GLC(BaseCorrector):
         self._fit(view, labels)
         proposal = self._predict(view, labels)
         seen = self._seen(view)
-        # As in MetricConsensus: labels of this graph hold nothing that clustering it anew could lose.
-        of_graph = isinstance(self.linking, ConsensusLinking)
-        if not self.careful or (of_graph and np.array_equal(labels, consensus(seen, self.seed).labels)):
+        if not self.careful:
             return proposal
         with self.timings_.stage('evidence'):
-            return accept_changes(seen, labels, proposal, self.seed)
+            anew = isinstance(self.linking, ConsensusLinking)
+            return accept_changes(seen, labels, proposal, self.seed, anew)
 
     def _fit(self, view: FeatureView[Any], labels: np.ndarray) -> None:
         with self.timings_.stage('fit'):

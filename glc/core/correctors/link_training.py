@@ -12,14 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glc.core.correctors.base import UnusableLabelsError
 from glc.core.correctors.link_network import (
     LinkPredictor,
     aggregate_neighbors,
     focal_loss,
     normalized_adjacency,
 )
-from glc.core.labels import unit_centroids
+from glc.core.labels import UnusableLabelsError, unit_centroids
 from glc.core.neighbors.knn import KNNGraph, unit_knn_graph
 from glc.core.parameters import (
     AT_LEAST_ONE,

@@ -17,7 +17,7 @@ from glc.core.correctors.base import (
 )
 from glc.core.correctors.evidence import accept_changes
 from glc.core.correctors.whitening import learned_view, metric_of_labels
-from glc.core.labelers.adaptive import AdaptiveConsensus, consensus, scales_for
+from glc.core.labelers.adaptive import AdaptiveConsensus, consensus, put_strangers_out, scales_for
 from glc.core.labelers.base import as_view
 from glc.core.labels import ArrayOrTensor, as_labels, compact_labels
 from glc.core.neighbors.jaccard import as_scales
@@ -210,11 +210,10 @@ class MetricConsensus(BaseCorrector):
     def _correct(self, view: FeatureView[Any], labels: np.ndarray) -> np.ndarray:
         self._fit(view, labels)
         proposal = self._predict(view, labels)
-        # Labels of the consensus itself hold nothing that clustering anew could lose, and the metric adds to them.
-        if not self.careful or np.array_equal(labels, consensus(view, self.seed).labels):
+        if not self.careful:
             return proposal
         with self.timings_.stage('evidence'):
-            return accept_changes(view, labels, proposal, self.seed)
+            return accept_changes(view, labels, proposal, self.seed, anew=True)
 
     def _fit(self, view: FeatureView[Any], labels: np.ndarray) -> None:
         with self.timings_.stage('fit'):
@@ -241,6 +240,9 @@ class MetricConsensus(BaseCorrector):
                 distance = penalize_different_labels(distance, labels, self.label_weight)
             clusters = clusterer(distance)
             self.cut_ = clusterer.cut_
-            if labels is None or self.k1 is None:
+            if self.k1 is None:
+                size = consensus(view, self.seed).sizes[-1]
+                return put_strangers_out(view, clusters, size, self.min_cluster_size)
+            if labels is None:
                 return clusters
             return follow_labels(clusters, labels, self.follow_share)

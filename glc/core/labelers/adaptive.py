@@ -15,6 +15,7 @@ from torch import Tensor
 
 from glc.core.clusterers import RelativeMapEquationClusterer
 from glc.core.labelers.base import BaseLabeler
+from glc.core.labelers.strangers import without_strangers
 from glc.core.labels import with_singletons
 from glc.core.neighbors.approximate import whole_regions
 from glc.core.neighbors.knn import KNNGraph
@@ -292,13 +293,14 @@ def consensus_distance(view: FeatureView[Any], seed: int = 0) -> sparse.csr_arra
 def _consensus(view: FeatureView[Any], seed: int, timings: Timings, rule: Growth) -> Consensus:
     if len(view) <= _MANY_IMAGES:
         sizes, labels_at = _fitting(view, seed, timings, rule)
-        return Consensus(sizes, labels_at(sizes[-1]))
+        return Consensus(sizes, put_strangers_out(view, labels_at(sizes[-1]), sizes[-1]))
     with timings.stage('knn'):
         images, within = whole_regions(view.centered, _JUDGED_IMAGES)
     sizes = _fitting(view.of_images(images), seed, timings, rule, within.cpu().numpy())[0]
     view.expect(scales_for(sizes[-1])[0][-1])  # now it is known: a wider search of so many images takes long
     view.release(centered=False)
-    return Consensus(sizes, labels_for(view, sizes[-1], seed, timings))
+    labels = labels_for(view, sizes[-1], seed, timings)
+    return Consensus(sizes, put_strangers_out(view, labels, sizes[-1]))
 
 
 def _fitting(
@@ -345,6 +347,30 @@ def labels_for(
         distance = view.distance(k1, k2, clusterer.reach)
     with timings.stage('cluster'):
         return clusterer(distance)
+
+
+def put_strangers_out(
+    view: FeatureView[Any],
+    labels: np.ndarray,
+    size: float,
+    min_cluster_size: int = 2,
+    doubted: np.ndarray | None = None,
+) -> np.ndarray:
+    """Turn images that belong to nobody into outliers (:func:`glc.core.labelers.strangers.without_strangers`).
+
+    Args:
+        view: Features of N images.
+        labels: Labels (N,) with neighborhoods for ``size`` images per person.
+        size: See above.
+        min_cluster_size: Clusters of fewer images become outliers.
+        doubted: See :func:`glc.core.labelers.strangers.without_strangers`.
+
+    Returns:
+        int64 labels (N,): -1 = outlier, others 0..C-1.
+    """
+    # Many neighbors show many clusters. Of very many images a wider search takes long.
+    k = scales_for(size if len(view) > _MANY_IMAGES else _EXPECTED_SIZE)[0][-1]
+    return without_strangers(view, labels, k, min_cluster_size, doubted)
 
 
 def response(

@@ -469,7 +469,7 @@ def test_degenerate_inputs():
     ('name', 'least'),
     [
         ('market1501_pass_vit_s', (0.89, 0.91)),
-        ('market1501_weak_256d', (0.765, 0.803)),
+        ('market1501_weak_256d', (0.765, 0.802)),
         ('cuhk03_osnet_x0_25', (0.555, 0.63)),
     ],
 )
