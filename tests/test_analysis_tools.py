@@ -181,7 +181,15 @@ def test_made_up_people(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    'name', ['3 per person', 'half of everybody', '2, 5, 12 or all', 'long tail', '120 people']
+    'name',
+    [
+        '3 per person',
+        'half of everybody',
+        '2, 5, 12 or all',
+        'long tail',
+        '120 people',
+        '9 of 10 have one image',
+    ],
 )
 def test_parts_of_a_file(monkeypatch, name):
     monkeypatch.syspath_prepend(TOOLS / 'benchmarks')
@@ -200,6 +208,7 @@ def test_parts_of_a_file(monkeypatch, name):
         'half of everybody': {4},
         '2, 5, 12 or all': {2, 5, 9},
         '120 people': {9},
+        '9 of 10 have one image': {1, 9},
     }
     if name == 'long tail':
         assert (sizes == 1).mean() > 0.3

@@ -36,6 +36,21 @@ from glc.utils.files import atomic_file
 if TYPE_CHECKING:
     from glc import FeatureView
 
+SUBSETS = {
+    'all': lambda size, rank, person: rank < size,
+    '3 per person': lambda size, rank, person: rank < 3,
+    '4 per person': lambda size, rank, person: rank < 4,
+    '6 per person': lambda size, rank, person: rank < 6,
+    'half of everybody': lambda size, rank, person: rank < np.maximum(size // 2, 1),
+    '2, 5, 12 or all': lambda size, rank, person: rank < np.array([2, 5, 12, 10**6])[person % 4],
+    'long tail': lambda size, rank, person: (
+        rank < np.random.default_rng(0).zipf(1.6, person.max() + 1)[person]
+    ),
+    '120 people': lambda size, rank, person: person < 120,
+    'half, no cameras': lambda size, rank, person: rank < np.maximum(size // 2, 1),
+    '9 of 10 have one image': lambda size, rank, person: rank < np.where(person % 10, 1, 10**6),
+    '49 of 50 have one image': lambda size, rank, person: rank < np.where(person % 50, 1, 10**6),
+}
 KINDS_OF_NOISE = ('merged', 'split', 'outliers')
 SCORES = 'pairwise P / R / F | BCubed P / R / F | NMI'
 DOCUMENT = """# Label quality
@@ -58,11 +73,25 @@ Written by
 
 
 class Data(NamedTuple):
-    """One input: features (N, D), identities (N,) and cameras (N,)."""
+    """One input: features (N, D), identities (N,), and cameras (N,) or None."""
 
     features: np.ndarray
     pids: np.ndarray
-    cams: np.ndarray
+    cams: np.ndarray | None
+
+
+def subset(data: Data, name: str, seed: int = 0) -> Data:
+    """Take a part of the data."""
+    rng = np.random.default_rng(seed)
+    person = np.unique(data.pids, return_inverse=True)[1]
+    person = rng.permutation(person.max() + 1)[person]
+    order = rng.permutation(len(person))
+    order = order[np.argsort(person[order], kind='stable')]
+    counts = np.bincount(person)
+    rank = np.empty(len(person), np.int64)  # of an image among those of its person
+    rank[order] = np.arange(len(person)) - (counts.cumsum() - counts)[person[order]]
+    kept = SUBSETS[name](counts[person], rank, person)
+    return Data(data.features[kept], data.pids[kept], None if 'no cameras' in name else data.cams[kept])
 
 
 def load(path: str) -> Data:
@@ -204,6 +233,7 @@ def parse_args() -> argparse.Namespace:
         metavar='SHARE',
         help='take the true identities as labels too, as they are and with each share merged, split or missing',
     )
+    parser.add_argument('--subset', choices=list(SUBSETS), default='all', help='part of every file')
     parser.add_argument('--seed', type=int, default=0, help='of made-up features and planted noise')
     parser.add_argument('--output', type=Path, metavar='FILE', help='write a Markdown document too')
     return parser.parse_args()
@@ -224,7 +254,10 @@ def main() -> None:
     ]
     correctors = {text: LABEL_CORRECTORS.build_text(text) for text in [*chosen[1], *published]}
     labelers = {text: PSEUDO_LABELERS.build_text(text) for text in chosen[0]}
-    inputs = {name: load_epochs(paths) for name, _, paths in (item.partition('=') for item in args.features)}
+    inputs = {
+        name: subset(load_epochs(paths), args.subset)
+        for name, _, paths in (item.partition('=') for item in args.features)
+    }
     if args.synthetic or not inputs:
         inputs['made-up features'] = make_up(args.synthetic or 3000, args.seed)
 

@@ -5,9 +5,9 @@
     python tools/benchmarks/bench_neighborhoods.py --made-up --parts
 
 F.npz as for bench_label_quality.py. Of every file parts are taken, too: few images per person, few people, long tails,
-no cameras, most people with a single image. ``--made-up`` adds sets whose images of a person differ in nothing but noise. A set is labeled with
-neighborhoods for fixed numbers of images per person, and by the rule. ``--parts`` switches the parts of the rule off,
-one at a time.
+no cameras, most people with a single image. ``--made-up`` adds sets whose images of a person differ in nothing but
+noise. A set is labeled with neighborhoods for fixed numbers of images per person, and by the rule. ``--parts`` switches
+the parts of the rule off, one at a time.
 """
 
 from __future__ import annotations
@@ -24,23 +24,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from bench_label_quality import Data, load
+from bench_label_quality import SUBSETS, Data, load, subset
 
-SUBSETS = {
-    'all': lambda size, rank, person: rank < size,
-    '3 per person': lambda size, rank, person: rank < 3,
-    '4 per person': lambda size, rank, person: rank < 4,
-    '6 per person': lambda size, rank, person: rank < 6,
-    'half of everybody': lambda size, rank, person: rank < np.maximum(size // 2, 1),
-    '2, 5, 12 or all': lambda size, rank, person: rank < np.array([2, 5, 12, 10**6])[person % 4],
-    'long tail': lambda size, rank, person: (
-        rank < np.random.default_rng(0).zipf(1.6, person.max() + 1)[person]
-    ),
-    '120 people': lambda size, rank, person: person < 120,
-    'half, no cameras': lambda size, rank, person: rank < np.maximum(size // 2, 1),
-    '9 of 10 have one image': lambda size, rank, person: rank < np.where(person % 10, 1, 10**6),
-    '49 of 50 have one image': lambda size, rank, person: rank < np.where(person % 50, 1, 10**6),
-}
 SIZES = (2.67, 3.27, 4, 4.9, 6, 7.35, 9, 11, 13.5, 16.5, 20.2, 24.8)
 MADE_UP = {  # images of every person
     '4 per person': [4] * 600,
@@ -55,20 +40,6 @@ MADE_UP = {  # images of every person
 MADE_UP_SIZES = (*SIZES, 30, 37, 45)
 STRANGERS_STAY = 'strangers stay'
 NOISE = 0.5  # length of the noise; centers have length 1
-
-
-def subset(data: Data, name: str, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Take a part of the data: features (M, D), identities (M,) and cameras (M,) or None."""
-    rng = np.random.default_rng(seed)
-    person = np.unique(data.pids, return_inverse=True)[1]
-    person = rng.permutation(person.max() + 1)[person]
-    order = rng.permutation(len(person))
-    order = order[np.argsort(person[order], kind='stable')]
-    counts = np.bincount(person)
-    rank = np.empty(len(person), np.int64)  # of an image among those of its person
-    rank[order] = np.arange(len(person)) - (counts.cumsum() - counts)[person[order]]
-    kept = SUBSETS[name](counts[person], rank, person)
-    return data.features[kept], data.pids[kept], None if 'no cameras' in name else data.cams[kept]
 
 
 def made_up(name: str, dim: int = 128, seed: int = 0) -> tuple[np.ndarray, np.ndarray, None]:
