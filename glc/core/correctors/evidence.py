@@ -70,10 +70,9 @@ def accept_changes(
     """
     graph = consensus(view, seed)
     if labels.max() < 0 or (anew and np.array_equal(labels, graph.labels)):
-        chosen = proposal
-    else:
-        chosen = _choose(view, labels, proposal, graph, seed)
-    return put_strangers_out(view, compact_labels(chosen), graph.sizes[-1], 1, doubted=labels < 0)
+        return compact_labels(proposal)
+    chosen = compact_labels(_choose(view, labels, proposal, graph, seed))
+    return put_strangers_out(view, chosen, graph.sizes[-1], doubted=labels < 0)
 
 
 def _choose(

@@ -17,7 +17,7 @@ from glc.core.correctors.base import follow_labels, penalize_different_labels
 from glc.core.correctors.link_network import LinkPredictor, aggregate_neighbors, normalized_adjacency
 from glc.core.correctors.link_training import LinkTraining
 from glc.core.correctors.whitening import learned_view, metric_of_labels
-from glc.core.labelers.adaptive import AdaptiveConsensus, consensus, put_strangers_out, scales_for
+from glc.core.labelers.adaptive import AdaptiveConsensus, consensus, scales_for
 from glc.core.labels import UnusableLabelsError
 from glc.core.neighbors.jaccard import as_scales
 from glc.core.neighbors.knn import KNNGraph
@@ -238,8 +238,8 @@ class ConsensusLinking(CheckedFields):
     ) -> np.ndarray:
         """Label all images; see :meth:`CommunityLinking.__call__`."""
         clusterer = RelativeMapEquationClusterer(min_cluster_size=self.min_cluster_size, seed=seed)
-        size = consensus(view, seed, timings).sizes[-1]
-        scales = as_scales(*scales_for(size))
+        found = consensus(view, seed, timings)
+        scales = as_scales(*scales_for(found.sizes[-1]))
         with timings.stage('knn'):
             views = [view, *([] if labels is None else self._learned(view, labels))]
             for seen in views:
@@ -251,7 +251,7 @@ class ConsensusLinking(CheckedFields):
         with timings.stage('cluster'):
             if labels is not None:
                 weighted = penalize_different_labels(weighted, labels, self.label_weight)
-            return put_strangers_out(view, clusterer(weighted), size, self.min_cluster_size)
+            return np.where(found.strangers, -1, clusterer(weighted))
 
     def _learned(self, view: FeatureView[Any], labels: np.ndarray) -> list[FeatureView[Any]]:
         try:

@@ -17,7 +17,7 @@ from glc.core.correctors.base import (
 )
 from glc.core.correctors.evidence import accept_changes
 from glc.core.correctors.whitening import learned_view, metric_of_labels
-from glc.core.labelers.adaptive import AdaptiveConsensus, consensus, put_strangers_out, scales_for
+from glc.core.labelers.adaptive import AdaptiveConsensus, consensus, scales_for
 from glc.core.labelers.base import as_view
 from glc.core.labels import ArrayOrTensor, as_labels, compact_labels
 from glc.core.neighbors.jaccard import as_scales
@@ -241,8 +241,7 @@ class MetricConsensus(BaseCorrector):
             clusters = clusterer(distance)
             self.cut_ = clusterer.cut_
             if self.k1 is None:
-                size = consensus(view, self.seed).sizes[-1]
-                return put_strangers_out(view, clusters, size, self.min_cluster_size)
+                return np.where(consensus(view, self.seed).strangers, -1, clusters)
             if labels is None:
                 return clusters
             return follow_labels(clusters, labels, self.follow_share)

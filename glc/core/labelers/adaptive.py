@@ -194,10 +194,12 @@ class Consensus:
     Args:
         sizes: Images per person that the neighborhoods were made for, round by round; the last one counts.
         labels: Labels (N,): -1 = outlier, others 0..C-1.
+        strangers: Images, bool (N,), that were clustered, but belong to nobody: outliers among the labels.
     """
 
     sizes: tuple[float, ...]
     labels: np.ndarray
+    strangers: np.ndarray
 
 
 class AdaptiveConsensus(BaseLabeler):
@@ -293,14 +295,18 @@ def consensus_distance(view: FeatureView[Any], seed: int = 0) -> sparse.csr_arra
 def _consensus(view: FeatureView[Any], seed: int, timings: Timings, rule: Growth) -> Consensus:
     if len(view) <= _MANY_IMAGES:
         sizes, labels_at = _fitting(view, seed, timings, rule)
-        return Consensus(sizes, put_strangers_out(view, labels_at(sizes[-1]), sizes[-1]))
+        return _without_strangers(view, sizes, labels_at(sizes[-1]))
     with timings.stage('knn'):
         images, within = whole_regions(view.centered, _JUDGED_IMAGES)
     sizes = _fitting(view.of_images(images), seed, timings, rule, within.cpu().numpy())[0]
     view.expect(scales_for(sizes[-1])[0][-1])  # now it is known: a wider search of so many images takes long
     view.release(centered=False)
-    labels = labels_for(view, sizes[-1], seed, timings)
-    return Consensus(sizes, put_strangers_out(view, labels, sizes[-1]))
+    return _without_strangers(view, sizes, labels_for(view, sizes[-1], seed, timings))
+
+
+def _without_strangers(view: FeatureView[Any], sizes: tuple[float, ...], labels: np.ndarray) -> Consensus:
+    kept = put_strangers_out(view, labels, sizes[-1])
+    return Consensus(sizes, kept, (kept < 0) & (labels >= 0))
 
 
 def _fitting(
@@ -350,11 +356,7 @@ def labels_for(
 
 
 def put_strangers_out(
-    view: FeatureView[Any],
-    labels: np.ndarray,
-    size: float,
-    min_cluster_size: int = 2,
-    doubted: np.ndarray | None = None,
+    view: FeatureView[Any], labels: np.ndarray, size: float, doubted: np.ndarray | None = None
 ) -> np.ndarray:
     """Turn images that belong to nobody into outliers (:func:`glc.core.labelers.strangers.without_strangers`).
 
@@ -362,15 +364,14 @@ def put_strangers_out(
         view: Features of N images.
         labels: Labels (N,) with neighborhoods for ``size`` images per person.
         size: See above.
-        min_cluster_size: Clusters of fewer images become outliers.
-        doubted: See :func:`glc.core.labelers.strangers.without_strangers`.
+        doubted: See :func:`glc.core.labelers.strangers.without_strangers`; clusters of one image stay then.
 
     Returns:
         int64 labels (N,): -1 = outlier, others 0..C-1.
     """
     # Many neighbors show many clusters. Of very many images a wider search takes long.
     k = scales_for(size if len(view) > _MANY_IMAGES else _EXPECTED_SIZE)[0][-1]
-    return without_strangers(view, labels, k, min_cluster_size, doubted)
+    return without_strangers(view, labels, k, 2 if doubted is None else 1, doubted)
 
 
 def response(

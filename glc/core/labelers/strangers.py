@@ -15,7 +15,7 @@ from glc.core.whitening import within_class_whitening
 
 _SHRINKAGE = 0.1
 _RANK, _COST = 4, 2.0  # nearer clusters may be pieces of the same person
-_RANK_IF_DOUBTED, _COST_IF_DOUBTED = 1, 1.0
+_RANK_IF_DOUBTED, _COST_IF_DOUBTED = 2, 1.0
 _LEAST_SHARE = 0.2
 _FEWEST = 50
 _COMPARED_IMAGES = 2_500

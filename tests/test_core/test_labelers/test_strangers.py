@@ -73,7 +73,7 @@ def test_against_loops(doubts, noise, shared):
     labels = wrongly_clustered(view, truth)
     alone = np.bincount(truth)[truth] == 1
     doubted = alone | (np.random.default_rng(1).random(len(labels)) < 0.2) if doubts else None
-    rank, cost = (1, 1.0) if doubts else (4, 2.0)
+    rank, cost = (2, 1.0) if doubts else (4, 2.0)
     put_out = in_loops(view, labels, K, rank, cost, doubted)
     found = without_strangers(view, labels, K, min_size=1, doubted=doubted)
     np.testing.assert_array_equal((found < 0) & (labels >= 0), put_out)
