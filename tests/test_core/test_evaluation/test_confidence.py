@@ -51,4 +51,5 @@ def test_images_of_somebody_else_have_less(name):
     right, confidence = main[labels] == pids, label_confidence(consensus_distance(view), labels)
     labeled = labels >= 0
     assert right[labeled].mean() < 0.98
-    assert roc_auc_score(right[labeled], confidence[labeled]) > 0.8
+    # the wrong ones that are easiest to tell are no longer among the labeled ones
+    assert roc_auc_score(right[labeled], confidence[labeled]) > 0.78
