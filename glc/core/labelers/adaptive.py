@@ -295,17 +295,20 @@ def consensus_distance(view: FeatureView[Any], seed: int = 0) -> sparse.csr_arra
 def _consensus(view: FeatureView[Any], seed: int, timings: Timings, rule: Growth) -> Consensus:
     if len(view) <= _MANY_IMAGES:
         sizes, labels_at = _fitting(view, seed, timings, rule)
-        return _without_strangers(view, sizes, labels_at(sizes[-1]))
+        return _without_strangers(view, sizes, labels_at(sizes[-1]), timings)
     with timings.stage('knn'):
         images, within = whole_regions(view.centered, _JUDGED_IMAGES)
     sizes = _fitting(view.of_images(images), seed, timings, rule, within.cpu().numpy())[0]
     view.expect(scales_for(sizes[-1])[0][-1])  # now it is known: a wider search of so many images takes long
     view.release(centered=False)
-    return _without_strangers(view, sizes, labels_for(view, sizes[-1], seed, timings))
+    return _without_strangers(view, sizes, labels_for(view, sizes[-1], seed, timings), timings)
 
 
-def _without_strangers(view: FeatureView[Any], sizes: tuple[float, ...], labels: np.ndarray) -> Consensus:
-    kept = put_strangers_out(view, labels, sizes[-1])
+def _without_strangers(
+    view: FeatureView[Any], sizes: tuple[float, ...], labels: np.ndarray, timings: Timings
+) -> Consensus:
+    with timings.stage('cluster'):
+        kept = put_strangers_out(view, labels, sizes[-1])
     return Consensus(sizes, kept, (kept < 0) & (labels >= 0))
 
 
