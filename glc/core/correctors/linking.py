@@ -18,7 +18,7 @@ from glc.core.correctors.link_network import LinkPredictor, aggregate_neighbors,
 from glc.core.correctors.link_training import LinkTraining
 from glc.core.correctors.whitening import learned_view, metric_of_labels
 from glc.core.labelers.adaptive import AdaptiveConsensus, consensus, scales_for
-from glc.core.labels import UnusableLabelsError
+from glc.core.labels import UnusableLabelsError, compact_labels
 from glc.core.neighbors.jaccard import as_scales
 from glc.core.neighbors.knn import KNNGraph
 from glc.core.neighbors.view import FeatureView, mean_distance
@@ -251,7 +251,7 @@ class ConsensusLinking(CheckedFields):
         with timings.stage('cluster'):
             if labels is not None:
                 weighted = penalize_different_labels(weighted, labels, self.label_weight)
-            return np.where(found.strangers, -1, clusterer(weighted))
+            return compact_labels(np.where(found.strangers, -1, clusterer(weighted)), self.min_cluster_size)
 
     def _learned(self, view: FeatureView[Any], labels: np.ndarray) -> list[FeatureView[Any]]:
         try:

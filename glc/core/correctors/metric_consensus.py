@@ -241,7 +241,8 @@ class MetricConsensus(BaseCorrector):
             clusters = clusterer(distance)
             self.cut_ = clusterer.cut_
             if self.k1 is None:
-                return np.where(consensus(view, self.seed).strangers, -1, clusters)
+                strangers = consensus(view, self.seed).strangers
+                return compact_labels(np.where(strangers, -1, clusters), self.min_cluster_size)
             if labels is None:
                 return clusters
             return follow_labels(clusters, labels, self.follow_share)
