@@ -14,14 +14,14 @@ from glc.core.neighbors.view import FeatureView
 from glc.core.whitening import within_class_whitening
 
 _SHRINKAGE = 0.1
-_RANK, _COST = 4, 2.0  # nearer clusters may be pieces of the same person
-_RANK_IF_DOUBTED, _COST_IF_DOUBTED = 2, 1.0
+_WEIGHT = 0.5
+_COST, _COST_IF_DOUBTED = 2.0, 1.0
+_NEAREST, _NEAREST_IF_DOUBTED, _FARTHEST = 3, 2, 7
+_SAME_PERSON = 0.1
 _LEAST_SHARE = 0.2
 _FEWEST = 50
-_COMPARED_IMAGES = 2_500
 _LEARNED_IMAGES = 100_000
 _ROWS_PER_BLOCK = 2**12
-_COMPARED_PER_BLOCK = 2**7  # 12 MiB of float32 at 384 channels and 63 neighbors
 
 
 def without_strangers(
@@ -34,40 +34,66 @@ def without_strangers(
     """Turn images into outliers that are no nearer to their cluster than images are to other people.
 
     Clusterings of a graph leave few images alone: an image of a person who has no other is linked to those that look
-    most alike. Its mean cosine similarity to the other images of its cluster gives it away. It is compared with that
-    of clustered images to clusters of other people. Both are measured in the metric that one half of the clusters
-    teaches (:func:`glc.core.whitening.within_class_whitening`), for the images of the other half: at home, a cluster
-    looks tighter than it is.
-    See :func:`stranger_threshold`.
+    most alike. It is about as similar to them as to the next clusters, and that gives it away. With s_r, the mean
+    cosine similarity of an image to the r-th nearest other cluster, its similarity to its own cluster, less s_r / 2, is
+    compared with s_r - s_2r / 2 of all images. Both are measured in the metric that one half of the clusters teaches
+    (:func:`glc.core.whitening.within_class_whitening`), for the images of the other half: at home, a cluster looks
+    tighter than it is. The nearest clusters may be pieces of the same person; see :func:`rank_of_others` for r, and
+    :func:`stranger_threshold` for what is too little.
 
     Args:
         view: Features of N images.
         labels: int64 labels (N,): -1 = outlier, others 0..C-1.
         k: Neighbors per image, itself included, whose clusters are the other ones.
         min_size: Clusters of fewer images become outliers.
-        doubted: Images, bool (N,), that other labels leave alone; only they are judged then, among themselves, and less
-            speaks against it. None: all are judged.
+        doubted: Images, bool (N,), that other labels leave alone; only they are judged then, and less speaks against
+            it. None: all are judged.
 
     Returns:
         int64 labels (N,): -1 = outlier, others 0..C-1 without gaps.
     """
-    rank, cost = (_RANK, _COST) if doubted is None else (_RANK_IF_DOUBTED, _COST_IF_DOUBTED)
+    nearest, cost = (_NEAREST, _COST) if doubted is None else (_NEAREST_IF_DOUBTED, _COST_IF_DOUBTED)
     clusters = torch.from_numpy(labels).to(view.device)
     own = torch.full(clusters.shape, torch.nan, device=view.device)
-    others = []
+    others = torch.full((len(clusters), 2 * _FARTHEST), torch.nan, device=view.device)
     for half in (0, 1):
         judged = ((clusters >= 0) & (clusters % 2 == half)).nonzero().squeeze(1)
         try:
             metric = _learned((clusters % 2 != half) & (clusters >= 0), clusters, view)
         except UnusableLabelsError:
             return compact_labels(labels, min_size)  # a handful of clusters, or copies of images only
-        own[judged], found = _compare(view, clusters, judged, k, rank, metric)
-        others.append(found)
-    similarity = own.cpu().numpy()
+        own[judged], others[judged] = _similarities(view, clusters, judged, k, metric)
+    clustered = clusters >= 0
+    rank = rank_of_others(own[clustered], others[clustered], nearest)
+    least = others.masked_fill(others.isinf(), torch.inf).amin(dim=1)
+    least = least.masked_fill(least.isinf(), 0)
+
+    def ranked(rank: int) -> Tensor:  # the last one, where fewer clusters are near
+        return others[:, rank - 1].where(others[:, rank - 1].isfinite(), least)
+
+    found = (own - _WEIGHT * ranked(rank)).cpu().numpy()
+    compared = (others[:, rank - 1] - _WEIGHT * ranked(2 * rank)).cpu().numpy()
     if doubted is not None:
-        similarity[~doubted] = np.nan
-    threshold = stranger_threshold(similarity[~np.isnan(similarity)], torch.cat(others).cpu().numpy(), cost)
-    return compact_labels(np.where(similarity < threshold, -1, labels), min_size)
+        found[~doubted] = np.nan
+    threshold = stranger_threshold(found[~np.isnan(found)], compared[np.isfinite(compared)], cost)
+    return compact_labels(np.where(found < threshold, -1, labels), min_size)
+
+
+def rank_of_others(own: Tensor, others: Tensor, nearest: int) -> int:
+    """Return the rank of the nearest clusters that are of other people.
+
+    The nearer ones may be pieces of the same person. Then images that are as similar to their own cluster as the median
+    image or more are often as similar to such a piece, too. From the rank on that is returned, less than 0.1 of them
+    are.
+
+    Args:
+        own: Similarities (N,) of images to their own clusters.
+        others: Similarities (N, R) to the nearest other clusters, falling; minus infinity where fewer are near.
+        nearest: The least rank, 1 = the nearest cluster. The largest one is 7.
+    """
+    usual = own.nanmedian()
+    as_near = (others[own >= usual] >= usual).double().mean(dim=0).cpu().numpy()
+    return next((r for r in range(nearest, _FARTHEST) if as_near[r - 1] < _SAME_PERSON), _FARTHEST)
 
 
 def stranger_threshold(own: np.ndarray, others: np.ndarray, cost: float) -> float:
@@ -111,41 +137,33 @@ def _learned(images: Tensor, clusters: Tensor, view: FeatureView[Any]) -> Tensor
     return within_class_whitening(view.centered[images], compact_labels(clusters[images]), _SHRINKAGE)
 
 
-def _compare(
-    view: FeatureView[Any], clusters: Tensor, judged: Tensor, k: int, rank: int, metric: Tensor
+def _similarities(
+    view: FeatureView[Any], clusters: Tensor, judged: Tensor, k: int, metric: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return how similar images (M,) are to their clusters, (M,), and some of them to others of that rank, (K,)."""
+    """Return how similar images (M,) are to their clusters, (M,), and to the nearest other ones, (M, 2 * _FARTHEST)."""
     mean, features = view.centered.mean(0), view.centered
+    neighbors = view.neighbors(k).indices
 
     def seen(images: Tensor) -> Tensor:
         return torch.nn.functional.normalize((features[images] - mean) @ metric)
 
-    compared = judged[:: max(1, ceil(len(judged) / _COMPARED_IMAGES))]
-    near = clusters[view.neighbors(k).indices[compared, 1:]]
-    wanted = torch.zeros(int(clusters.max()) + 1, dtype=torch.bool, device=clusters.device)
-    wanted[clusters[judged]] = True
-    wanted[near[near >= 0]] = True
-    members = ((clusters >= 0) & wanted[clusters]).nonzero().squeeze(1)
-    sums = torch.zeros(len(wanted), features.shape[1], dtype=torch.float64, device=clusters.device)
-    for images in members.split(_ROWS_PER_BLOCK):  # in float64, so that the order leaves no trace
-        sums.index_add_(0, clusters[images], seen(images).double())
-    sums = sums.float()
     counts = clusters[clusters >= 0].bincount()
+    sums = torch.zeros(len(counts), features.shape[1], dtype=torch.float64, device=clusters.device)
+    for images in (clusters >= 0).nonzero().squeeze(1).split(_ROWS_PER_BLOCK):
+        sums.index_add_(
+            0, clusters[images], seen(images).double()
+        )  # in float64, so that the order leaves no trace
+    means = (sums / counts[:, None]).float()
 
-    own = []
+    own, others = [], []
     for images in judged.split(_ROWS_PER_BLOCK):
         x, cluster = seen(images), clusters[images]
-        own.append(((sums[cluster] * x).sum(1) - (x * x).sum(1)) / (counts[cluster] - 1))
-    others = []
-    for images, names in zip(
-        compared.split(_COMPARED_PER_BLOCK), near.split(_COMPARED_PER_BLOCK), strict=True
-    ):
-        names = names.sort(dim=1).values
-        known = (names >= 0) & (names != clusters[images, None])
-        known[:, 1:] &= names[:, 1:] != names[:, :-1]
-        names = names.clamp(min=0)
-        similarity = torch.einsum('nd,nkd->nk', seen(images), sums[names]) / counts[names]
-        ranked = similarity.masked_fill(~known, -torch.inf).sort(dim=1, descending=True).values
-        others.append(ranked[:, rank - 1 : rank].flatten())
-    found = torch.cat(others)
-    return torch.cat(own), found[found.isfinite()]
+        own.append(((means[cluster] * x).sum(1) * counts[cluster] - (x * x).sum(1)) / (counts[cluster] - 1))
+        near = clusters[neighbors[images, 1:]].sort(dim=1).values
+        wanted = (near >= 0) & (near != cluster[:, None])
+        wanted[:, 1:] &= near[:, 1:] != near[:, :-1]
+        similarity = x.new_full((len(images), max(near.shape[1], 2 * _FARTHEST)), -torch.inf)
+        rows, columns = wanted.nonzero(as_tuple=True)
+        similarity[rows, columns] = (x[rows] * means[near[rows, columns]]).sum(1)
+        others.append(similarity.topk(2 * _FARTHEST, dim=1).values)
+    return torch.cat(own), torch.cat(others)

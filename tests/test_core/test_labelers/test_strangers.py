@@ -5,10 +5,10 @@ from math import inf
 import numpy as np
 import pytest
 
-from glc import GLC, AdaptiveConsensus, FeatureView, JaccardDBSCAN
+from glc import GLC, AdaptiveConsensus, FeatureView, JaccardDBSCAN, MetricConsensus
 from glc.core.correctors import evidence
 from glc.core.labelers import strangers
-from glc.core.labelers.adaptive import labels_for
+from glc.core.labelers.adaptive import consensus, labels_for
 from glc.core.labelers.strangers import stranger_threshold, without_strangers
 from tests.test_core.test_labelers.test_adaptive import real_images, scores
 
@@ -32,11 +32,11 @@ def wrongly_clustered(view, truth, size=9.0):
     return labels
 
 
-def in_loops(view, labels, k, rank, cost, doubted):
+def in_loops(view, labels, k, nearest, cost, doubted):
     """What without_strangers does, image by image in float64."""
     x = view.centered.numpy().astype(np.float64)
     neighbors = view.neighbors(k).indices.numpy()
-    own, others = np.full(len(x), np.nan), []
+    own, others = np.full(len(x), np.nan), {}
     for half in (0, 1):
         taught = [name for name in range(labels.max() + 1) if name % 2 != half]
         scatter = sum(
@@ -55,26 +55,41 @@ def in_loops(view, labels, k, rank, cost, doubted):
             own[i] = np.mean([seen[i] @ seen[j] for j in mates])
             near = {labels[j] for j in neighbors[i, 1:]} - {-1, labels[i]}
             found = sorted((np.mean(seen[labels == c] @ seen[i]) for c in near), reverse=True)
-            if len(found) >= rank:
-                others.append(found[rank - 1])
-    judged = own[(labels >= 0) & (True if doubted is None else doubted)]
-    shares = [(np.mean(judged <= t), np.mean(np.array(others) <= t)) for t in others]
+            others[i] = found
+    usual = sorted(own[list(others)])[(len(others) - 1) // 2]
+    better = [i for i in others if own[i] >= usual]
+    rank = nearest
+    while (
+        rank < 7 and np.mean([len(others[i]) >= rank and others[i][rank - 1] >= usual for i in better]) >= 0.1
+    ):
+        rank += 1
+
+    def ranked(i, rank):
+        return others[i][min(rank, len(others[i])) - 1] if others[i] else 0.0
+
+    margin = {i: own[i] - 0.5 * ranked(i, rank) for i in others}
+    compared = [ranked(i, rank) - 0.5 * ranked(i, 2 * rank) for i in others if len(others[i]) >= rank]
+    judged = [i for i in others if doubted is None or doubted[i]]
+    shares = [(np.mean([margin[i] <= t for i in judged]), np.mean(np.array(compared) <= t)) for t in compared]
     share = min(of_own / of_others for of_own, of_others in shares if of_others >= 0.2)
     benefit = [share * f - cost * (g - share * f) for g, f in shares]
-    threshold = others[int(np.argmax(benefit))] if max(benefit) > 0 else -inf
-    return (own < threshold) & (True if doubted is None else doubted)
+    threshold = compared[int(np.argmax(benefit))] if max(benefit) > 0 else -inf
+    return np.array([i in judged and margin[i] < threshold for i in range(len(x))]), rank
 
 
-@pytest.mark.parametrize(('noise', 'shared'), [(0.9, 0.0), (0.5, 0.4)])
+@pytest.mark.parametrize(
+    ('noise', 'shared', 'size', 'rank'), [(0.9, 0.0, 9.0, None), (0.5, 0.4, 9.0, None), (0.5, 0.4, 3.0, 5)]
+)
 @pytest.mark.parametrize('doubts', [False, True])
-def test_against_loops(doubts, noise, shared):
+def test_against_loops(doubts, noise, shared, size, rank):
     features, truth = people_and_strangers(40, 300, noise, 64, shared=shared)
     view = FeatureView(features, expected_k=K)
-    labels = wrongly_clustered(view, truth)
+    labels = wrongly_clustered(view, truth, size)
     alone = np.bincount(truth)[truth] == 1
     doubted = alone | (np.random.default_rng(1).random(len(labels)) < 0.2) if doubts else None
-    rank, cost = (2, 1.0) if doubts else (4, 2.0)
-    put_out = in_loops(view, labels, K, rank, cost, doubted)
+    nearest, cost = (2, 1.0) if doubts else (3, 2.0)
+    put_out, found_rank = in_loops(view, labels, K, nearest, cost, doubted)
+    assert found_rank == (rank or nearest)
     found = without_strangers(view, labels, K, min_size=1, doubted=doubted)
     np.testing.assert_array_equal((found < 0) & (labels >= 0), put_out)
     assert 2 < put_out.sum() < 300
@@ -102,15 +117,13 @@ def test_nobody_leaves_where_all_are_people(sizes, noise):
     np.testing.assert_array_equal(without_strangers(FeatureView(features), truth, K), truth)
 
 
-def test_blocks_and_samples_do_not_matter_much(monkeypatch):
+def test_blocks_do_not_matter_and_samples_not_much(monkeypatch):
     features, truth = people_and_strangers()
     view = FeatureView(features, expected_k=K)
     labels = wrongly_clustered(view, truth)
     found = without_strangers(view, labels, K)
     monkeypatch.setattr(strangers, '_ROWS_PER_BLOCK', 7)
-    monkeypatch.setattr(strangers, '_COMPARED_PER_BLOCK', 3)
     np.testing.assert_array_equal(without_strangers(view, labels, K), found)
-    monkeypatch.setattr(strangers, '_COMPARED_IMAGES', 100)
     monkeypatch.setattr(strangers, '_LEARNED_IMAGES', 150)
     assert (scores(without_strangers(view, labels, K), truth) > scores(labels, truth)).all()
 
@@ -162,10 +175,21 @@ def test_correctors_leave_strangers_alone(monkeypatch, seed):
     assert (scores(corrected, truth) > scores(GLC()(view, given), truth) + 0.003).all()
 
 
+@pytest.mark.parametrize('corrector', [MetricConsensus, GLC])
+def test_proposals_that_lost_strangers_have_no_gaps(corrector):
+    features, truth = people_and_strangers()
+    view = FeatureView(features, expected_k=K)
+    lost = consensus(view).strangers
+    assert lost.sum() > 50
+    proposal = corrector(min_cluster_size=5, careful=False)(view, wrongly_clustered(view, truth))
+    assert (proposal[lost] == -1).all()
+    assert np.bincount(proposal + 1)[1:].min() >= 5
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ('name', 'gain'),
-    [('market1501_pass_vit_s', 0.01), ('market1501_weak_256d', 0.04), ('cuhk03_osnet_x0_25', 0.05)],
+    [('market1501_pass_vit_s', 0.02), ('market1501_weak_256d', 0.1), ('cuhk03_osnet_x0_25', 0.1)],
 )
 def test_one_person_among_fifty_has_several_images(name, gain):
     features, cams, truth = real_images(name)
