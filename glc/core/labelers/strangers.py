@@ -16,7 +16,7 @@ from glc.core.whitening import within_class_whitening
 _SHRINKAGE = 0.1
 _WEIGHT = 0.5
 _COST, _COST_IF_DOUBTED = 2.0, 1.0
-_NEAREST, _NEAREST_IF_DOUBTED, _FARTHEST = 3, 2, 7
+_NEAREST, _NEAREST_IF_DOUBTED, _FARTHEST = 4, 2, 7
 _SAME_PERSON = 0.1
 _LEAST_SHARE = 0.2
 _FEWEST = 50

@@ -87,7 +87,7 @@ def test_against_loops(doubts, noise, shared, size, rank):
     labels = wrongly_clustered(view, truth, size)
     alone = np.bincount(truth)[truth] == 1
     doubted = alone | (np.random.default_rng(1).random(len(labels)) < 0.2) if doubts else None
-    nearest, cost = (2, 1.0) if doubts else (3, 2.0)
+    nearest, cost = (2, 1.0) if doubts else (4, 2.0)
     put_out, found_rank = in_loops(view, labels, K, nearest, cost, doubted)
     assert found_rank == (rank or nearest)
     found = without_strangers(view, labels, K, min_size=1, doubted=doubted)
