@@ -37,6 +37,8 @@ _LARGE_UNION = 1.8
 _LARGEST_UNION = 2.2
 _HALVES_SHARE = 0.015
 _ROUNDS = 3
+_DOUBTED = 1, 0.5  # rank and cost of glc.core.labelers.strangers.without_strangers
+_DOUBTED_IN_PROPOSALS = 2, 1.0
 
 
 def accept_changes(
@@ -55,7 +57,8 @@ def accept_changes(
     Other labels give way to the proposal, unless they are nearly those of the graph: then little is to be gained.
 
     Images that the labels leave alone are doubted: those that are no nearer to their new cluster than others are to
-    clusters of other people stay alone (:func:`glc.core.labelers.strangers.without_strangers`).
+    clusters of other people stay alone (:func:`glc.core.labelers.strangers.without_strangers`). More are doubted where
+    the labels stay: they know why they leave an image alone.
 
     Args:
         view: Features of N images, and their cameras.
@@ -71,28 +74,40 @@ def accept_changes(
     graph = consensus(view, seed)
     if labels.max() < 0 or (anew and np.array_equal(labels, graph.labels)):
         return compact_labels(proposal)
-    chosen = compact_labels(_choose(view, labels, proposal, graph, seed))
-    return put_strangers_out(view, chosen, graph.sizes[-1], doubted=labels < 0)
+    changed = _change(view, labels, graph, seed)
+    stay = _stay(view, changed, graph, seed)
+    chosen = compact_labels(changed if stay else proposal)
+    others = np.where(
+        graph.labels >= 0, chosen.max() + 1 + graph.labels, -1
+    )  # strangers may look like them, too
+    everyone = compact_labels(np.where(chosen >= 0, chosen, others))
+    doubted = (labels < 0) & (chosen >= 0)
+    nearest, cost = _DOUBTED if stay else _DOUBTED_IN_PROPOSALS
+    kept = put_strangers_out(
+        view, everyone, graph.sizes[-1], min_size=1, doubted=doubted, nearest=nearest, cost=cost
+    )
+    return compact_labels(np.where(kept < 0, -1, chosen))
 
 
-def _choose(
-    view: FeatureView[Any], labels: np.ndarray, proposal: np.ndarray, graph: Consensus, seed: int
-) -> np.ndarray:
+def _change(view: FeatureView[Any], labels: np.ndarray, graph: Consensus, seed: int) -> np.ndarray:
     links = similarities(consensus_distance(view, seed))
     changed = join_halves(links, leave_far(view.centered, links, labels), seed)
-    changed = take_in(links, changed, graph.labels >= 0)
+    return take_in(links, changed, graph.labels >= 0)
+
+
+def _stay(view: FeatureView[Any], changed: np.ndarray, graph: Consensus, seed: int) -> bool:
+    """Whether carefully changed labels (N,) stay, rather than give way to a proposal."""
+    links = similarities(consensus_distance(view, seed))
     parts = find_parts(view.centered, links, changed)
     labeled = max(1, int((changed >= 0).sum()))
     if label_quality(changed, with_singletons(graph.labels))['pairwise_f'] >= _SAME:
-        return changed
+        return True
     at_home, away = teaching(view.centered, changed, graph.labels, seed)
     other_idea = parts.size.sum() >= _OTHER_IDEA * labeled
     unsupported = parts.size[parts.farness > _FAR].sum() / labeled
     joins_more = unsupported >= _UNSUPPORTED_SHARE and at_home > _TEACHES
     taught = at_home + away
-    if taught > _TEACHES_MORE or (taught > _TEACHES_LESS and (other_idea or joins_more)):
-        return changed
-    return proposal
+    return taught > _TEACHES_MORE or (taught > _TEACHES_LESS and (other_idea or joins_more))
 
 
 def similarities(distance: sparse.csr_array) -> sparse.csr_array:

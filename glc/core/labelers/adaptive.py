@@ -358,23 +358,21 @@ def labels_for(
         return clusterer(distance)
 
 
-def put_strangers_out(
-    view: FeatureView[Any], labels: np.ndarray, size: float, doubted: np.ndarray | None = None
-) -> np.ndarray:
+def put_strangers_out(view: FeatureView[Any], labels: np.ndarray, size: float, **judged: Any) -> np.ndarray:
     """Turn images that belong to nobody into outliers (:func:`glc.core.labelers.strangers.without_strangers`).
 
     Args:
         view: Features of N images.
         labels: Labels (N,) with neighborhoods for ``size`` images per person.
         size: See above.
-        doubted: See :func:`glc.core.labelers.strangers.without_strangers`; clusters of one image stay then.
+        **judged: See :func:`glc.core.labelers.strangers.without_strangers`.
 
     Returns:
         int64 labels (N,): -1 = outlier, others 0..C-1.
     """
     # Many neighbors show many clusters. Of very many images a wider search takes long.
     k = scales_for(size if len(view) > _MANY_IMAGES else _EXPECTED_SIZE)[0][-1]
-    return without_strangers(view, labels, k, 2 if doubted is None else 1, doubted)
+    return without_strangers(view, labels, k, **judged)
 
 
 def response(

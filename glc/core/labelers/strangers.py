@@ -15,8 +15,7 @@ from glc.core.whitening import within_class_whitening
 
 _SHRINKAGE = 0.1
 _WEIGHT = 0.5
-_COST, _COST_IF_DOUBTED = 2.0, 1.0
-_NEAREST, _NEAREST_IF_DOUBTED, _FARTHEST = 4, 2, 7
+_FARTHEST = 7
 _SAME_PERSON = 0.1
 _LEAST_SHARE = 0.2
 _FEWEST = 50
@@ -30,6 +29,8 @@ def without_strangers(
     k: int,
     min_size: int = 2,
     doubted: np.ndarray | None = None,
+    nearest: int = 4,
+    cost: float = 2.0,
 ) -> np.ndarray:
     """Turn images into outliers that are no nearer to their cluster than images are to other people.
 
@@ -46,13 +47,13 @@ def without_strangers(
         labels: int64 labels (N,): -1 = outlier, others 0..C-1.
         k: Neighbors per image, itself included, whose clusters are the other ones.
         min_size: Clusters of fewer images become outliers.
-        doubted: Images, bool (N,), that other labels leave alone; only they are judged then, and less speaks against
-            it. None: all are judged.
+        doubted: Images, bool (N,), of which alone strangers are looked for. None: of all.
+        nearest: See :func:`rank_of_others`.
+        cost: See :func:`stranger_threshold`.
 
     Returns:
         int64 labels (N,): -1 = outlier, others 0..C-1 without gaps.
     """
-    nearest, cost = (_NEAREST, _COST) if doubted is None else (_NEAREST_IF_DOUBTED, _COST_IF_DOUBTED)
     clusters = torch.from_numpy(labels).to(view.device)
     own = torch.full(clusters.shape, torch.nan, device=view.device)
     others = torch.full((len(clusters), 2 * _FARTHEST), torch.nan, device=view.device)

@@ -90,7 +90,7 @@ def test_against_loops(doubts, noise, shared, size, rank):
     nearest, cost = (2, 1.0) if doubts else (4, 2.0)
     put_out, found_rank = in_loops(view, labels, K, nearest, cost, doubted)
     assert found_rank == (rank or nearest)
-    found = without_strangers(view, labels, K, min_size=1, doubted=doubted)
+    found = without_strangers(view, labels, K, min_size=1, doubted=doubted, nearest=nearest, cost=cost)
     np.testing.assert_array_equal((found < 0) & (labels >= 0), put_out)
     assert 2 < put_out.sum() < 300
 
