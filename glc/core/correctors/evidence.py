@@ -77,9 +77,8 @@ def accept_changes(
     changed = _change(view, labels, graph, seed)
     stay = _stay(view, changed, graph, seed)
     chosen = compact_labels(changed if stay else proposal)
-    others = np.where(
-        graph.labels >= 0, chosen.max() + 1 + graph.labels, -1
-    )  # strangers may look like them, too
+    # Strangers may look like people whom the labels leave alone, too.
+    others = np.where(graph.labels >= 0, chosen.max() + 1 + graph.labels, -1)
     everyone = compact_labels(np.where(chosen >= 0, chosen, others))
     doubted = (labels < 0) & (chosen >= 0)
     nearest, cost = _DOUBTED if stay else _DOUBTED_IN_PROPOSALS

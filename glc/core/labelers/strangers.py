@@ -20,7 +20,7 @@ _SAME_PERSON = 0.1
 _LEAST_SHARE = 0.2
 _FEWEST = 50
 _LEARNED_IMAGES = 100_000
-_ROWS_PER_BLOCK = 2**12
+_ROWS_PER_BLOCK = 2**9  # up to 62 products of 512 channels for each: 64 MiB of float32
 
 
 def without_strangers(
@@ -151,9 +151,8 @@ def _similarities(
     counts = clusters[clusters >= 0].bincount()
     sums = torch.zeros(len(counts), features.shape[1], dtype=torch.float64, device=clusters.device)
     for images in (clusters >= 0).nonzero().squeeze(1).split(_ROWS_PER_BLOCK):
-        sums.index_add_(
-            0, clusters[images], seen(images).double()
-        )  # in float64, so that the order leaves no trace
+        # In float64, so that the order leaves no trace.
+        sums.index_add_(0, clusters[images], seen(images).double())
     means = (sums / counts[:, None]).float()
 
     own, others = [], []

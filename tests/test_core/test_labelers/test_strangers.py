@@ -175,6 +175,18 @@ def test_correctors_leave_strangers_alone(monkeypatch, seed):
     assert (scores(corrected, truth) > scores(GLC()(view, given), truth) + 0.003).all()
 
 
+def without_single_images(truth):
+    """Perfect labels in which images of people who have no other are outliers."""
+    return np.where(np.bincount(truth)[truth] > 1, truth, -1)
+
+
+@pytest.mark.parametrize(('noise', 'shared', 'seed'), [(0.9, 0.0, 0), (0.9, 0.0, 1), (0.5, 0.4, 1)])
+def test_perfect_labels_that_leave_strangers_alone_stay(noise, shared, seed):
+    features, truth = people_and_strangers(noise=noise, seed=seed, shared=shared)
+    view = FeatureView(features, expected_k=K)
+    assert (scores(GLC()(view, without_single_images(truth)), truth) > 0.98).all()
+
+
 @pytest.mark.parametrize('corrector', [MetricConsensus, GLC])
 def test_proposals_that_lost_strangers_have_no_gaps(corrector):
     features, truth = people_and_strangers()
@@ -184,6 +196,20 @@ def test_proposals_that_lost_strangers_have_no_gaps(corrector):
     proposal = corrector(min_cluster_size=5, careful=False)(view, wrongly_clustered(view, truth))
     assert (proposal[lost] == -1).all()
     assert np.bincount(proposal + 1)[1:].min() >= 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('name', 'least'),
+    [('market1501_pass_vit_s', 0.9), ('market1501_weak_256d', 0.98), ('cuhk03_osnet_x0_25', 0.9)],
+)
+def test_perfect_labels_of_real_people_that_leave_nine_of_ten_alone(name, least):
+    features, cams, truth = real_images(name)
+    first = np.unique(truth, return_index=True)[1]
+    kept = np.union1d(first, np.flatnonzero(np.unique(truth, return_inverse=True)[1] % 10 == 0))
+    view = FeatureView(features[kept], cams[kept], expected_k=K)
+    given = without_single_images(np.unique(truth[kept], return_inverse=True)[1])
+    assert (scores(GLC()(view, given), truth[kept]) > least).all()
 
 
 @pytest.mark.slow
