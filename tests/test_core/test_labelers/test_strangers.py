@@ -198,18 +198,22 @@ def test_proposals_that_lost_strangers_have_no_gaps(corrector):
     assert np.bincount(proposal + 1)[1:].min() >= 5
 
 
+def real_people_and_strangers(name, among):
+    """All images of one person among so many, one image of all others."""
+    features, cams, truth = real_images(name)
+    _, first, truth = np.unique(truth, return_index=True, return_inverse=True)
+    kept = np.union1d(first, np.flatnonzero(truth % among == 0))
+    return FeatureView(features[kept], cams[kept], expected_k=K), truth[kept]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ('name', 'least'),
     [('market1501_pass_vit_s', 0.9), ('market1501_weak_256d', 0.98), ('cuhk03_osnet_x0_25', 0.9)],
 )
 def test_perfect_labels_of_real_people_that_leave_nine_of_ten_alone(name, least):
-    features, cams, truth = real_images(name)
-    first = np.unique(truth, return_index=True)[1]
-    kept = np.union1d(first, np.flatnonzero(np.unique(truth, return_inverse=True)[1] % 10 == 0))
-    view = FeatureView(features[kept], cams[kept], expected_k=K)
-    given = without_single_images(np.unique(truth[kept], return_inverse=True)[1])
-    assert (scores(GLC()(view, given), truth[kept]) > least).all()
+    view, truth = real_people_and_strangers(name, 10)
+    assert (scores(GLC()(view, without_single_images(truth)), truth) > least).all()
 
 
 @pytest.mark.slow
@@ -218,11 +222,8 @@ def test_perfect_labels_of_real_people_that_leave_nine_of_ten_alone(name, least)
     [('market1501_pass_vit_s', 0.015), ('market1501_weak_256d', 0.1), ('cuhk03_osnet_x0_25', 0.1)],
 )
 def test_one_person_among_fifty_has_several_images(name, gain):
-    features, cams, truth = real_images(name)
-    first = np.unique(truth, return_index=True)[1]
-    kept = np.union1d(first, np.flatnonzero(np.unique(truth, return_inverse=True)[1] % 50 == 0))
-    view = FeatureView(features[kept], cams[kept], expected_k=K)
+    view, truth = real_people_and_strangers(name, 50)
     labeler = AdaptiveConsensus()
     found = labeler(view)
     before = labels_for(view, labeler.sizes_[-1])
-    assert (scores(found, truth[kept]) > scores(before, truth[kept]) + gain).all()
+    assert (scores(found, truth) > scores(before, truth) + gain).all()
