@@ -118,6 +118,7 @@ class LabelEngine:
         labeler: The labeler.
         corrector: The corrector; None leaves the labels as they are.
         min_images: Clusters of fewer images become outliers, after the correction.
+        leave_out_strangers: See :class:`glc.core.neighbors.FeatureView`.
 
     Attributes:
         earlier: What the labels of the last call were made of, float16 (N, D) with unit rows on the CPU; None where
@@ -128,13 +129,18 @@ class LabelEngine:
     """
 
     def __init__(
-        self, labeler: BaseLabeler, corrector: BaseCorrector | None = None, min_images: int = 1
+        self,
+        labeler: BaseLabeler,
+        corrector: BaseCorrector | None = None,
+        min_images: int = 1,
+        leave_out_strangers: bool = True,
     ) -> None:
         for part in filter(None, (labeler, corrector)):
             part.check()
         self.labeler = labeler
         self.corrector = corrector
         self.min_images = min_images
+        self.leave_out_strangers = leave_out_strangers
         self.earlier: Tensor | None = None
         if corrector is not None and hasattr(corrector, 'progress') and corrector.progress is None:
             corrector.progress = partial(tqdm, desc='correct labels', disable=None, leave=False)
@@ -203,6 +209,7 @@ class LabelEngine:
             expected_k=max(part.expected_k for part in parts),
             workers=Workers.of_group(),
             reach=reach,
+            leave_out_strangers=self.leave_out_strangers,
         )
 
     def _complete(

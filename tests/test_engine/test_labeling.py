@@ -165,3 +165,19 @@ def test_reach_is_that_of_labeler_and_corrector():
         np.testing.assert_array_equal(labeling.pseudo.labels, MetricConsensus()(view, labeling.labels))
         found[reach] = engine.labeler.sizes_[-1]
     assert found[1.6] == pytest.approx(1.6 * found[1.0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('leave_out', [False, True])
+def test_strangers_are_left_out_where_the_engine_says_so(leave_out):
+    rng = np.random.default_rng(0)
+    sizes = np.append(rng.integers(4, 25, 140), np.ones(1000, np.int64))
+    features = rng.normal(size=(len(sizes), 128)).repeat(sizes, axis=0) + 0.9 * rng.normal(
+        size=(sizes.sum(), 128)
+    )
+    features = features.astype(np.float32) / np.linalg.norm(features, axis=1, keepdims=True)
+    engine = LabelEngine(AdaptiveConsensus(), leave_out_strangers=leave_out)
+    labeling = engine(Extractor(torch.from_numpy(features)), nn.Identity(), correct=False)
+    view = FeatureView(features, leave_out_strangers=leave_out)
+    np.testing.assert_array_equal(labeling.labels, AdaptiveConsensus()(view))
+    assert view.without_cameras().leave_out_strangers == leave_out

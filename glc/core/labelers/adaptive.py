@@ -368,8 +368,10 @@ def put_strangers_out(view: FeatureView[Any], labels: np.ndarray, size: float, *
         **judged: See :func:`glc.core.labelers.strangers.without_strangers`.
 
     Returns:
-        int64 labels (N,): -1 = outlier, others 0..C-1.
+        int64 labels (N,): -1 = outlier, others 0..C-1; the labels, where the view does not leave out strangers.
     """
+    if not view.leave_out_strangers:
+        return labels
     # Many neighbors show many clusters. Of very many images a wider search takes long.
     k = scales_for(size if len(view) > _MANY_IMAGES else _EXPECTED_SIZE)[0][-1]
     return without_strangers(view, labels, k, **judged)

@@ -42,6 +42,8 @@ class FeatureView(Generic[ArrayOrTensor]):
         reach: Factor on the neighborhoods that fit the images per person
             (:func:`glc.core.labelers.adaptive.consensus`). With 1 most labels are right. With more, more pieces of a
             person are joined, and more different people too.
+        leave_out_strangers: Whether that consensus, and careful corrections, leave alone images that belong to nobody
+            else. Fewer labels are wrong then, and fewer images have one.
 
     Attributes:
         cam_ids: int64 tensor (N,), -1 = unknown; None where cameras cannot be told apart.
@@ -68,6 +70,7 @@ class FeatureView(Generic[ArrayOrTensor]):
         expected_k: int = 1,
         workers: Workers = ALONE,
         reach: float = 1.0,
+        leave_out_strangers: bool = True,
     ) -> None:
         self._unscaled: Any = features
         self._unit = True
@@ -80,6 +83,7 @@ class FeatureView(Generic[ArrayOrTensor]):
         self.expected_k = expected_k
         self.workers = workers
         self.reach = reach
+        self.leave_out_strangers = leave_out_strangers
         self._given: Any = features
         self._kept: dict[Hashable, Any] = {}
         self._found: KNNGraph | None = None
@@ -262,6 +266,7 @@ class FeatureView(Generic[ArrayOrTensor]):
             expected_k=self.expected_k,
             workers=workers or self.workers,
             reach=self.reach,
+            leave_out_strangers=self.leave_out_strangers,
         )
         view._given = self._given
         view._found = found and found.to(features.device)

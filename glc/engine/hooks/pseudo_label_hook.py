@@ -59,6 +59,9 @@ class PseudoLabelHook(Hook):
         reach: Factor on the neighborhoods of :class:`glc.core.labelers.AdaptiveConsensus`, and of the correctors that
             take its neighborhoods (:class:`glc.core.neighbors.FeatureView`). Or pairs ``(share, factor)``: a factor
             holds once this share of the epochs is done; before the first one it is 1.
+        leave_out_strangers: Whether :class:`glc.core.labelers.AdaptiveConsensus`, and the correctors, leave alone
+            images that belong to nobody else (:class:`glc.core.neighbors.FeatureView`). What is left out is not
+            trained on.
         history: Weight of earlier features: labels are made of ``f = unit(features + history * f_before)``, where
             ``f_before`` are those of the labeling before (:func:`glc.core.labels.with_earlier_features`). Centroids are
             those of the new features. Or pairs as for ``reach``; before the first one it is 0. Checkpoints carry
@@ -96,6 +99,7 @@ class PseudoLabelHook(Hook):
         history: float | Sequence[tuple[float, float]] = 0.0,
         flip: bool | None = None,
         camera_norm: bool = False,
+        leave_out_strangers: bool = True,
     ) -> None:
         if interval < 1 or correct_interval < 1:
             raise ValueError(f'intervals must be at least 1, got {interval} and {correct_interval}')
@@ -117,7 +121,7 @@ class PseudoLabelHook(Hook):
         self.corrector: BaseCorrector | None = (
             LABEL_CORRECTORS.build(corrector) if isinstance(corrector, dict) else corrector
         )
-        self._engine = LabelEngine(self.labeler, self.corrector, min_images)
+        self._engine = LabelEngine(self.labeler, self.corrector, min_images, leave_out_strangers)
         self.pipeline = pipeline
         self.interval = interval
         self.correct_begin = correct_begin

@@ -109,6 +109,15 @@ def test_strangers_leave_and_people_stay(seed, noise, shared):
     assert (scores(found, truth) > scores(before, truth) + 0.005).all()
 
 
+def test_strangers_stay_where_a_view_says_so():
+    features = people_and_strangers()[0]
+    view = FeatureView(features, leave_out_strangers=False)
+    labeler = AdaptiveConsensus()
+    np.testing.assert_array_equal(labeler(view), labels_for(view, labeler.sizes_[-1]))
+    assert not consensus(view).strangers.any()
+    assert consensus(FeatureView(features)).strangers.any()
+
+
 @pytest.mark.parametrize(('sizes', 'noise'), [([4] * 150, 0.8), ([20] * 40, 1.1), ([100] * 10, 1.1)])
 def test_nobody_leaves_where_all_are_people(sizes, noise):
     rng = np.random.default_rng(0)
