@@ -16,7 +16,7 @@ from glc.core.labels import ArrayOrTensor, as_tensor, as_unit_features, like
 from glc.core.neighbors.cameras import balance_cameras, camera_levels, center_cameras, known_cameras
 from glc.core.neighbors.jaccard import ReciprocalSets, Scale, as_scales
 from glc.core.neighbors.knn import KNNGraph, euclidean_graph, unit_knn_graph
-from glc.core.parameters import AT_LEAST_ONE, POSITIVE, SEARCH, SHARE, SIZES, checked
+from glc.core.parameters import AT_LEAST_ONE, BOOLEAN, POSITIVE, SEARCH, SHARE, SIZES, checked
 
 Made = TypeVar('Made')
 
@@ -60,7 +60,9 @@ class FeatureView(Generic[ArrayOrTensor]):
         array([0.  , 0.01, 0.  , 0.  ], dtype=float32)
     """
 
-    @checked(**SEARCH, expected_k=AT_LEAST_ONE, workers=[Workers], reach=POSITIVE)
+    @checked(
+        **SEARCH, expected_k=AT_LEAST_ONE, workers=[Workers], reach=POSITIVE, leave_out_strangers=BOOLEAN
+    )
     def __init__(
         self,
         features: ArrayOrTensor,
