@@ -28,6 +28,7 @@ from glc.core.neighbors.jaccard_numba import (
     expanded_sets,
     gaussian_rows,
     join_rows,
+    kept_threads,
     mean_distances,
     mutual_neighbors,
     num_inverted,
@@ -136,6 +137,7 @@ def mean_jaccard_distance(
     return unit_jaccard_distance(known, scales, max_distance, workers)
 
 
+@kept_threads()
 def unit_jaccard_distance(
     views: Sequence[tuple[Tensor, KNNGraph]],
     scales: Sequence[Scale],

@@ -54,6 +54,9 @@ def parallel_rows(
 @contextmanager
 def kept_threads() -> Iterator[None]:
     """Let all :func:`parallel_rows` within share their threads: to start them takes as long as a small block."""
+    if _kept_threads.get():
+        yield
+        return
     with ThreadPoolExecutor(_num_threads()) as threads:
         before = _kept_threads.set(threads)
         try:

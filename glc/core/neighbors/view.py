@@ -15,6 +15,7 @@ from glc.core.distributed import ALONE, Workers
 from glc.core.labels import ArrayOrTensor, as_tensor, as_unit_features, like
 from glc.core.neighbors.cameras import balance_cameras, camera_levels, center_cameras, known_cameras
 from glc.core.neighbors.jaccard import ReciprocalSets, Scale, as_scales
+from glc.core.neighbors.jaccard_numba import kept_threads
 from glc.core.neighbors.knn import KNNGraph, euclidean_graph, unit_knn_graph
 from glc.core.parameters import AT_LEAST_ONE, BOOLEAN, POSITIVE, SEARCH, SHARE, SIZES, checked
 
@@ -289,6 +290,7 @@ class FeatureView(Generic[ArrayOrTensor]):
         return self._derived(self.features, None)
 
 
+@kept_threads()
 def mean_distance(
     views: Sequence[FeatureView[Any]], scales: Sequence[Scale], max_distance: float
 ) -> sparse.csr_array:
