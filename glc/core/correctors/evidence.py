@@ -37,8 +37,7 @@ _LARGE_UNION = 1.8
 _LARGEST_UNION = 2.2
 _HALVES_SHARE = 0.015
 _ROUNDS = 3
-_DOUBTED = 1, 0.5  # rank and cost of glc.core.labelers.strangers.without_strangers
-_DOUBTED_IN_PROPOSALS = 2, 1.0
+_DOUBT_COST = 0.5
 
 
 def accept_changes(
@@ -56,9 +55,9 @@ def accept_changes(
     person is, and no say. But labels that teach far less than the graph are no idea: many people are merged in them.
     Other labels give way to the proposal, unless they are nearly those of the graph: then little is to be gained.
 
-    Images that the labels leave alone are doubted: those that are no nearer to their new cluster than others are to
-    clusters of other people stay alone (:func:`glc.core.labelers.strangers.without_strangers`). More are doubted where
-    the labels stay: they know why they leave an image alone.
+    Where the labels stay, images that they leave alone are doubted: those whose nearest image is no nearer than images
+    of other people are stay alone (:func:`glc.core.labelers.strangers.without_strangers`). An image that is put out
+    wrongly counts half of a stranger that is found there: the labels know why they leave an image alone.
 
     Args:
         view: Features of N images, and their cameras.
@@ -75,17 +74,14 @@ def accept_changes(
     if labels.max() < 0 or (anew and np.array_equal(labels, graph.labels)):
         return compact_labels(proposal)
     changed = _change(view, labels, graph, seed)
-    stay = _stay(view, changed, graph, seed)
-    chosen = compact_labels(changed if stay else proposal)
+    if not _stay(view, changed, graph, seed):
+        return compact_labels(proposal)
     # Strangers may look like people whom the labels leave alone, too.
-    others = np.where(graph.labels >= 0, chosen.max() + 1 + graph.labels, -1)
-    everyone = compact_labels(np.where(chosen >= 0, chosen, others))
-    doubted = (labels < 0) & (chosen >= 0)
-    nearest, cost = _DOUBTED if stay else _DOUBTED_IN_PROPOSALS
-    kept = put_strangers_out(
-        view, everyone, graph.sizes[-1], min_size=1, doubted=doubted, nearest=nearest, cost=cost
-    )
-    return compact_labels(np.where(kept < 0, -1, chosen))
+    others = np.where(graph.labels >= 0, changed.max() + 1 + graph.labels, -1)
+    everyone = compact_labels(np.where(changed >= 0, changed, others))
+    doubted = (labels < 0) & (changed >= 0)
+    kept = put_strangers_out(view, everyone, graph.sizes[-1], min_size=1, doubted=doubted, cost=_DOUBT_COST)
+    return compact_labels(np.where(kept < 0, -1, changed))
 
 
 def _change(view: FeatureView[Any], labels: np.ndarray, graph: Consensus, seed: int) -> np.ndarray:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from math import ceil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil, log, pi
 from typing import Any
 
 import numpy as np
@@ -14,13 +16,13 @@ from glc.core.neighbors.view import FeatureView
 from glc.core.whitening import within_class_whitening
 
 _SHRINKAGE = 0.1
-_WEIGHT = 0.5
-_FARTHEST = 7
-_SAME_PERSON = 0.1
-_LEAST_SHARE = 0.2
+_LARGEST = 0.999
 _FEWEST = 50
+_FITTED_IMAGES = 100_000
+_ROUNDS = 100
+_SETTLED = 1e-5
 _LEARNED_IMAGES = 100_000
-_ROWS_PER_BLOCK = 2**9  # up to 62 products of 512 channels for each: 64 MiB of float32
+_ROWS_PER_BLOCK = 2**9  # up to 62 neighbors of 512 channels for each: 64 MiB of float32
 
 
 def without_strangers(
@@ -29,105 +31,147 @@ def without_strangers(
     k: int,
     min_size: int = 2,
     doubted: np.ndarray | None = None,
-    nearest: int = 4,
-    cost: float = 2.0,
+    cost: float = 1.5,
 ) -> np.ndarray:
-    """Turn images into outliers that are no nearer to their cluster than images are to other people.
+    """Turn images into outliers whose nearest image is no nearer than images of other people are.
 
     Clusterings of a graph leave few images alone: an image of a person who has no other is linked to those that look
-    most alike. It is about as similar to them as to the next clusters, and that gives it away. With s_r, the mean
-    cosine similarity of an image to the r-th nearest other cluster, its similarity to its own cluster, less s_r / 2, is
-    compared with s_r - s_2r / 2 of all images. Both are measured in the metric that one half of the clusters teaches
+    most alike. But its most similar image looks like anybody else's, and that gives it away. The cosine similarity of
+    every image to the most similar one of its cluster is compared with that to the most similar one of all other
+    clusters, in the metric that one half of the clusters teaches
     (:func:`glc.core.whitening.within_class_whitening`), for the images of the other half: at home, a cluster looks
-    tighter than it is. The nearest clusters may be pieces of the same person; see :func:`rank_of_others` for r, and
-    :func:`stranger_threshold` for what is too little.
+    tighter than it is. See :class:`Crowds` for what is too little.
 
     Args:
         view: Features of N images.
         labels: int64 labels (N,): -1 = outlier, others 0..C-1.
-        k: Neighbors per image, itself included, whose clusters are the other ones.
+        k: Neighbors per image, itself included, that are looked at.
         min_size: Clusters of fewer images become outliers.
-        doubted: Images, bool (N,), of which alone strangers are looked for. None: of all.
-        nearest: See :func:`rank_of_others`.
-        cost: See :func:`stranger_threshold`.
+        doubted: Images, bool (N,), of which alone strangers are looked for; among them there may be more or fewer than
+            among all. None: of all.
+        cost: How many strangers must be found for every image that is lost.
 
     Returns:
         int64 labels (N,): -1 = outlier, others 0..C-1 without gaps.
     """
     clusters = torch.from_numpy(labels).to(view.device)
-    own = torch.full(clusters.shape, torch.nan, device=view.device)
-    others = torch.full((len(clusters), 2 * _FARTHEST), torch.nan, device=view.device)
+    own, other = (torch.full(clusters.shape, torch.nan, device=view.device) for _ in range(2))
     for half in (0, 1):
         judged = ((clusters >= 0) & (clusters % 2 == half)).nonzero().squeeze(1)
         try:
             metric = _learned((clusters % 2 != half) & (clusters >= 0), clusters, view)
         except UnusableLabelsError:
             return compact_labels(labels, min_size)  # a handful of clusters, or copies of images only
-        own[judged], others[judged] = _similarities(view, clusters, judged, k, metric)
-    clustered = clusters >= 0
-    rank = rank_of_others(own[clustered], others[clustered], nearest)
-    least = others.masked_fill(others.isinf(), torch.inf).amin(dim=1)
-    least = least.masked_fill(least.isinf(), 0)
-
-    def ranked(rank: int) -> Tensor:  # the last one, where fewer clusters are near
-        return others[:, rank - 1].where(others[:, rank - 1].isfinite(), least)
-
-    found = (own - _WEIGHT * ranked(rank)).cpu().numpy()
-    compared = (others[:, rank - 1] - _WEIGHT * ranked(2 * rank)).cpu().numpy()
+        for images, nearest, nearest_other in _nearest(view, clusters, judged, k, metric):
+            own[images], other[images] = nearest, nearest_other
+    found, others = (_fisher(similarities).cpu().numpy() for similarities in (own, other))
+    known = ~np.isnan(found)
+    crowds = Crowds.fitted(found[known], others[known])
+    if crowds is None:
+        return compact_labels(labels, min_size)
     if doubted is not None:
-        found[~doubted] = np.nan
-    threshold = stranger_threshold(found[~np.isnan(found)], compared[np.isfinite(compared)], cost)
-    return compact_labels(np.where(found < threshold, -1, labels), min_size)
+        known &= doubted
+        crowds = crowds.among(found[known])
+    left = known & (found <= crowds.threshold(found[known], cost))
+    return compact_labels(np.where(left, -1, labels), min_size)
 
 
-def rank_of_others(own: Tensor, others: Tensor, nearest: int) -> int:
-    """Return the rank of the nearest clusters that are of other people.
+@dataclass(frozen=True)
+class Crowds:
+    """Two crowds of images by their similarity to the most similar image of their cluster, which overlap.
 
-    The nearer ones may be pieces of the same person. Then images that are as similar to their own cluster as the median
-    image or more are often as similar to such a piece, too. From the rank on that is returned, less than 0.1 of them
-    are.
-
-    Args:
-        own: Similarities (N,) of images to their own clusters.
-        others: Similarities (N, R) to the nearest other clusters, falling; minus infinity where fewer are near.
-        nearest: The least rank, 1 = the nearest cluster. The largest one is 7.
-    """
-    usual = own.nanmedian()
-    as_near = (others[own >= usual] >= usual).double().mean(dim=0).cpu().numpy()
-    return next((r for r in range(nearest, _FARTHEST) if as_near[r - 1] < _SAME_PERSON), _FARTHEST)
-
-
-def stranger_threshold(own: np.ndarray, others: np.ndarray, cost: float) -> float:
-    """Return the similarity below which most images in a cluster are strangers there.
-
-    With F and G, the shares of ``others`` and of ``own`` up to a threshold, the share p of strangers is at most G / F
-    at every threshold; it is estimated as the least one where F is at least 0.2. Up to a threshold, p F strangers are
-    found, and G - p F images are lost. The threshold is that at which p F - cost (G - p F) is largest.
+    Similarities are Fisher's z, the inverse hyperbolic tangent of the cosine similarity: its distribution is nearly
+    symmetric where that of the cosine similarity is not. Members, who have another image, have a normal distribution.
+    Strangers have that of the similarity to the most similar image of other clusters: its median, and as its standard
+    deviation its interquartile range. This is 1.35 times that of a normal distribution, since the images that look most
+    like a person's are hidden in the person's cluster.
 
     Args:
-        own: Similarities (M,) of images to their own clusters.
-        others: Similarities (K,) of images to clusters of other people.
-        cost: How many strangers must be found for every image that is lost.
-
-    Returns:
-        The threshold; minus infinity where there are no strangers, or less than 50 similarities of a kind.
-
-    Example:
-        >>> stranger_threshold(np.linspace(0.5, 1, 100), np.linspace(-0.3, 0.2, 100), cost=2)
-        -inf
-        >>> mixed = np.concatenate([np.linspace(0.5, 1, 100), np.linspace(-0.3, 0.2, 50)])
-        >>> 0.1 < stranger_threshold(mixed, np.linspace(-0.3, 0.2, 100), cost=2) < 0.5
-        True
+        share: Share of strangers.
+        strangers: Mean and standard deviation of their similarities.
+        members: Mean and standard deviation of those of members.
     """
-    if min(len(own), len(others)) < _FEWEST:
-        return -np.inf
-    thresholds = np.sort(others)
-    of_others = np.arange(1, len(others) + 1) / len(others)
-    of_own = np.searchsorted(np.sort(own), thresholds, side='right') / len(own)
-    share = (of_own / of_others)[of_others >= _LEAST_SHARE].min()
-    benefit = share * of_others - cost * (of_own - share * of_others)
-    best = benefit.argmax()
-    return float(thresholds[best]) if benefit[best] > 0 else -np.inf
+
+    share: float
+    strangers: tuple[float, float]
+    members: tuple[float, float]
+
+    @classmethod
+    def fitted(cls, own: np.ndarray, others: np.ndarray) -> Crowds | None:
+        """Fit both crowds by expectation maximization. Of many images, some 100,000 count.
+
+        Args:
+            own: Similarities (M,) to the most similar image of the cluster.
+            others: Similarities (M,) of the same images to the most similar one of other clusters, nan where there is
+                none. Those of strangers do not count: they found their most similar image already.
+
+        Returns:
+            The crowds; None where less than 50 similarities of a kind are known, or all are the same.
+        """
+        step = ceil(len(own) / _FITTED_IMAGES) or 1
+        own, others = own[::step], others[::step]
+        compared = np.argsort(others)[: int(np.isfinite(others).sum())]
+        if len(compared) < _FEWEST or own.std() == 0:
+            return None
+        members = float(np.quantile(own, 0.65)), 0.7 * float(own.std())
+        crowds = cls(0.3, _quartiles(others[compared], np.ones(len(compared))), members)
+        for _ in range(_ROUNDS):
+            member = 1 - crowds.probability(own)
+            mean = float(np.average(own, weights=member))
+            spread = float(np.average((own - mean) ** 2, weights=member)) ** 0.5
+            before, share = crowds.share, float(1 - member.mean())
+            crowds = cls(share, _quartiles(others[compared], member[compared]), (mean, spread))
+            if abs(share - before) < _SETTLED:
+                break
+        return crowds
+
+    def among(self, own: np.ndarray) -> Crowds:
+        """Return the crowds with the share of strangers among other images, of similarities (M,)."""
+        share = 0.5
+        for _ in range(_ROUNDS):
+            share = (
+                float(Crowds(share, self.strangers, self.members).probability(own).mean())
+                if len(own)
+                else 0.0
+            )
+        return Crowds(share, self.strangers, self.members)
+
+    def probability(self, own: np.ndarray) -> np.ndarray:
+        """Return how probably images of these similarities (M,) are strangers."""
+        return 1 / (1 + np.exp(-np.clip(self._log_odds(own), -50, 50)))
+
+    def threshold(self, own: np.ndarray, cost: float) -> float:
+        """Return the largest of some similarities (M,) that rather is a stranger's; minus infinity where none is.
+
+        Args:
+            own: The similarities. Those above the mean of members do not count.
+            cost: How many strangers must be found for every member that is lost.
+        """
+        strangers = own[(own < self.members[0]) & (self._log_odds(own) > log(cost))]
+        return float(strangers.max()) if len(strangers) and self.strangers[0] < self.members[0] else -np.inf
+
+    def _log_odds(self, own: np.ndarray) -> np.ndarray:
+        share = min(max(self.share, 1e-12), 1 - 1e-12)
+        return (
+            log(share / (1 - share)) + _log_density(own, *self.strangers) - _log_density(own, *self.members)
+        )
+
+
+def _log_density(x: np.ndarray, mean: float, spread: float) -> np.ndarray:
+    """Log density of the normal distribution."""
+    spread = max(spread, 1e-6)
+    return -0.5 * ((x - mean) / spread) ** 2 - log(spread) - 0.5 * log(2 * pi)
+
+
+def _quartiles(rising: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """Return the median and the interquartile range of weighted numbers (K,), which rise."""
+    shares = weights.cumsum() / weights.sum()
+    first, middle, third = rising[np.searchsorted(shares, [0.25, 0.5, 0.75])]
+    return float(middle), float(third - first)
+
+
+def _fisher(similarities: Tensor) -> Tensor:
+    return similarities.double().clamp(-_LARGEST, _LARGEST).atanh()
 
 
 def _learned(images: Tensor, clusters: Tensor, view: FeatureView[Any]) -> Tensor:
@@ -138,32 +182,23 @@ def _learned(images: Tensor, clusters: Tensor, view: FeatureView[Any]) -> Tensor
     return within_class_whitening(view.centered[images], compact_labels(clusters[images]), _SHRINKAGE)
 
 
-def _similarities(
+def _nearest(
     view: FeatureView[Any], clusters: Tensor, judged: Tensor, k: int, metric: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return how similar images (M,) are to their clusters, (M,), and to the nearest other ones, (M, 2 * _FARTHEST)."""
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield blocks of the judged images (B,), and their largest similarities: to their cluster, and to other ones.
+
+    Only neighbors in the features as they are, are looked at; nan where none of them is in such a cluster.
+    """
     mean, features = view.centered.mean(0), view.centered
     neighbors = view.neighbors(k).indices
-
-    def seen(images: Tensor) -> Tensor:
-        return torch.nn.functional.normalize((features[images] - mean) @ metric)
-
-    counts = clusters[clusters >= 0].bincount()
-    sums = torch.zeros(len(counts), features.shape[1], dtype=torch.float64, device=clusters.device)
-    for images in (clusters >= 0).nonzero().squeeze(1).split(_ROWS_PER_BLOCK):
-        # In float64, so that the order leaves no trace.
-        sums.index_add_(0, clusters[images], seen(images).double())
-    means = (sums / counts[:, None]).float()
-
-    own, others = [], []
+    everyone = torch.arange(len(features), device=view.device).split(_ROWS_PER_BLOCK)
+    lengths = torch.cat([((features[images] - mean) @ metric).norm(dim=1) for images in everyone])
     for images in judged.split(_ROWS_PER_BLOCK):
-        x, cluster = seen(images), clusters[images]
-        own.append(((means[cluster] * x).sum(1) * counts[cluster] - (x * x).sum(1)) / (counts[cluster] - 1))
-        near = clusters[neighbors[images, 1:]].sort(dim=1).values
-        wanted = (near >= 0) & (near != cluster[:, None])
-        wanted[:, 1:] &= near[:, 1:] != near[:, :-1]
-        similarity = x.new_full((len(images), max(near.shape[1], 2 * _FARTHEST)), -torch.inf)
-        rows, columns = wanted.nonzero(as_tuple=True)
-        similarity[rows, columns] = (x[rows] * means[near[rows, columns]]).sum(1)
-        others.append(similarity.topk(2 * _FARTHEST, dim=1).values)
-    return torch.cat(own), torch.cat(others)
+        near = neighbors[images, 1:]
+        seen = (features[images] - mean) @ metric @ metric
+        products = (features[near] @ seen[:, :, None]).squeeze(2) - (seen @ mean)[:, None]
+        similarities = products / (lengths[near] * lengths[images][:, None]).clamp(min=1e-12)
+        mates = clusters[near] == clusters[images][:, None]
+        others = ~mates & (clusters[near] >= 0)
+        largest = (similarities.masked_fill(~kind, -torch.inf).amax(dim=1) for kind in (mates, others))
+        yield images, *(found.masked_fill(found.isinf(), torch.nan) for found in largest)
