@@ -12,17 +12,21 @@ import torch
 from torch import Tensor
 
 from glc.core.labels import UnusableLabelsError, compact_labels
+from glc.core.neighbors.similarity import pair_similarities
 from glc.core.neighbors.view import FeatureView
 from glc.core.whitening import within_class_whitening
 
 _SHRINKAGE = 0.1
 _LARGEST = 0.999
 _FEWEST = 50
-_FITTED_IMAGES = 100_000
-_ROUNDS = 100
+_APART = 2.0
+_IQR_OF_NORMAL = 1.349
+_LEAST_SPREAD = 0.02
+_FITTED_IMAGES = 20_000
+_ROUNDS = 300
 _SETTLED = 1e-5
 _LEARNED_IMAGES = 100_000
-_ROWS_PER_BLOCK = 2**9  # up to 62 neighbors of 512 channels for each: 64 MiB of float32
+_ROWS_PER_BLOCK = 2**13
 
 
 def without_strangers(
@@ -71,20 +75,18 @@ def without_strangers(
         return compact_labels(labels, min_size)
     if doubted is not None:
         known &= doubted
-        crowds = crowds.among(found[known])
+        crowds = crowds.among(found[known]) if known.any() else crowds
     left = known & (found <= crowds.threshold(found[known], cost))
     return compact_labels(np.where(left, -1, labels), min_size)
 
 
 @dataclass(frozen=True)
 class Crowds:
-    """Two crowds of images by their similarity to the most similar image of their cluster, which overlap.
+    """Two crowds of images by their similarity to the most similar image of their cluster: strangers and members.
 
-    Similarities are Fisher's z, the inverse hyperbolic tangent of the cosine similarity: its distribution is nearly
-    symmetric where that of the cosine similarity is not. Members, who have another image, have a normal distribution.
-    Strangers have that of the similarity to the most similar image of other clusters: its median, and as its standard
-    deviation its interquartile range. This is 1.35 times that of a normal distribution, since the images that look most
-    like a person's are hidden in the person's cluster.
+    Members have another image in the cluster. Similarities are Fisher's z, the inverse hyperbolic tangent of the cosine
+    similarity: its distribution is nearly symmetric where that of the cosine similarity is not. Both crowds have normal
+    distributions.
 
     Args:
         share: Share of strangers.
@@ -98,7 +100,13 @@ class Crowds:
 
     @classmethod
     def fitted(cls, own: np.ndarray, others: np.ndarray) -> Crowds | None:
-        """Fit both crowds by expectation maximization. Of many images, some 100,000 count.
+        """Fit both crowds by expectation maximization. Of many images, some 20,000 count.
+
+        Similarities to other clusters tell what strangers look like at first. If two crowds that may move from there
+        come out clearly apart (Ashman et al., Detecting Bimodality in Astronomical Datasets, 1994: D > 2), they are
+        taken. Otherwise one crowd may have been cut in two, so the strangers are tied to the similarities to other
+        clusters: their median, and as standard deviation their interquartile range, 1.35 times that of a normal
+        distribution. The images of others that look most alike are hidden in the own cluster, which makes it narrow.
 
         Args:
             own: Similarities (M,) to the most similar image of the cluster.
@@ -110,30 +118,37 @@ class Crowds:
         """
         step = ceil(len(own) / _FITTED_IMAGES) or 1
         own, others = own[::step], others[::step]
-        compared = np.argsort(others)[: int(np.isfinite(others).sum())]
-        if len(compared) < _FEWEST or own.std() == 0:
+        if np.isfinite(others).sum() < _FEWEST or own.std() == 0:
             return None
+        free = cls._maximized(own, others, tied=False)
+        return free if free.distance > _APART else cls._maximized(own, others, tied=True)
+
+    @classmethod
+    def _maximized(cls, own: np.ndarray, others: np.ndarray, tied: bool) -> Crowds:
+        rising = np.argsort(others)[: int(np.isfinite(others).sum())]
+        middle, spread = _quartiles(others[rising], np.ones(len(rising)))
         members = float(np.quantile(own, 0.65)), 0.7 * float(own.std())
-        crowds = cls(0.3, _quartiles(others[compared], np.ones(len(compared))), members)
+        crowds = cls(0.3, (middle, spread if tied else spread / _IQR_OF_NORMAL), members)
         for _ in range(_ROUNDS):
-            member = 1 - crowds.probability(own)
-            mean = float(np.average(own, weights=member))
-            spread = float(np.average((own - mean) ** 2, weights=member)) ** 0.5
-            before, share = crowds.share, float(1 - member.mean())
-            crowds = cls(share, _quartiles(others[compared], member[compared]), (mean, spread))
-            if abs(share - before) < _SETTLED:
+            before, stranger = crowds.share, crowds.probability(own)
+            member = 1 - stranger
+            strangers = _quartiles(others[rising], member[rising]) if tied else _moments(own, stranger)
+            crowds = cls(float(stranger.mean()), strangers, _moments(own, member))
+            if abs(crowds.share - before) < _SETTLED:
                 break
         return crowds
+
+    @property
+    def distance(self) -> float:
+        """How far members are above strangers: difference of the means over the mean standard deviation."""
+        (low, spread), (high, other_spread) = self.strangers, self.members
+        return (high - low) / ((spread**2 + other_spread**2) / 2) ** 0.5
 
     def among(self, own: np.ndarray) -> Crowds:
         """Return the crowds with the share of strangers among other images, of similarities (M,)."""
         share = 0.5
         for _ in range(_ROUNDS):
-            share = (
-                float(Crowds(share, self.strangers, self.members).probability(own).mean())
-                if len(own)
-                else 0.0
-            )
+            share = float(Crowds(share, self.strangers, self.members).probability(own).mean())
         return Crowds(share, self.strangers, self.members)
 
     def probability(self, own: np.ndarray) -> np.ndarray:
@@ -159,8 +174,14 @@ class Crowds:
 
 def _log_density(x: np.ndarray, mean: float, spread: float) -> np.ndarray:
     """Log density of the normal distribution."""
-    spread = max(spread, 1e-6)
+    spread = max(spread, _LEAST_SPREAD)
     return -0.5 * ((x - mean) / spread) ** 2 - log(spread) - 0.5 * log(2 * pi)
+
+
+def _moments(x: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """Return the mean and the standard deviation of weighted numbers (M,)."""
+    mean = np.average(x, weights=weights)
+    return float(mean), max(float(np.average((x - mean) ** 2, weights=weights)) ** 0.5, _LEAST_SPREAD)
 
 
 def _quartiles(rising: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
@@ -196,7 +217,10 @@ def _nearest(
     for images in judged.split(_ROWS_PER_BLOCK):
         near = neighbors[images, 1:]
         seen = (features[images] - mean) @ metric @ metric
-        products = (features[near] @ seen[:, :, None]).squeeze(2) - (seen @ mean)[:, None]
+        row = torch.arange(len(images), device=view.device).repeat_interleave(near.shape[1])
+        products = (
+            pair_similarities(seen, row, near.flatten(), features).view(near.shape) - (seen @ mean)[:, None]
+        )
         similarities = products / (lengths[near] * lengths[images][:, None]).clamp(min=1e-12)
         mates = clusters[near] == clusters[images][:, None]
         others = ~mates & (clusters[near] >= 0)

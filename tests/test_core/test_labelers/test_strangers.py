@@ -4,12 +4,13 @@ from math import inf
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from glc import GLC, AdaptiveConsensus, FeatureView, JaccardDBSCAN, MetricConsensus
 from glc.core.correctors import evidence
 from glc.core.labelers import strangers
 from glc.core.labelers.adaptive import consensus, labels_for
-from glc.core.labelers.strangers import stranger_threshold, without_strangers
+from glc.core.labelers.strangers import Crowds, without_strangers
 from tests.test_core.test_labelers.test_adaptive import real_images, scores
 
 K = 63
@@ -32,11 +33,11 @@ def wrongly_clustered(view, truth, size=9.0):
     return labels
 
 
-def in_loops(view, labels, k, nearest, cost, doubted):
-    """What without_strangers does, image by image in float64."""
+def in_loops(view, labels, k, doubted, cost):
+    """What without_strangers does, image by image in float64, with the densities of SciPy."""
     x = view.centered.numpy().astype(np.float64)
     neighbors = view.neighbors(k).indices.numpy()
-    own, others = np.full(len(x), np.nan), {}
+    own, other = {}, {}
     for half in (0, 1):
         taught = [name for name in range(labels.max() + 1) if name % 2 != half]
         scatter = sum(
@@ -51,48 +52,64 @@ def in_loops(view, labels, k, nearest, cost, doubted):
         seen = (x - x.mean(0)) @ (vectors / np.sqrt(values)) @ vectors.T
         seen /= np.linalg.norm(seen, axis=1, keepdims=True)
         for i in np.flatnonzero((labels >= 0) & (labels % 2 == half)):
-            mates = [j for j in np.flatnonzero(labels == labels[i]) if j != i]
-            own[i] = np.mean([seen[i] @ seen[j] for j in mates])
-            near = {labels[j] for j in neighbors[i, 1:]} - {-1, labels[i]}
-            found = sorted((np.mean(seen[labels == c] @ seen[i]) for c in near), reverse=True)
-            others[i] = found
-    usual = sorted(own[list(others)])[(len(others) - 1) // 2]
-    better = [i for i in others if own[i] >= usual]
-    rank = nearest
-    while (
-        rank < 7 and np.mean([len(others[i]) >= rank and others[i][rank - 1] >= usual for i in better]) >= 0.1
-    ):
-        rank += 1
+            near = [j for j in neighbors[i, 1:] if labels[j] >= 0]
+            mates = [np.arctanh(seen[i] @ seen[j]) for j in near if labels[j] == labels[i]]
+            others = [np.arctanh(seen[i] @ seen[j]) for j in near if labels[j] != labels[i]]
+            if mates:
+                own[i], other[i] = max(mates), max(others, default=np.nan)
+    images = list(own)
+    found, compared = (np.array([of[i] for i in images]) for of in (own, other))
+    stranger, member = np.zeros(len(images)), (np.quantile(found, 0.65), 0.7 * found.std())
+    share = 0.3
+    for _ in range(100):
+        null = quartiles_in_loops(compared, 1 - stranger)
+        densities = share * norm.pdf(found, *null), (1 - share) * norm.pdf(found, *member)
+        stranger = densities[0] / sum(densities)
+        before, share = share, stranger.mean()
+        mean = (found * (1 - stranger)).sum() / (1 - stranger).sum()
+        member = mean, ((found - mean) ** 2 * (1 - stranger)).sum() ** 0.5 / (1 - stranger).sum() ** 0.5
+        if abs(share - before) < 1e-5:
+            break
+    null = quartiles_in_loops(compared, 1 - stranger)
+    judged = np.array([doubted is None or doubted[i] for i in images])
+    if doubted is not None:
+        share = 0.5
+        for _ in range(100):
+            densities = share * norm.pdf(found[judged], *null), (1 - share) * norm.pdf(found[judged], *member)
+            share = (densities[0] / sum(densities)).mean()
+    odds = share * norm.pdf(found, *null) / ((1 - share) * norm.pdf(found, *member))
+    threshold = max(found[judged & (odds > cost) & (found < mean)])
+    return np.isin(np.arange(len(x)), np.array(images)[judged & (found <= threshold)])
 
-    def ranked(i, rank):
-        return others[i][min(rank, len(others[i])) - 1] if others[i] else 0.0
 
-    margin = {i: own[i] - 0.5 * ranked(i, rank) for i in others}
-    compared = [ranked(i, rank) - 0.5 * ranked(i, 2 * rank) for i in others if len(others[i]) >= rank]
-    judged = [i for i in others if doubted is None or doubted[i]]
-    shares = [(np.mean([margin[i] <= t for i in judged]), np.mean(np.array(compared) <= t)) for t in compared]
-    share = min(of_own / of_others for of_own, of_others in shares if of_others >= 0.2)
-    benefit = [share * f - cost * (g - share * f) for g, f in shares]
-    threshold = compared[int(np.argmax(benefit))] if max(benefit) > 0 else -inf
-    return np.array([i in judged and margin[i] < threshold for i in range(len(x))]), rank
+def quartiles_in_loops(numbers, weights):
+    """Median and interquartile range: the least numbers that hold such a share of the weight."""
+    order = [i for i in np.argsort(numbers) if not np.isnan(numbers[i])]
+    total = sum(weights[i] for i in order)
+    quartiles = []
+    for share in (0.25, 0.5, 0.75):
+        weight = 0.0
+        for i in order:
+            weight += weights[i]
+            if weight >= share * total:
+                quartiles.append(numbers[i])
+                break
+    return quartiles[1], quartiles[2] - quartiles[0]
 
 
-@pytest.mark.parametrize(
-    ('noise', 'shared', 'size', 'rank'), [(0.9, 0.0, 9.0, None), (0.5, 0.4, 9.0, None), (0.5, 0.4, 3.0, 5)]
-)
+@pytest.mark.parametrize(('noise', 'shared'), [(0.9, 0.0), (0.5, 0.4)])
 @pytest.mark.parametrize('doubts', [False, True])
-def test_against_loops(doubts, noise, shared, size, rank):
+def test_against_loops(doubts, noise, shared):
     features, truth = people_and_strangers(40, 300, noise, 64, shared=shared)
     view = FeatureView(features, expected_k=K)
-    labels = wrongly_clustered(view, truth, size)
+    labels = wrongly_clustered(view, truth)
     alone = np.bincount(truth)[truth] == 1
     doubted = alone | (np.random.default_rng(1).random(len(labels)) < 0.2) if doubts else None
-    nearest, cost = (2, 1.0) if doubts else (4, 2.0)
-    put_out, found_rank = in_loops(view, labels, K, nearest, cost, doubted)
-    assert found_rank == (rank or nearest)
-    found = without_strangers(view, labels, K, min_size=1, doubted=doubted, nearest=nearest, cost=cost)
+    cost = 0.5 if doubts else 1.5
+    put_out = in_loops(view, labels, K, doubted, cost)
+    found = without_strangers(view, labels, K, min_size=1, doubted=doubted, cost=cost)
     np.testing.assert_array_equal((found < 0) & (labels >= 0), put_out)
-    assert 2 < put_out.sum() < 300
+    assert 20 < put_out.sum() < 300
 
 
 @pytest.mark.parametrize(('noise', 'shared'), [(0.9, 0.0), (0.5, 0.4)])
@@ -156,22 +173,64 @@ def test_too_little_to_judge_by(labels):
     np.testing.assert_array_equal(without_strangers(FeatureView(features), labels, K, min_size=1), labels)
 
 
-def test_threshold_needs_fifty_of_a_kind():
-    rng = np.random.default_rng(0)
-    others = rng.normal(size=100)
-    assert stranger_threshold(rng.normal(size=49), others, 1.0) == -inf
-    assert stranger_threshold(rng.normal(size=1000), others[:49], 1.0) == -inf
-    assert stranger_threshold(rng.normal(size=1000), others, 1.0) > 1
+def two_crowds(share, count=4000, gap=4.0, seed=3):
+    """Similarities of images to their nearest one, strangers first, and to the nearest of others."""
+    rng = np.random.default_rng(seed)
+    strangers = round(count * share)
+    own = np.concatenate([rng.normal(0, 1, strangers), rng.normal(gap, 1, count - strangers)])
+    return own, rng.normal(0, 1, count), strangers
 
 
-@pytest.mark.parametrize('share', [0.2, 0.4, 0.8])
-def test_threshold_between_two_crowds(share):
-    rng = np.random.default_rng(3)
-    count = round(4000 * share)
-    own = np.concatenate([rng.normal(0, 1, count), rng.normal(4, 1, 4000 - count)])
-    threshold = stranger_threshold(own, rng.normal(0, 1, 2000), 2.0)
-    assert (own[:count] < threshold).mean() > 0.7
-    assert (own[count:] < threshold).mean() < 0.03
+@pytest.mark.parametrize('share', [0.0, 0.02, 0.1, 0.3, 0.6])
+def test_share_of_strangers(share):
+    own, others, count = two_crowds(share)
+    crowds = Crowds.fitted(own, others)
+    assert abs(crowds.share - share) < 0.03
+    assert abs(crowds.members[0] - 4) < 0.1
+    threshold = crowds.threshold(own, 1.5)
+    if share >= 0.1:
+        assert (own[:count] <= threshold).mean() > 0.8
+    assert (own[count:] <= threshold).mean() < 0.05
+    assert crowds.threshold(own, 0.1) >= threshold >= crowds.threshold(own, 10)
+
+
+@pytest.mark.parametrize('share', [0.0, 0.3, 0.9, 1.0])
+def test_share_among_some_images(share):
+    crowds = Crowds.fitted(*two_crowds(0.3)[:2])
+    assert abs(crowds.among(two_crowds(share, 500, seed=4)[0]).share - share) < 0.06
+
+
+def test_similarities_of_strangers_do_not_count_as_those_of_others():
+    own, others, count = two_crowds(0.5, gap=6.0)
+    shifted = others - 2.0 * (np.arange(len(own)) < count)
+    crowds = Crowds.fitted(own, shifted)
+    assert abs(crowds.strangers[0]) < 0.1
+    assert abs(np.median(shifted)) > 0.5
+
+
+def test_images_that_few_others_are_near():
+    own, others, _ = two_crowds(0.3)
+    others[::2] = np.nan
+    assert abs(Crowds.fitted(own, others).share - 0.3) < 0.03
+    others[99:] = np.nan
+    assert Crowds.fitted(own, others) is None  # 49 are known
+    assert Crowds.fitted(np.ones(4000), two_crowds(0.3)[1]) is None
+    assert Crowds.fitted(np.empty(0), np.empty(0)) is None
+
+
+def test_where_members_are_no_nearer_than_others_nobody_is_a_stranger():
+    own, others, _ = two_crowds(0.3)
+    assert Crowds(0.5, (5.0, 1.0), (4.0, 1.0)).threshold(own, 1.5) == -inf
+
+
+def test_a_part_of_many_images_counts(monkeypatch):
+    own, others, _ = two_crowds(0.3)
+    mixed = np.random.default_rng(0).permutation(len(own))
+    monkeypatch.setattr(strangers, '_FITTED_IMAGES', 500)
+    found = Crowds.fitted(own[mixed], others[mixed])
+    expected = Crowds.fitted(own[mixed][::8], others[mixed][::8])
+    assert found == expected
+    assert abs(found.share - 0.3) < 0.05
 
 
 @pytest.mark.parametrize('seed', [0, 1])
