@@ -20,6 +20,7 @@ _SHRINKAGE = 0.1
 _LARGEST = 0.999
 _FEWEST = 50
 _APART = 2.0
+_AS_NEAR = 0.2
 _IQR_OF_NORMAL = 1.349
 _LEAST_SPREAD = 0.02
 _FITTED_IMAGES = 20_000
@@ -102,11 +103,13 @@ class Crowds:
     def fitted(cls, own: np.ndarray, others: np.ndarray) -> Crowds | None:
         """Fit both crowds by expectation maximization. Of many images, some 20,000 count.
 
-        Similarities to other clusters tell what strangers look like at first. If two crowds that may move from there
-        come out clearly apart (Ashman et al., Detecting Bimodality in Astronomical Datasets, 1994: D > 2), they are
-        taken. Otherwise one crowd may have been cut in two, so the strangers are tied to the similarities to other
-        clusters: their median, and as standard deviation their interquartile range, 1.35 times that of a normal
-        distribution. The images of others that look most alike are hidden in the own cluster, which makes it narrow.
+        Similarities to other clusters tell what strangers look like at first. Two crowds that may move from there are
+        taken if they come out clearly apart (Ashman et al., Detecting Bimodality in Astronomical Datasets, 1994: D > 2)
+        and the lower one still looks like strangers: a fifth of the similarities to other clusters are no more than its
+        standard deviation below its mean. Otherwise members may have been cut in two. Then strangers are tied to the
+        similarities to other clusters: their median, and as standard deviation their interquartile range, 1.35 times
+        that of a normal distribution. The images of others that look most alike are hidden in the own cluster, which
+        makes it narrow.
 
         Args:
             own: Similarities (M,) to the most similar image of the cluster.
@@ -121,7 +124,11 @@ class Crowds:
         if np.isfinite(others).sum() < _FEWEST or own.std() == 0:
             return None
         free = cls._maximized(own, others, tied=False)
-        return free if free.distance > _APART else cls._maximized(own, others, tied=True)
+        member, known = 1 - free.probability(own), np.isfinite(others)
+        as_near = np.average(others[known] >= free.strangers[0] - free.strangers[1], weights=member[known])
+        if free.distance > _APART and as_near >= _AS_NEAR:
+            return free
+        return cls._maximized(own, others, tied=True)
 
     @classmethod
     def _maximized(cls, own: np.ndarray, others: np.ndarray, tied: bool) -> Crowds:
