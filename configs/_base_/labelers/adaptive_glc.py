@@ -1,7 +1,6 @@
 # Labels whose neighborhoods follow from the data, corrected by GLC in every epoch.
 # A person in two clusters is pushed apart, and later labels hardly join the parts again. So neighborhoods reach farther
 # than fits best, until the learning rate is low; and pieces of fewer than 4 images are left out (docs/results.md).
-# Images of nobody else keep their labels: what is left out is not trained on.
 _base_ = '../default_runtime.py'
 default_hooks = dict(
     pseudo_label=dict(
@@ -10,6 +9,5 @@ default_hooks = dict(
         corrector=dict(type='GLC'),
         min_images=4,
         reach=[(0, 1.5), (0.7, 1)],
-        leave_out_strangers=False,
     )
 )
