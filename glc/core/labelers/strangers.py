@@ -21,6 +21,7 @@ _LARGEST = 0.999
 _FEWEST = 50
 _APART = 2.0
 _AS_NEAR = 0.2
+_FARTHER = 0.6
 _IQR_OF_NORMAL = 1.349
 _LEAST_SPREAD = 0.02
 _FITTED_IMAGES = 20_000
@@ -103,13 +104,13 @@ class Crowds:
     def fitted(cls, own: np.ndarray, others: np.ndarray) -> Crowds | None:
         """Fit both crowds by expectation maximization. Of many images, some 20,000 count.
 
-        Similarities to other clusters tell what strangers look like at first. Two crowds that may move from there are
-        taken if they come out clearly apart (Ashman et al., Detecting Bimodality in Astronomical Datasets, 1994: D > 2)
-        and the lower one still looks like strangers: a fifth of the similarities to other clusters are no more than its
-        standard deviation below its mean. Otherwise members may have been cut in two. Then strangers are tied to the
-        similarities to other clusters: their median, and as standard deviation their interquartile range, 1.35 times
-        that of a normal distribution. The images of others that look most alike are hidden in the own cluster, which
-        makes it narrow.
+        Strangers are tied to the similarities to other clusters: their median, and as standard deviation their
+        interquartile range, 1.35 times that of a normal distribution. The images of others that look most alike are
+        hidden in the own cluster, which makes it narrow. Two crowds that may move from there are taken instead if they
+        explain more (by the Bayesian information criterion), come out clearly apart (Ashman et al., Detecting
+        Bimodality in Astronomical Datasets, 1994: D > 2), and the lower one still looks like strangers: a fifth of the
+        similarities to other clusters are no more than its standard deviation below its mean. Otherwise members may
+        have been cut in two.
 
         Args:
             own: Similarities (M,) to the most similar image of the cluster.
@@ -117,18 +118,21 @@ class Crowds:
                 none. Those of strangers do not count: they found their most similar image already.
 
         Returns:
-            The crowds; None where less than 50 similarities of a kind are known, or all are the same.
+            The crowds; None where less than 50 similarities of a kind are known, all are the same, or the lower crowd
+            is far from all clusters: such images are members with much noise.
         """
         step = ceil(len(own) / _FITTED_IMAGES) or 1
         own, others = own[::step], others[::step]
         if np.isfinite(others).sum() < _FEWEST or own.std() == 0:
             return None
-        free = cls._maximized(own, others, tied=False)
+        free, tied = (cls._maximized(own, others, tied) for tied in (False, True))
         member, known = 1 - free.probability(own), np.isfinite(others)
         as_near = np.average(others[known] >= free.strangers[0] - free.strangers[1], weights=member[known])
-        if free.distance > _APART and as_near >= _AS_NEAR:
-            return free
-        return cls._maximized(own, others, tied=True)
+        explains_more = free.log_likelihood(own) - tied.log_likelihood(own) > log(
+            len(own)
+        )  # for two more numbers
+        crowds = free if explains_more and free.distance > _APART and as_near >= _AS_NEAR else tied
+        return crowds if crowds._see_others(own, others) else None
 
     @classmethod
     def _maximized(cls, own: np.ndarray, others: np.ndarray, tied: bool) -> Crowds:
@@ -144,6 +148,12 @@ class Crowds:
             if abs(crowds.share - before) < _SETTLED:
                 break
         return crowds
+
+    def _see_others(self, own: np.ndarray, others: np.ndarray) -> bool:
+        """Whether strangers are about as similar to other clusters as members are."""
+        rising, stranger = np.argsort(others)[: int(np.isfinite(others).sum())], self.probability(own)
+        usual, spread = _quartiles(others[rising], 1 - stranger[rising])
+        return _quartiles(others[rising], stranger[rising])[0] >= usual - _FARTHER * spread
 
     @property
     def distance(self) -> float:
@@ -162,6 +172,11 @@ class Crowds:
         """Return how probably images of these similarities (M,) are strangers."""
         return 1 / (1 + np.exp(-np.clip(self._log_odds(own), -50, 50)))
 
+    def log_likelihood(self, own: np.ndarray) -> float:
+        """Return the log likelihood of similarities (M,)."""
+        members = log(1 - self._share) + _log_density(own, *self.members)
+        return float(np.logaddexp(members, members + self._log_odds(own)).sum())
+
     def threshold(self, own: np.ndarray, cost: float) -> float:
         """Return the largest of some similarities (M,) that rather is a stranger's; minus infinity where none is.
 
@@ -173,10 +188,12 @@ class Crowds:
         return float(strangers.max()) if len(strangers) and self.strangers[0] < self.members[0] else -np.inf
 
     def _log_odds(self, own: np.ndarray) -> np.ndarray:
-        share = min(max(self.share, 1e-12), 1 - 1e-12)
-        return (
-            log(share / (1 - share)) + _log_density(own, *self.strangers) - _log_density(own, *self.members)
-        )
+        odds = log(self._share / (1 - self._share))
+        return odds + _log_density(own, *self.strangers) - _log_density(own, *self.members)
+
+    @property
+    def _share(self) -> float:
+        return min(max(self.share, 1e-12), 1 - 1e-12)
 
 
 def _log_density(x: np.ndarray, mean: float, spread: float) -> np.ndarray:
