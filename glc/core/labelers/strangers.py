@@ -122,38 +122,40 @@ class Crowds:
             is far from all clusters: such images are members with much noise.
         """
         step = ceil(len(own) / _FITTED_IMAGES) or 1
-        own, others = own[::step], others[::step]
-        if np.isfinite(others).sum() < _FEWEST or own.std() == 0:
+        order = others[::step].argsort()
+        own, others = own[::step][order], others[::step][order]
+        rising = others[: int(np.isfinite(others).sum())]
+        if len(rising) < _FEWEST or own.std() == 0:
             return None
-        free, tied = (cls._maximized(own, others, tied) for tied in (False, True))
-        member, known = 1 - free.probability(own), np.isfinite(others)
-        as_near = np.average(others[known] >= free.strangers[0] - free.strangers[1], weights=member[known])
+        free, tied = (cls._maximized(own, rising, tied) for tied in (False, True))
+        member = 1 - free.probability(own[: len(rising)])
+        as_near = np.average(rising >= free.strangers[0] - free.strangers[1], weights=member)
         explains_more = free.log_likelihood(own) - tied.log_likelihood(own) > log(
             len(own)
         )  # for two more numbers
         crowds = free if explains_more and free.distance > _APART and as_near >= _AS_NEAR else tied
-        return crowds if crowds._see_others(own, others) else None
+        return crowds if crowds._see_others(own[: len(rising)], rising) else None
 
     @classmethod
-    def _maximized(cls, own: np.ndarray, others: np.ndarray, tied: bool) -> Crowds:
-        rising = np.argsort(others)[: int(np.isfinite(others).sum())]
-        middle, spread = _quartiles(others[rising], np.ones(len(rising)))
+    def _maximized(cls, own: np.ndarray, rising: np.ndarray, tied: bool) -> Crowds:
+        """Fit them to similarities (M,), of which the first (K,) have one to other clusters; these rise."""
+        middle, spread = _quartiles(rising, np.ones(len(rising)))
         members = float(np.quantile(own, 0.65)), 0.7 * float(own.std())
         crowds = cls(0.3, (middle, spread if tied else spread / _IQR_OF_NORMAL), members)
         for _ in range(_ROUNDS):
             before, stranger = crowds.share, crowds.probability(own)
             member = 1 - stranger
-            strangers = _quartiles(others[rising], member[rising]) if tied else _moments(own, stranger)
+            strangers = _quartiles(rising, member[: len(rising)]) if tied else _moments(own, stranger)
             crowds = cls(float(stranger.mean()), strangers, _moments(own, member))
             if abs(crowds.share - before) < _SETTLED:
                 break
         return crowds
 
-    def _see_others(self, own: np.ndarray, others: np.ndarray) -> bool:
+    def _see_others(self, own: np.ndarray, rising: np.ndarray) -> bool:
         """Whether strangers are about as similar to other clusters as members are."""
-        rising, stranger = np.argsort(others)[: int(np.isfinite(others).sum())], self.probability(own)
-        usual, spread = _quartiles(others[rising], 1 - stranger[rising])
-        return _quartiles(others[rising], stranger[rising])[0] >= usual - _FARTHER * spread
+        stranger = self.probability(own)
+        usual, spread = _quartiles(rising, 1 - stranger)
+        return _quartiles(rising, stranger)[0] >= usual - _FARTHER * spread
 
     @property
     def distance(self) -> float:
