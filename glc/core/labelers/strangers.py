@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil, log, pi
 from typing import Any
@@ -25,6 +24,7 @@ _FARTHER = 0.6
 _IQR_OF_NORMAL = 1.349
 _LEAST_SPREAD = 0.02
 _FITTED_IMAGES = 20_000
+_FIRST_NEIGHBORS = 8
 _ROUNDS = 300
 _SETTLED = 1e-5
 _LEARNED_IMAGES = 100_000
@@ -61,25 +61,29 @@ def without_strangers(
         int64 labels (N,): -1 = outlier, others 0..C-1 without gaps.
     """
     clusters = torch.from_numpy(labels).to(view.device)
-    own, other = (torch.full(clusters.shape, torch.nan, device=view.device) for _ in range(2))
-    for half in (0, 1):
-        judged = ((clusters >= 0) & (clusters % 2 == half)).nonzero().squeeze(1)
-        try:
-            metric = _learned((clusters % 2 != half) & (clusters >= 0), clusters, view)
-        except UnusableLabelsError:
-            return compact_labels(labels, min_size)  # a handful of clusters, or copies of images only
-        for images, nearest, nearest_other in _nearest(view, clusters, judged, k, metric):
-            own[images], other[images] = nearest, nearest_other
-    found, others = (_fisher(similarities).cpu().numpy() for similarities in (own, other))
+    try:
+        nearest = _Nearest(view, clusters, k)
+    except UnusableLabelsError:
+        return compact_labels(labels, min_size)  # a handful of clusters, or copies of images only
+    clustered = (labels >= 0).nonzero()[0]
+    step = ceil(len(clustered) / _FITTED_IMAGES) or 1
+    sample = clustered[::step]
+    found, others = nearest(sample)
     known = ~np.isnan(found)
     crowds = Crowds.fitted(found[known], others[known])
     if crowds is None:
         return compact_labels(labels, min_size)
+    rest = np.delete(clustered, np.s_[::step])
     if doubted is not None:
-        known &= doubted
+        known &= doubted[sample]
         crowds = crowds.among(found[known]) if known.any() else crowds
-    left = known & (found <= crowds.threshold(found[known], cost))
-    return compact_labels(np.where(left, -1, labels), min_size)
+        rest = rest[doubted[rest]]
+    threshold = crowds.threshold(found[known], cost)
+    rest = rest[~(nearest(rest, _FIRST_NEIGHBORS)[0] > threshold)]  # most images need no more
+    labels = labels.copy()
+    labels[sample[known & (found <= threshold)]] = -1
+    labels[rest[nearest(rest)[0] <= threshold]] = -1
+    return compact_labels(labels, min_size)
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ class Crowds:
 
     @classmethod
     def fitted(cls, own: np.ndarray, others: np.ndarray) -> Crowds | None:
-        """Fit both crowds by expectation maximization. Of many images, some 20,000 count.
+        """Fit both crowds by expectation maximization.
 
         Strangers are tied to the similarities to other clusters: their median, and as standard deviation their
         interquartile range, 1.35 times that of a normal distribution. The images of others that look most alike are
@@ -121,9 +125,8 @@ class Crowds:
             The crowds; None where less than 50 similarities of a kind are known, all are the same, or the lower crowd
             is far from all clusters: such images are members with much noise.
         """
-        step = ceil(len(own) / _FITTED_IMAGES) or 1
-        order = others[::step].argsort()
-        own, others = own[::step][order], others[::step][order]
+        order = others.argsort()
+        own, others = own[order], others[order]
         rising = others[: int(np.isfinite(others).sum())]
         if len(rising) < _FEWEST or own.std() == 0:
             return None
@@ -217,8 +220,62 @@ def _quartiles(rising: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
     return float(middle), float(third - first)
 
 
-def _fisher(similarities: Tensor) -> Tensor:
-    return similarities.double().clamp(-_LARGEST, _LARGEST).atanh()
+class _Nearest:
+    """How similar images are to the most similar one of their cluster, and of other ones, as Fisher's z.
+
+    Only neighbors in the features as they are, are looked at. Clusters with even numbers are one half, those with odd
+    numbers the other; each is judged in the metric that the other teaches.
+
+    Args:
+        view: Features of N images.
+        clusters: Labels (N,).
+        k: Neighbors per image, itself included.
+
+    Raises:
+        UnusableLabelsError: Half of the clusters do not teach a metric.
+    """
+
+    def __init__(self, view: FeatureView[Any], clusters: Tensor, k: int) -> None:
+        self._features, self._clusters = view.centered, clusters
+        self._metrics = [
+            _learned((clusters % 2 != half) & (clusters >= 0), clusters, view) for half in (0, 1)
+        ]
+        self._neighbors = view.neighbors(k).indices[:, 1:]
+        self._mean = self._features.mean(0)
+        self._lengths = [
+            torch.cat(
+                [((rows - self._mean) @ metric).norm(dim=1) for rows in self._features.split(_ROWS_PER_BLOCK)]
+            )
+            for metric in self._metrics
+        ]
+
+    def __call__(self, images: np.ndarray, k: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return both similarities (M,) of some images (M,), by their first ``k`` neighbors.
+
+        They are nan where none of these neighbors is in such a cluster.
+        """
+        found = torch.full((2, len(images)), torch.nan, device=self._features.device)
+        chosen = torch.from_numpy(images).to(found.device)
+        for half in (0, 1):
+            for rows in (self._clusters[chosen] % 2 == half).nonzero().squeeze(1).split(_ROWS_PER_BLOCK):
+                found[:, rows] = self._block(half, chosen[rows], k)
+        own, other = found.double().clamp(-_LARGEST, _LARGEST).atanh().cpu().numpy()
+        return own, other
+
+    def _block(self, half: int, images: Tensor, k: int | None) -> Tensor:
+        metric, lengths = self._metrics[half], self._lengths[half]
+        near = self._neighbors[images, :k]
+        seen = (self._features[images] - self._mean) @ metric @ metric
+        row = torch.arange(len(images), device=images.device).repeat_interleave(near.shape[1])
+        products = pair_similarities(seen, row, near.flatten(), self._features).view(near.shape)
+        similarities = products - (seen @ self._mean)[:, None]
+        similarities /= (lengths[near] * lengths[images][:, None]).clamp(min=1e-12)
+        mates = self._clusters[near] == self._clusters[images][:, None]
+        others = ~mates & (self._clusters[near] >= 0)
+        largest = torch.stack(
+            [similarities.masked_fill(~kind, -torch.inf).amax(1) for kind in (mates, others)]
+        )
+        return largest.masked_fill(largest.isinf(), torch.nan)
 
 
 def _learned(images: Tensor, clusters: Tensor, view: FeatureView[Any]) -> Tensor:
@@ -227,28 +284,3 @@ def _learned(images: Tensor, clusters: Tensor, view: FeatureView[Any]) -> Tensor
     if step > 1:
         images = images & (clusters // 2 % step == 0)
     return within_class_whitening(view.centered[images], compact_labels(clusters[images]), _SHRINKAGE)
-
-
-def _nearest(
-    view: FeatureView[Any], clusters: Tensor, judged: Tensor, k: int, metric: Tensor
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield blocks of the judged images (B,), and their largest similarities: to their cluster, and to other ones.
-
-    Only neighbors in the features as they are, are looked at; nan where none of them is in such a cluster.
-    """
-    mean, features = view.centered.mean(0), view.centered
-    neighbors = view.neighbors(k).indices
-    everyone = torch.arange(len(features), device=view.device).split(_ROWS_PER_BLOCK)
-    lengths = torch.cat([((features[images] - mean) @ metric).norm(dim=1) for images in everyone])
-    for images in judged.split(_ROWS_PER_BLOCK):
-        near = neighbors[images, 1:]
-        seen = (features[images] - mean) @ metric @ metric
-        row = torch.arange(len(images), device=view.device).repeat_interleave(near.shape[1])
-        products = (
-            pair_similarities(seen, row, near.flatten(), features).view(near.shape) - (seen @ mean)[:, None]
-        )
-        similarities = products / (lengths[near] * lengths[images][:, None]).clamp(min=1e-12)
-        mates = clusters[near] == clusters[images][:, None]
-        others = ~mates & (clusters[near] >= 0)
-        largest = (similarities.masked_fill(~kind, -torch.inf).amax(dim=1) for kind in (mates, others))
-        yield images, *(found.masked_fill(found.isinf(), torch.nan) for found in largest)
