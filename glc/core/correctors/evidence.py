@@ -38,6 +38,10 @@ _LARGEST_UNION = 2.2
 _HALVES_SHARE = 0.015
 _ROUNDS = 3
 _DOUBT_COST = 0.5
+_FEWEST_STRANGERS = 50
+_FEW_STRANGERS = 0.2
+_MANY_STRANGERS = 0.4
+_PARTS_PER_STRANGER = 0.1
 
 
 def accept_changes(
@@ -55,9 +59,14 @@ def accept_changes(
     person is, and no say. But labels that teach far less than the graph are no idea: many people are merged in them.
     Other labels give way to the proposal, unless they are nearly those of the graph: then little is to be gained.
 
+    Images of nobody else say more where the graph found many: to leave them alone, labels must know people. Labels that
+    join many of them to other images give way, unless they teach much. Labels that join few of them stay, if they join
+    others that the graph does not: small pieces of its clusters hold no strangers either.
+
     Where the labels stay, images that they leave alone are doubted: those whose nearest image is no nearer than images
     of other people are stay alone (:func:`glc.core.labelers.strangers.without_strangers`). An image that is put out
-    wrongly counts half of a stranger that is found there: the labels know why they leave an image alone.
+    wrongly counts half of a stranger that is found there: the labels know why they leave an image alone. In a proposal,
+    images are doubted that the graph leaves alone, if it found strangers at all.
 
     Args:
         view: Features of N images, and their cameras.
@@ -72,16 +81,25 @@ def accept_changes(
     """
     graph = consensus(view, seed)
     if labels.max() < 0 or (anew and np.array_equal(labels, graph.labels)):
-        return compact_labels(proposal)
+        return _without_new_strangers(view, proposal, graph)
     changed = _change(view, labels, graph, seed)
     if not _stay(view, changed, graph, seed):
-        return compact_labels(proposal)
+        return _without_new_strangers(view, proposal, graph)
     # Strangers may look like people whom the labels leave alone, too.
     others = np.where(graph.labels >= 0, changed.max() + 1 + graph.labels, -1)
     everyone = compact_labels(np.where(changed >= 0, changed, others))
     doubted = (labels < 0) & (changed >= 0)
     kept = put_strangers_out(view, everyone, graph.sizes[-1], min_size=1, doubted=doubted, cost=_DOUBT_COST)
     return compact_labels(np.where(kept < 0, -1, changed))
+
+
+def _without_new_strangers(view: FeatureView[Any], proposal: np.ndarray, graph: Consensus) -> np.ndarray:
+    """Put strangers out of a proposal (N,), of those images that the graph left alone; return labels without gaps."""
+    proposal = compact_labels(proposal)
+    doubted = (graph.labels < 0) & (proposal >= 0)
+    if not (graph.strangers.any() and doubted.any()):
+        return proposal
+    return put_strangers_out(view, proposal, graph.sizes[-1], doubted=doubted)
 
 
 def _change(view: FeatureView[Any], labels: np.ndarray, graph: Consensus, seed: int) -> np.ndarray:
@@ -94,15 +112,33 @@ def _stay(view: FeatureView[Any], changed: np.ndarray, graph: Consensus, seed: i
     """Whether carefully changed labels (N,) stay, rather than give way to a proposal."""
     links = similarities(consensus_distance(view, seed))
     parts = find_parts(view.centered, links, changed)
-    labeled = max(1, int((changed >= 0).sum()))
+    joined = max(1, int((compact_labels(changed, min_size=2) >= 0).sum()))
     if label_quality(changed, with_singletons(graph.labels))['pairwise_f'] >= _SAME:
         return True
     at_home, away = teaching(view.centered, changed, graph.labels, seed)
-    other_idea = parts.size.sum() >= _OTHER_IDEA * labeled
-    unsupported = parts.size[parts.farness > _FAR].sum() / labeled
+    other_idea = parts.size.sum() >= _OTHER_IDEA * joined
+    unsupported = parts.size[parts.farness > _FAR].sum() / joined
     joins_more = unsupported >= _UNSUPPORTED_SHARE and at_home > _TEACHES
     taught = at_home + away
-    return taught > _TEACHES_MORE or (taught > _TEACHES_LESS and (other_idea or joins_more))
+    if taught > _TEACHES_MORE:
+        return True
+    strangers_in = _strangers_in(changed, graph)
+    if strangers_in > _MANY_STRANGERS:
+        return False
+    if strangers_in < _FEW_STRANGERS and parts.size.sum() > _PARTS_PER_STRANGER * strangers_in * joined:
+        return True
+    return taught > _TEACHES_LESS and (other_idea or joins_more)
+
+
+def _strangers_in(labels: np.ndarray, graph: Consensus) -> float:
+    """How often labels (N,) join a stranger of the graph to other images, over that of an image in its clusters.
+
+    nan where the graph found few strangers.
+    """
+    if graph.strangers.sum() < _FEWEST_STRANGERS:
+        return np.nan
+    joined = compact_labels(labels, min_size=2) >= 0
+    return float(joined[graph.strangers].mean() / max(joined[graph.labels >= 0].mean(), 1e-12))
 
 
 def similarities(distance: sparse.csr_array) -> sparse.csr_array:

@@ -40,7 +40,7 @@ _LEAST_WEIGHT = 0.02
 _FEWEST_PEOPLE = 8
 _FOR_FEW = 4.0
 _MANY_IMAGES = 200_000
-_JUDGED_IMAGES = 40_000
+_JUDGED_IMAGES = 20_000
 _EXPECTED_SIZE = 24
 
 
@@ -213,7 +213,7 @@ class AdaptiveConsensus(BaseLabeler):
     Where many images of a person differ in nothing but noise, small neighborhoods cut them at random; they grow to
     where the neighbors of most images are in their clusters. In the end the ``reach`` of the view multiplies them.
     The labeler assumes nothing about the data set: not how many images a person has, how good the features are, or how
-    many images belong to nobody else. Of more than 200,000 images, some 40,000 in whole regions of the feature space
+    many images belong to nobody else. Of more than 200,000 images, some 20,000 in whole regions of the feature space
     decide on the size of the neighborhoods
     (:func:`glc.core.neighbors.approximate.whole_regions`), and all are then clustered once.
 

@@ -32,6 +32,7 @@ Lists = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 _ROWS_PER_BLOCK = 2048
 _PART_BYTES = 2**28
+_NUM_CORES = os.cpu_count() or 1  # to ask takes longer than many a block
 _ROUNDING = 1e-6
 _kept_threads: ContextVar[ThreadPoolExecutor | None] = ContextVar('_kept_threads', default=None)
 
@@ -66,7 +67,7 @@ def kept_threads() -> Iterator[None]:
 
 
 def _num_threads() -> int:
-    return min(torch.get_num_threads(), os.cpu_count() or 1)
+    return min(torch.get_num_threads(), _NUM_CORES)
 
 
 def stack_blocks(blocks: Iterable[Sequence[np.ndarray]]) -> list[np.ndarray]:
