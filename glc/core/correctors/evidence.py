@@ -122,18 +122,23 @@ def _stay(view: FeatureView[Any], changed: np.ndarray, graph: Consensus, seed: i
     taught = at_home + away
     if taught > _TEACHES_MORE:
         return True
-    strangers_in = _strangers_in(changed, graph)
-    if strangers_in > _MANY_STRANGERS:
+    joins_strangers = strangers_joined(changed, graph)
+    if joins_strangers > _MANY_STRANGERS:
         return False
-    if strangers_in < _FEW_STRANGERS and parts.size.sum() > _PARTS_PER_STRANGER * strangers_in * joined:
+    if joins_strangers < _FEW_STRANGERS and parts.size.sum() > _PARTS_PER_STRANGER * joins_strangers * joined:
         return True
     return taught > _TEACHES_LESS and (other_idea or joins_more)
 
 
-def _strangers_in(labels: np.ndarray, graph: Consensus) -> float:
-    """How often labels (N,) join a stranger of the graph to other images, over that of an image in its clusters.
+def strangers_joined(labels: np.ndarray, graph: Consensus) -> float:
+    """Tell how often labels join a stranger to other images, over how often they join an image that is none.
 
-    nan where the graph found few strangers.
+    Args:
+        labels: Labels (N,), -1 = outlier, others 0..C-1.
+        graph: Says who is a stranger, and which images are in clusters.
+
+    Returns:
+        The ratio; nan where there are few strangers.
     """
     if graph.strangers.sum() < _FEWEST_STRANGERS:
         return np.nan

@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from glc import GLC, AdaptiveConsensus, FeatureView, MetricConsensus
+from glc import GLC, AdaptiveConsensus, FeatureView, MetricConsensus, MultiScaleConsensus
 from glc.core.correctors import evidence
+from glc.core.correctors.evidence import accept_changes, strangers_joined
 from glc.core.labelers import strangers
-from glc.core.labelers.adaptive import consensus, labels_for
+from glc.core.labelers.adaptive import Consensus, consensus, labels_for
 from glc.core.labelers.strangers import Crowds, without_strangers
+from glc.core.labels import compact_labels
 from tests.test_core.test_labelers.test_adaptive import real_images, scores
 
 K = 63
+REAL = ['market1501_pass_vit_s', 'market1501_weak_256d', 'cuhk03_osnet_x0_25']
 
 
 def people_and_strangers(num_people=140, num_strangers=1000, noise=0.9, dim=128, seed=0, shared=0.0):
@@ -287,6 +290,64 @@ def test_proposals_that_lost_strangers_have_no_gaps(corrector):
     assert np.bincount(proposal + 1)[1:].min() >= 5
 
 
+def test_proposals_do_not_bring_strangers_back(monkeypatch):
+    """Images that the graph leaves alone are judged again where a proposal takes them in."""
+    features, truth = people_and_strangers()
+    view = FeatureView(features, expected_k=K)
+    given = wrongly_clustered(view, truth)
+    corrected = MetricConsensus()(view, given)
+    monkeypatch.setattr(evidence, 'put_strangers_out', lambda view, labels, *others, **more: labels)
+    taken = (MetricConsensus()(view, given) >= 0) & (consensus(view).labels < 0)
+    alone = np.bincount(truth)[truth] == 1
+    assert (taken & alone).sum() > 10
+    assert (corrected[taken & alone] < 0).mean() > 0.5
+    np.testing.assert_array_equal(corrected[consensus(view).labels >= 0] >= 0, True)
+
+
+def test_how_often_strangers_are_joined():
+    rng = np.random.default_rng(0)
+    labels, groups = rng.integers(-1, 60, 400), rng.integers(-1, 9, 400)
+    graph = Consensus((4.0,), groups, (groups < 0) | (np.arange(400) < 20))
+    joined = [label >= 0 and (labels == label).sum() > 1 for label in labels]
+    strangers = [joined[i] for i in range(400) if graph.strangers[i]]
+    others = [joined[i] for i in range(400) if groups[i] >= 0]
+    expected = (sum(strangers) / len(strangers)) / (sum(others) / len(others))
+    assert strangers_joined(labels, graph) == pytest.approx(expected)
+    assert np.isnan(strangers_joined(labels, Consensus((4.0,), groups, np.arange(400) < 49)))
+
+
+@pytest.mark.parametrize(('switch', 'stay'), [(None, False), ('_MANY_STRANGERS', True)])
+def test_labels_that_join_strangers_are_no_other_idea(switch, stay, monkeypatch):
+    features, truth = people_and_strangers()
+    view = FeatureView(features, expected_k=K)
+    monkeypatch.setattr(evidence, 'teaching', lambda *args: (-1.5, -1.5))
+    monkeypatch.setattr(evidence, '_OTHER_IDEA', 0.0)
+    monkeypatch.setattr(evidence, '_SAME', 1.01)
+    if switch:
+        monkeypatch.setattr(evidence, switch, inf)
+    found = accept_changes(view, wrongly_clustered(view, truth), np.zeros(len(truth), np.int64))
+    assert (found.max() > 50) == stay
+
+
+@pytest.mark.parametrize(
+    ('merged', 'switch', 'stay'),
+    [(True, None, True), (False, None, False), (True, '_FEW_STRANGERS', False)],
+)
+def test_labels_that_join_others_but_no_strangers_stay(merged, switch, stay, monkeypatch):
+    """Two people are merged. Parts of the graph's own clusters join nobody, so they say nothing."""
+    features, truth = people_and_strangers()
+    view = FeatureView(features, expected_k=K)
+    monkeypatch.setattr(evidence, 'teaching', lambda *args: (-5.0, -5.0))
+    monkeypatch.setattr(evidence, '_SAME', 1.01)
+    if switch:
+        monkeypatch.setattr(evidence, switch, 0.0)
+    labels = consensus(view).labels
+    if merged:
+        labels = compact_labels(np.where(labels == 1, 0, labels))
+    found = accept_changes(view, labels, np.zeros(len(truth), np.int64))
+    assert (found.max() > 50) == stay
+
+
 def real_people_and_strangers(name, among):
     """All images of one person among so many, one image of all others."""
     features, cams, truth = real_images(name)
@@ -296,13 +357,25 @@ def real_people_and_strangers(name, among):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ('name', 'least'),
-    [('market1501_pass_vit_s', 0.9), ('market1501_weak_256d', 0.95), ('cuhk03_osnet_x0_25', 0.95)],
-)
-def test_perfect_labels_of_real_people_that_leave_nine_of_ten_alone(name, least):
-    view, truth = real_people_and_strangers(name, 10)
-    assert (scores(GLC()(view, without_single_images(truth)), truth) > least).all()
+@pytest.mark.parametrize('among', [10, 50])
+@pytest.mark.parametrize('name', REAL)
+def test_perfect_labels_of_people_among_strangers_stay(name, among):
+    view, truth = real_people_and_strangers(name, among)
+    assert (scores(GLC()(view, truth), truth) > 0.999).all()
+    assert (scores(GLC()(view, without_single_images(truth)), truth) > 0.92).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('corrector', [MetricConsensus, GLC])
+@pytest.mark.parametrize('among', [10, 50])
+@pytest.mark.parametrize('name', REAL)
+def test_corrections_among_strangers(name, among, corrector):
+    """The graph's own labels lose nothing to speak of; those full of strangers give way."""
+    view, truth = real_people_and_strangers(name, among)
+    own = consensus(view).labels
+    assert (scores(corrector()(view, own), truth) > scores(own, truth) - 0.005).all()
+    full = MultiScaleConsensus()(view)
+    assert (scores(corrector()(view, full), truth) > scores(full, truth) + 0.1).all()
 
 
 @pytest.mark.slow
