@@ -242,12 +242,6 @@ class _Nearest:
         ]
         self._neighbors = view.neighbors(k).indices[:, 1:]
         self._mean = self._features.mean(0)
-        self._lengths = [
-            torch.cat(
-                [((rows - self._mean) @ metric).norm(dim=1) for rows in self._features.split(_ROWS_PER_BLOCK)]
-            )
-            for metric in self._metrics
-        ]
 
     def __call__(self, images: np.ndarray, k: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Return both similarities (M,) of some images (M,), by their first ``k`` neighbors.
@@ -257,13 +251,25 @@ class _Nearest:
         found = torch.full((2, len(images)), torch.nan, device=self._features.device)
         chosen = torch.from_numpy(images).to(found.device)
         for half in (0, 1):
-            for rows in (self._clusters[chosen] % 2 == half).nonzero().squeeze(1).split(_ROWS_PER_BLOCK):
-                found[:, rows] = self._block(half, chosen[rows], k)
+            judged = (self._clusters[chosen] % 2 == half).nonzero().squeeze(1)
+            lengths = self._lengths(half, chosen[judged], k)
+            for rows in judged.split(_ROWS_PER_BLOCK):
+                found[:, rows] = self._block(half, lengths, chosen[rows], k)
         own, other = found.double().clamp(-_LARGEST, _LARGEST).atanh().cpu().numpy()
         return own, other
 
-    def _block(self, half: int, images: Tensor, k: int | None) -> Tensor:
-        metric, lengths = self._metrics[half], self._lengths[half]
+    def _lengths(self, half: int, images: Tensor, k: int | None) -> Tensor:
+        """Lengths (N,) of some images and of their neighbors, in the metric for a half; nan for all others."""
+        needed = torch.zeros_like(self._clusters, dtype=torch.bool)
+        needed[images] = True
+        needed[self._neighbors[images, :k]] = True
+        lengths = self._features.new_full((len(needed),), torch.nan)
+        for rows in needed.nonzero().squeeze(1).split(_ROWS_PER_BLOCK):
+            lengths[rows] = ((self._features[rows] - self._mean) @ self._metrics[half]).norm(dim=1)
+        return lengths
+
+    def _block(self, half: int, lengths: Tensor, images: Tensor, k: int | None) -> Tensor:
+        metric = self._metrics[half]
         near = self._neighbors[images, :k]
         seen = (self._features[images] - self._mean) @ metric @ metric
         row = torch.arange(len(images), device=images.device).repeat_interleave(near.shape[1])
