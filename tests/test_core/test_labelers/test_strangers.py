@@ -1,5 +1,6 @@
 """Images that belong to nobody: against plain loops, on made-up people and on real ones."""
 
+from functools import cache
 from math import ceil, inf
 
 import numpy as np
@@ -27,6 +28,13 @@ def people_and_strangers(num_people=140, num_strangers=1000, noise=0.9, dim=128,
     centers, own = (rng.normal(size=(count, dim)) / dim**0.5 for count in (len(sizes), len(truth)))
     directions = rng.normal(size=(8, dim)) / dim**0.5
     return centers[truth] + noise * own + shared * rng.normal(size=(len(truth), 8)) @ directions, truth
+
+
+@cache
+def viewed(**how):
+    """One view of these for all tests: it keeps the consensus."""
+    features, truth = people_and_strangers(**how)
+    return FeatureView(features, expected_k=K), truth
 
 
 def wrongly_clustered(view, truth, size=9.0):
@@ -144,8 +152,7 @@ def test_against_loops(doubts, step, noise, shared, dim, size, apart, monkeypatc
 
 @pytest.mark.parametrize('seed', [0, 1, 2])
 def test_strangers_leave_and_people_stay(seed):
-    features, truth = people_and_strangers(seed=seed)
-    view = FeatureView(features, expected_k=K)
+    view, truth = viewed(seed=seed)
     labeler = AdaptiveConsensus()
     found = labeler(view)
     before = labels_for(view, labeler.sizes_[-1])
@@ -156,12 +163,12 @@ def test_strangers_leave_and_people_stay(seed):
 
 
 def test_strangers_stay_where_a_view_says_so():
-    features = people_and_strangers()[0]
-    view = FeatureView(features, leave_out_strangers=False)
+    ordinary, _ = viewed()
+    view = FeatureView(ordinary.features, leave_out_strangers=False)
     labeler = AdaptiveConsensus()
     np.testing.assert_array_equal(labeler(view), labels_for(view, labeler.sizes_[-1]))
     assert not consensus(view).strangers.any()
-    assert consensus(FeatureView(features)).strangers.any()
+    assert consensus(ordinary).strangers.any()
 
 
 @pytest.mark.parametrize(('sizes', 'noise'), [([4] * 150, 0.8), ([20] * 40, 1.1), ([100] * 10, 1.1)])
@@ -173,8 +180,7 @@ def test_nobody_leaves_where_all_are_people(sizes, noise):
 
 
 def test_blocks_do_not_matter_and_samples_not_much(monkeypatch):
-    features, truth = people_and_strangers()
-    view = FeatureView(features, expected_k=K)
+    view, truth = viewed()
     labels = wrongly_clustered(view, truth)
     found = without_strangers(view, labels, K)
     monkeypatch.setattr(strangers, '_ROWS_PER_BLOCK', 7)
@@ -184,8 +190,7 @@ def test_blocks_do_not_matter_and_samples_not_much(monkeypatch):
 
 
 def test_small_clusters_are_left_out():
-    features, truth = people_and_strangers()
-    view = FeatureView(features, expected_k=K)
+    view, truth = viewed()
     labels = wrongly_clustered(view, truth)
     by_least = [
         np.bincount(without_strangers(view, labels, K, min_size=least) + 1)[1:].min() for least in (1, 2, 5)
@@ -274,15 +279,13 @@ def without_single_images(truth):
 
 @pytest.mark.parametrize(('noise', 'shared', 'seed'), [(0.9, 0.0, 0), (0.9, 0.0, 1), (0.5, 0.4, 1)])
 def test_perfect_labels_that_leave_strangers_alone_stay(noise, shared, seed):
-    features, truth = people_and_strangers(noise=noise, seed=seed, shared=shared)
-    view = FeatureView(features, expected_k=K)
+    view, truth = viewed(noise=noise, seed=seed, shared=shared)
     assert (scores(GLC()(view, without_single_images(truth)), truth) > 0.98).all()
 
 
 @pytest.mark.parametrize('corrector', [MetricConsensus, GLC])
 def test_proposals_that_lost_strangers_have_no_gaps(corrector):
-    features, truth = people_and_strangers()
-    view = FeatureView(features, expected_k=K)
+    view, truth = viewed()
     lost = consensus(view).strangers
     assert lost.sum() > 50
     proposal = corrector(min_cluster_size=5, careful=False)(view, wrongly_clustered(view, truth))
@@ -292,8 +295,7 @@ def test_proposals_that_lost_strangers_have_no_gaps(corrector):
 
 def test_proposals_do_not_bring_strangers_back(monkeypatch):
     """Images that the graph leaves alone are judged again where a proposal takes them in."""
-    features, truth = people_and_strangers()
-    view = FeatureView(features, expected_k=K)
+    view, truth = viewed()
     given = wrongly_clustered(view, truth)
     corrected = MetricConsensus()(view, given)
     monkeypatch.setattr(evidence, 'put_strangers_out', lambda view, labels, *others, **more: labels)
@@ -318,8 +320,7 @@ def test_how_often_strangers_are_joined():
 
 @pytest.mark.parametrize(('switch', 'stay'), [(None, False), ('_MANY_STRANGERS', True)])
 def test_labels_that_join_strangers_are_no_other_idea(switch, stay, monkeypatch):
-    features, truth = people_and_strangers()
-    view = FeatureView(features, expected_k=K)
+    view, truth = viewed()
     monkeypatch.setattr(evidence, 'teaching', lambda *args: (-1.5, -1.5))
     monkeypatch.setattr(evidence, '_OTHER_IDEA', 0.0)
     monkeypatch.setattr(evidence, '_SAME', 1.01)
@@ -335,8 +336,7 @@ def test_labels_that_join_strangers_are_no_other_idea(switch, stay, monkeypatch)
 )
 def test_labels_that_join_others_but_no_strangers_stay(merged, switch, stay, monkeypatch):
     """Two people are merged. Parts of the graph's own clusters join nobody, so they say nothing."""
-    features, truth = people_and_strangers()
-    view = FeatureView(features, expected_k=K)
+    view, truth = viewed()
     monkeypatch.setattr(evidence, 'teaching', lambda *args: (-5.0, -5.0))
     monkeypatch.setattr(evidence, '_SAME', 1.01)
     if switch:
@@ -348,6 +348,7 @@ def test_labels_that_join_others_but_no_strangers_stay(merged, switch, stay, mon
     assert (found.max() > 50) == stay
 
 
+@cache
 def real_people_and_strangers(name, among):
     """All images of one person among so many, one image of all others."""
     features, cams, truth = real_images(name)
