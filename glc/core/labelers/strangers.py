@@ -244,9 +244,9 @@ class _Nearest:
         self._mean = self._features.mean(0)
 
     def __call__(self, images: np.ndarray, k: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Return both similarities (M,) of some images (M,), by their first ``k`` neighbors.
+        """Return both similarities (M,) of some images (M,), by all neighbors or the first ``k`` others.
 
-        They are nan where none of these neighbors is in such a cluster.
+        They are nan where none of these is in such a cluster.
         """
         found = torch.full((2, len(images)), torch.nan, device=self._features.device)
         chosen = torch.from_numpy(images).to(found.device)
