@@ -60,7 +60,7 @@ def accept_changes(
     Other labels give way to the proposal, unless they are nearly those of the graph: then little is to be gained.
 
     Images of nobody else say more where the graph found many: to leave them alone, labels must know people. Labels that
-    join many of them to other images give way, unless they teach much. Labels that join few of them stay, if they join
+    join many of them to other images give way, unless they teach more. Labels that join few of them stay, if they join
     others that the graph does not: small pieces of its clusters hold no strangers either.
 
     Where the labels stay, images that they leave alone are doubted: those whose nearest image is no nearer than images
@@ -123,7 +123,7 @@ def _stay(view: FeatureView[Any], changed: np.ndarray, graph: Consensus, seed: i
     if taught > _TEACHES_MORE:
         return True
     joins_strangers = strangers_joined(changed, graph)
-    if joins_strangers > _MANY_STRANGERS:
+    if joins_strangers > _MANY_STRANGERS and taught < 0:
         return False
     if joins_strangers < _FEW_STRANGERS and parts.size.sum() > _PARTS_PER_STRANGER * joins_strangers * joined:
         return True
