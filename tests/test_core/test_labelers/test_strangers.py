@@ -387,7 +387,7 @@ def test_planted_noise_among_strangers_does_not_grow(name, among):
 @pytest.mark.parametrize('among', [10, 50])
 @pytest.mark.parametrize('name', REAL)
 def test_corrections_among_strangers(name, among, corrector):
-    """The graph's own labels lose nothing to speak of. Those full of strangers give way, or stay where few can judge."""
+    """The graph's own labels lose nothing to speak of. Those full of strangers go, or stay where few can judge."""
     view, truth = real_people_and_strangers(name, among)
     own = consensus(view).labels
     assert (scores(corrector()(view, own), truth) > scores(own, truth) - 0.005).all()
