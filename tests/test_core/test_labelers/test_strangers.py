@@ -11,9 +11,9 @@ from glc import GLC, AdaptiveConsensus, FeatureView, MetricConsensus, MultiScale
 from glc.core.correctors import evidence
 from glc.core.correctors.evidence import accept_changes, strangers_joined
 from glc.core.labelers import strangers
-from glc.core.labelers.adaptive import Consensus, consensus, labels_for
+from glc.core.labelers.adaptive import Consensus, consensus, consensus_distance, labels_for
 from glc.core.labelers.strangers import Crowds, without_strangers
-from glc.core.labels import compact_labels
+from glc.core.labels import compact_labels, with_singletons
 from tests.test_core.test_labelers.test_adaptive import real_images, scores
 from tools.benchmarks._data import planted_noise
 
@@ -351,6 +351,20 @@ def test_labels_that_join_others_but_no_strangers_stay(merged, switch, stay, mon
         labels = compact_labels(np.where(labels == 1, 0, labels))
     found = accept_changes(view, labels, np.zeros(len(truth), np.int64))
     assert (found.max() > 50) == stay
+
+
+def test_clusters_of_one_image_are_judged_as_outliers(monkeypatch):
+    """Nothing can be joined to them, so they do not count among the images of which labels join some."""
+    view, truth = viewed()
+    labels = consensus(view).labels
+    labels = compact_labels(np.where(labels == 1, 0, labels))
+    parts = evidence.find_parts(view.centered, evidence.similarities(consensus_distance(view)), labels)
+    monkeypatch.setattr(evidence, 'teaching', lambda *args: (-3.0, 0.0))
+    monkeypatch.setattr(evidence, '_SAME', 1.01)
+    monkeypatch.setattr(evidence, '_FEW_STRANGERS', 0.0)
+    monkeypatch.setattr(evidence, '_OTHER_IDEA', 0.9 * parts.size.sum() / (labels >= 0).sum())
+    for given in (labels, with_singletons(labels)):
+        assert accept_changes(view, given, np.zeros(len(truth), np.int64)).max() > 50
 
 
 @cache
